@@ -1,0 +1,1 @@
+"""Saved state: json, arrays and native model files, never code."""

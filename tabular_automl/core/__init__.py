@@ -1,0 +1,1 @@
+"""Errors, hyperparameters, time, plug-ins, events: what knows no table, model or file."""

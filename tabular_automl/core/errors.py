@@ -1,0 +1,78 @@
+"""Every error the library raises on purpose.
+
+AutoMLError
+├── InvalidOptionError (ValueError)       an argument, option, hyperparameter or metric name
+├── DataError (ValueError)                a table that cannot be used as asked
+│   ├── LabelError                        the label column
+│   └── MissingColumnsError               columns that predict needs and did not get
+├── NotFittedError                        fit has not run yet
+├── PathError (OSError)                   a path that cannot be read or written
+├── ArtifactError                         a saved predictor that is damaged, foreign or too new
+├── MissingDependencyError (ImportError)  an optional package
+├── OutOfTimeError (TimeoutError)         a model had no time to learn anything
+└── OutOfMemoryError (MemoryError)        a model would not fit into memory
+
+A message says what was expected, what arrived, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutoMLError(Exception):
+    """Base class of every error raised by this library on purpose."""
+
+
+class InvalidOptionError(AutoMLError, ValueError):
+    """An argument, option, hyperparameter or metric name is not one that the library knows."""
+
+
+class DataError(AutoMLError, ValueError):
+    """A table cannot be used as asked; the message names the column, the row or the value."""
+
+
+class LabelError(DataError):
+    """The label column is absent, empty, of one class only, or of the wrong kind."""
+
+
+class MissingColumnsError(DataError):
+    """Columns that the fitted predictor needs are absent; the message lists all of them."""
+
+
+class NotFittedError(AutoMLError):
+    """A method that needs a fitted predictor was called before fit."""
+
+
+class PathError(AutoMLError, OSError):
+    """A path cannot be read, cannot be written, or is already taken."""
+
+
+class ArtifactError(AutoMLError):
+    """A saved predictor is damaged, incomplete, foreign, or of a newer format."""
+
+
+class MissingDependencyError(AutoMLError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class OutOfTimeError(AutoMLError, TimeoutError):
+    """A model had no time to learn anything."""
+
+
+class OutOfMemoryError(AutoMLError, MemoryError):
+    """A model would not fit into the memory that is free."""
+
+
+def must_be(name: str, expected: str, value: object) -> str:
+    """Return the library's one sentence for a value that is not what was expected."""
+    return f"{name} must be {expected}, got {value!r}."
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return a sentence that names the unknown value, its nearest known names and all of them."""
+    options = sorted(known)
+    near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+    return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(options)}."

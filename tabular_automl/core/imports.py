@@ -1,0 +1,32 @@
+"""Optional packages: one helper, one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from tabular_automl.core.errors import MissingDependencyError
+
+
+def import_optional(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional package, or say which extra brings it.
+
+    Raises
+    ------
+    MissingDependencyError
+        When the package is not installed; the message holds the install command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingDependencyError(
+            f"{purpose} needs the package {package!r}, which could not be imported ({error}). "
+            f"Install it with: pip install 'tabular-automl[{extra}]'"
+        ) from error
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a package can be found, without importing it."""
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,87 @@
+"""What the machine gives us, and how a list of jobs shares it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MEMORY_IN_USE = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The cores and the memory that this process may use, container limits respected.
+
+    Attributes
+    ----------
+    n_cores : int
+        Cores to keep busy; never more than this many threads compute at once.
+    n_bytes : int
+        Memory that is free for this process.
+    """
+
+    n_cores: int
+    n_bytes: int
+
+    @classmethod
+    def detect(cls, n_jobs: int | None = None) -> Machine:
+        """Look at affinity, container limits and ``n_jobs`` (None or -1: all cores)."""
+        import joblib  # knows cgroup quotas, affinity and LOKY_MAX_CPU_COUNT
+
+        available = joblib.cpu_count()
+        wanted = available if n_jobs is None or n_jobs < 0 else n_jobs
+        return cls(n_cores=max(1, min(available, wanted)), n_bytes=_free_bytes())
+
+    def split(self, n_items: int) -> tuple[int, int]:
+        """Return (n_workers, n_threads per worker) for ``n_items`` equal jobs."""
+        n_workers = max(1, min(self.n_cores, n_items))
+        return n_workers, max(1, self.n_cores // n_workers)
+
+
+def run_parallel(
+    function: Callable[[Item], Result], items: Iterable[Item], n_workers: int
+) -> list[Result]:
+    """Apply ``function`` to every item, results in the items' order.
+
+    Work goes through joblib, so an enclosing ``joblib.parallel_config(backend=...)`` moves it to a
+    cluster. The default is threads: the model families compute outside the interpreter lock, and
+    threads share the feature arrays instead of copying them.
+    """
+    jobs = list(items)
+    if n_workers <= 1 or len(jobs) <= 1:
+        return [function(job) for job in jobs]
+    import joblib
+
+    parallel = joblib.Parallel(n_jobs=n_workers, prefer="threads")
+    return list(parallel(joblib.delayed(function)(job) for job in jobs))
+
+
+def _free_bytes() -> int:
+    """Return the memory free for this process: the smaller of the system's and the container's."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    for limit, usage in zip(_MEMORY_LIMITS, _MEMORY_IN_USE, strict=True):
+        total, used = _read_number(limit), _read_number(usage)
+        if total is not None and used is not None:
+            free = min(free, total - used)
+    return max(0, free)
+
+
+def _read_number(path: str) -> int | None:
+    """Return the whole number in a kernel file; None when absent or "max"."""
+    try:
+        text = Path(path).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None

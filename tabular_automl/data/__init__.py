@@ -1,0 +1,1 @@
+"""What the table is: reading, task, schema, feature table, folds."""

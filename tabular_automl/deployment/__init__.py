@@ -1,0 +1,1 @@
+"""Predictors made small and fast for use elsewhere."""

@@ -1,0 +1,1 @@
+"""One raw column to a block of features; the target is never seen."""

@@ -1,0 +1,1 @@
+"""Bagging, stacking, weighting and calibration; knows Model, no concrete family."""

@@ -1,0 +1,1 @@
+"""Leaderboard, importance, progress: what a person looks at."""

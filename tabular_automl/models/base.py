@@ -1,0 +1,198 @@
+"""The contract of a model family, and its registry."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.params import Params as AnyParams
+from tabular_automl.core.registry import Registry
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import ProblemType, Task
+
+Prediction = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a model is told about the fit it takes part in.
+
+    Attributes
+    ----------
+    task : Task
+    loss : str
+        What to minimise: "log_loss", "squared_error" or "absolute_error".
+    seed : int
+        Seed of every random choice; differs by fold.
+    n_threads : int
+        Threads that this model may keep busy.
+    """
+
+    task: Task
+    loss: str
+    seed: int = 0
+    n_threads: int = 1
+
+
+class Model(ABC):
+    """One fitted instance of a family on one fold.
+
+    A family is a subclass with a nested ``Params`` dataclass, whose fields are declared with
+    `tabular_automl.core.params.param`, and four methods. ``__init__`` only stores.
+
+    Parameters
+    ----------
+    params : Params
+        An instance of the family's own ``Params``.
+    setting : Setting
+
+    Attributes
+    ----------
+    params : Params
+        After fit, `fitted_params` gives them with the choices made from the data filled in.
+    """
+
+    Params: ClassVar[type[AnyParams]] = AnyParams
+    interruptible: ClassVar[bool] = True
+
+    def __init__(self, params: AnyParams, setting: Setting) -> None:
+        self.params: Any = params
+        self.setting = setting
+
+    @abstractmethod
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Learn from ``train``; stop by ``budget`` with the best so far.
+
+        Parameters
+        ----------
+        train : Samples
+        valid : Samples or None
+            Rows for early stopping; None when refitting on all rows with `fitted_params`.
+        budget : Budget
+            Asked at each iteration. Without a deadline the result depends on the seed only.
+
+        Raises
+        ------
+        OutOfTimeError
+            When the budget ends before anything useful is learned.
+        """
+
+    @abstractmethod
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return predictions of shape (n_samples, n_outputs).
+
+        Class probabilities in the order of the codes, rows summing to 1, for classification; one
+        column on the target's scale for regression. Works for 0 rows and never returns NaN.
+        """
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return what `restore` needs, params and setting excepted."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Become the fitted model that `state` came from."""
+
+    def fitted_params(self) -> AnyParams:
+        """Return the params with data-dependent choices (rounds, epochs) filled in, for a refit."""
+        params: AnyParams = self.params
+        return params
+
+    @classmethod
+    def fit_folds(
+        cls,
+        params: AnyParams,
+        settings: Sequence[Setting],
+        folds: Sequence[tuple[Samples, Samples]],
+        budget: Budget,
+    ) -> list[Self] | None:
+        """Train all folds of a bag together, where a family can do that cheaper than one by one.
+
+        Returns None, the default, when each fold should be fitted on its own. ``settings`` holds
+        one setting for each fold (its seed differs); the family may use all
+        ``settings[0].n_threads`` threads, which is the whole machine here.
+        """
+        return None
+
+    @classmethod
+    def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
+        """Return about how much memory one fit adds, features not counted."""
+        return table.n_bytes
+
+
+MODELS: Registry[type[Model]] = Registry(
+    "model family",
+    "tabular_automl.models",
+    {
+        "lightgbm": "tabular_automl.models.lightgbm:LightGBM",
+        "xgboost": "tabular_automl.models.xgboost:XGBoost",
+        "catboost": "tabular_automl.models.catboost:CatBoost",
+        "extra_trees": "tabular_automl.models.forest:ExtraTrees",
+        "random_forest": "tabular_automl.models.forest:RandomForest",
+        "linear": "tabular_automl.models.linear:Linear",
+        "neighbors": "tabular_automl.models.neighbors:Neighbors",
+        "neural": "tabular_automl.models.neural:NeuralNetwork",
+        "prior": "tabular_automl.models.prior:Prior",
+    },
+)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A family with its hyperparameters, under a key that is unique in a fit.
+
+    Attributes
+    ----------
+    family : str
+        Name in the model registry.
+    params : Params
+    key : str
+        Unique name shown to the user: "lightgbm", "lightgbm_extra".
+    """
+
+    family: str
+    params: AnyParams
+    key: str
+
+    @classmethod
+    def make(cls, family: str, key: str | None = None, **params: Any) -> ModelSpec:
+        """Build from a family's name and plain hyperparameters."""
+        return cls(family, MODELS.get(family).Params.from_dict(params), key or family)
+
+
+@dataclass(frozen=True)
+class FittedSpec:
+    """A fitted model with the name of its family: what is saved and what predicts."""
+
+    family: str
+    model: Model = field(repr=False)
+
+    def state(self) -> State:
+        """Return the model's state with what is needed to build it again."""
+        task = self.model.setting.task
+        meta = {
+            "family": self.family,
+            "params": self.model.params.to_dict(),
+            "task": {"problem_type": task.problem_type.value, "n_classes": task.n_classes},
+            "loss": self.model.setting.loss,
+            "seed": self.model.setting.seed,
+        }
+        return State(meta=meta, children={"model": self.model.state()})
+
+    @classmethod
+    def from_state(cls, state: State, n_threads: int = 1) -> FittedSpec:
+        """Build the model again; the family is looked up by name in the registry."""
+        meta = state.meta
+        task = Task(ProblemType(meta["task"]["problem_type"]), int(meta["task"]["n_classes"]))
+        setting = Setting(task, meta["loss"], int(meta["seed"]), n_threads)
+        family = MODELS.get(meta["family"])
+        model = family(family.Params.from_dict(meta["params"]), setting)
+        model.restore(state.children["model"])
+        return cls(meta["family"], model)

@@ -1,0 +1,41 @@
+"""The base rate: class frequencies or the mean, whatever the features say."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.models.base import Model, Prediction
+
+
+class Prior(Model):
+    """Predicts the training target's average; what remains when nothing else had time."""
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Average the target, or its classes with one imagined row spread over all of them."""
+        task = self.setting.task
+        if task.is_classification:
+            seen = np.bincount(train.y, weights=train.weight, minlength=task.n_classes)
+            smoothed = seen + 1.0 / task.n_classes
+            self.average = smoothed / smoothed.sum()
+        elif self.setting.loss == "absolute_error":
+            self.average = np.array([np.median(train.y)])
+        else:
+            self.average = np.array([np.average(train.y, weights=train.weight)])
+        return self
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return the average for every row."""
+        return np.tile(self.average, (len(table), 1))
+
+    def state(self) -> State:
+        """Return the average."""
+        return State(arrays={"average": self.average})
+
+    def restore(self, state: State) -> None:
+        """Take the average back."""
+        self.average = state.arrays["average"]

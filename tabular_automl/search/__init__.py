@@ -1,0 +1,1 @@
+"""Hyperparameters drawn from the spaces that the families declare."""

@@ -1,0 +1,1 @@
+"""Image columns for tabular_automl; torch is imported only when used."""
