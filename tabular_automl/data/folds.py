@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.core.errors import DataError, InvalidOptionError, must_be
+from tabular_automl.data.task import Task
 
 Rows = npt.NDArray[np.intp]
+Codes = npt.NDArray[np.integer[Any]]
+
+_MAX_BINS = 50  # quantile bins of a regression target
+_ROWS_FOR_QUANTILES = 200_000  # quantiles of a sample are good enough to stratify on
+_MAX_UNITS = 20_000  # groups that are placed one by one; more are bundled first
+_MAX_STRATA = 100  # strata that the placing of groups looks at
+_TIME_TRAINING_SHARE = 0.5  # of the rows, trained on by the first fold in time order
 
 
 @dataclass(frozen=True)
@@ -34,3 +47,312 @@ class Folds:
     def validated(self) -> Rows:
         """Every row that is predicted out of fold, sorted."""
         return np.sort(np.concatenate(self.valid))
+
+
+def make_folds(
+    task: Task,
+    y: npt.NDArray[Any],
+    *,
+    n_folds: int,
+    holdout_fraction: float | None = None,
+    groups: npt.ArrayLike | pd.Series | None = None,
+    time: npt.ArrayLike | pd.Series | None = None,
+    seed: int = 0,
+) -> Folds:
+    """Split the training rows; the same arguments always give the same folds.
+
+    Without groups and time the folds are stratified: on the class, or on quantile bins of the
+    value. Every row is then validated exactly once, and fold sizes differ by at most one row. A
+    class with fewer rows than folds is spread over as many folds as it has rows, so that some
+    folds validate none of it; a class with a single row is absent from one fold's training rows.
+
+    Parameters
+    ----------
+    task : Task
+    y : ndarray of shape (n_samples,)
+        The encoded target.
+    n_folds : int
+        Number of folds, at least 2; fewer are made when there are too few rows, groups or
+        distinct times, and the reason says so. Not looked at with a holdout.
+    holdout_fraction : float or None
+        Make one fold instead, which validates about this fraction of the rows.
+    groups : array-like of shape (n_samples,) or None
+        Rows of one group are never on both sides of a fold. Rows without a group (missing) count
+        as one group.
+    time : array-like of shape (n_samples,) or None
+        Numbers, dates or dates as text. Each fold validates one block of the later half of the
+        rows and trains on everything before it; rows of one time are never separated.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        When there is one row, one group or one time only, a missing time, or both groups and time.
+    InvalidOptionError
+        When ``n_folds`` or ``holdout_fraction`` is out of range.
+    """
+    _check_request(len(y), n_folds, holdout_fraction)
+    if groups is not None and time is not None:
+        raise DataError(
+            "Folds keep groups together or follow the time, got both a group and a time column; "
+            "name one of them only."
+        )
+    if time is not None:
+        return _in_time_order(_read_time(time, len(y)), n_folds, holdout_fraction)
+    generator = np.random.default_rng(seed)
+    strata, basis = _strata(task, y, generator)
+    if groups is not None:
+        units = _group_codes(groups, len(y))
+        return _by_group(units, strata, n_folds, holdout_fraction, generator)
+    if holdout_fraction is not None:
+        return _holdout(strata, basis, holdout_fraction, generator)
+    return _stratified(strata, basis, n_folds, generator)
+
+
+def _check_request(n_samples: int, n_folds: int, holdout_fraction: float | None) -> None:
+    if n_samples < 2:
+        raise DataError(f"At least 2 labelled rows are needed to validate, got {n_samples}.")
+    if holdout_fraction is None and n_folds < 2:
+        raise InvalidOptionError(must_be("n_folds", "an integer of at least 2", n_folds))
+    if holdout_fraction is not None and not 0.0 < holdout_fraction < 1.0:
+        expected = "a number between 0 and 1, both excluded"
+        raise InvalidOptionError(must_be("holdout_fraction", expected, holdout_fraction))
+
+
+def _strata(task: Task, y: npt.NDArray[Any], generator: np.random.Generator) -> tuple[Codes, str]:
+    """Return a stratum for each row, and what it is."""
+    if task.is_classification:
+        return _small(y), "the class"
+    n_bins = min(_MAX_BINS, len(y) // 20)
+    if n_bins < 2:
+        return np.zeros(len(y), dtype=np.int16), "nothing (too few rows)"
+    sample = y if len(y) <= _ROWS_FOR_QUANTILES else generator.choice(y, _ROWS_FOR_QUANTILES)
+    borders = np.quantile(sample, np.arange(1, n_bins) / n_bins)
+    return _small(np.searchsorted(np.unique(borders), y, side="right")), "quantiles of the label"
+
+
+def _small(codes: npt.NDArray[Any]) -> Codes:
+    """Return codes as int16 where they fit: numpy then sorts them by radix, ten times faster."""
+    fits = len(codes) == 0 or codes.max() < np.iinfo(np.int16).max
+    return codes.astype(np.int16 if fits else np.int64)
+
+
+def _shuffled_within(strata: Codes, generator: np.random.Generator) -> Rows:
+    """Return all row positions, ordered by stratum and at random within each."""
+    shuffled = generator.permutation(len(strata))
+    order: Rows = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    return order
+
+
+def _stratified(strata: Codes, basis: str, n_folds: int, generator: np.random.Generator) -> Folds:
+    n_samples = len(strata)
+    n_made = min(n_folds, n_samples)
+    fold_of = np.empty(n_samples, dtype=np.int16)
+    # dealing on from one stratum to the next keeps sizes balanced both within strata and overall
+    fold_of[_shuffled_within(strata, generator)] = np.arange(n_samples) % n_made
+    reason = f"{n_made} folds, stratified on {basis}"
+    return _from_assignment(fold_of, n_made, reason + _fewer(n_made, n_folds, "rows"))
+
+
+def _fewer(n_made: int, n_asked: int, what: str) -> str:
+    return f" ({n_asked} asked, but there are too few {what})" if n_made < n_asked else ""
+
+
+def _from_assignment(fold_of: npt.NDArray[Any], n_folds: int, reason: str) -> Folds:
+    return Folds(
+        train=tuple(np.flatnonzero(fold_of != fold) for fold in range(n_folds)),
+        valid=tuple(np.flatnonzero(fold_of == fold) for fold in range(n_folds)),
+        reason=reason,
+    )
+
+
+def _one_fold(is_valid: npt.NDArray[np.bool_], reason: str) -> Folds:
+    return Folds((np.flatnonzero(~is_valid),), (np.flatnonzero(is_valid),), reason)
+
+
+def _holdout(strata: Codes, basis: str, fraction: float, generator: np.random.Generator) -> Folds:
+    """Hold out evenly spaced rows of the ordered strata; one row of each stratum always trains."""
+    n_samples = len(strata)
+    n_valid = min(max(1, round(fraction * n_samples)), n_samples - 1)
+    order = _shuffled_within(strata, generator)
+    ordered = strata[order]
+    is_first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    # with one row in every stratum there is no choice but to validate unlearned classes
+    candidates = order if is_first.all() else order[~is_first]
+    n_valid = min(n_valid, len(candidates))
+    step = len(candidates) / n_valid
+    positions = ((np.arange(n_valid) + generator.random()) * step).astype(np.intp)
+    is_valid = np.zeros(n_samples, dtype=bool)
+    is_valid[candidates[np.minimum(positions, len(candidates) - 1)]] = True
+    share = is_valid.mean()
+    return _one_fold(is_valid, f"a holdout of {share:.1%} of the rows, stratified on {basis}")
+
+
+def _group_codes(groups: npt.ArrayLike | pd.Series, n_samples: int) -> Rows:
+    """Return a code from 0 for each row's group."""
+    _check_length("groups", groups, n_samples)
+    codes, names = pd.factorize(pd.Series(groups).array, use_na_sentinel=False)
+    if len(names) < 2:
+        raise DataError(
+            f"The group column must hold at least 2 groups, got only {names[0]!r}; "
+            "leave it out or choose another column."
+        )
+    return np.asarray(codes, dtype=np.intp)
+
+
+def _check_length(name: str, values: Any, n_samples: int) -> None:
+    if len(values) != n_samples:
+        raise DataError(f"{name} must have {n_samples} values, one a row, got {len(values)}.")
+
+
+def _by_group(
+    units: Rows,
+    strata: Codes,
+    n_folds: int,
+    holdout_fraction: float | None,
+    generator: np.random.Generator,
+) -> Folds:
+    n_groups = int(units.max()) + 1
+    if holdout_fraction is None:
+        n_made = min(n_folds, n_groups)
+        fold_of = _place_groups(units, strata, n_made, generator)
+        reason = f"{n_made} folds that keep each of {n_groups} groups together"
+        return _from_assignment(fold_of, n_made, reason + _fewer(n_made, n_folds, "groups"))
+    # a holdout is one of so many folds, or all but one of them when it is the larger part
+    smaller = min(holdout_fraction, 1.0 - holdout_fraction)
+    n_parts = min(max(2, round(1.0 / smaller)), n_groups)
+    fold_of = _place_groups(units, strata, n_parts, generator)
+    shares = np.bincount(fold_of, minlength=n_parts) / len(fold_of)
+    held_out = fold_of == np.abs(shares - smaller).argmin()
+    is_valid = held_out if holdout_fraction <= 0.5 else ~held_out
+    reason = f"a holdout of {is_valid.mean():.1%} of the rows that keeps groups together"
+    return _one_fold(is_valid, reason)
+
+
+def _place_groups(
+    units: Rows, strata: Codes, n_folds: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return a fold for each row, folds alike in size and in strata.
+
+    Units are placed from the largest to the smallest, each in the fold where the sum of squares
+    of all relative counts (strata and size) grows least. An empty fold always comes first, so no
+    fold stays empty while there are as many groups as folds.
+    """
+    if units.max() >= _MAX_UNITS:
+        units = _bundles(units, strata)[units]
+    counts = _unit_counts(units, strata)
+    sizes = counts[:, -1]
+    shuffled = generator.permutation(len(sizes))
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    pulls = counts / np.square(counts.sum(axis=0))
+    filled = np.zeros((n_folds, counts.shape[1]))
+    fold_of_unit = np.empty(len(sizes), dtype=np.int64)
+    for unit in order:
+        fold = (filled @ pulls[unit]).argmin()
+        fold_of_unit[unit] = fold
+        filled[fold] += counts[unit]
+    return fold_of_unit[units]
+
+
+def _unit_counts(units: Rows, strata: Codes) -> npt.NDArray[np.float64]:
+    """Return rows of each unit in each stratum, shape (n_units, n_strata + 1), sizes last."""
+    n_units, n_strata = int(units.max()) + 1, int(strata.max()) + 1
+    sizes = np.bincount(units, minlength=n_units)[:, None]
+    if not 2 <= n_strata <= _MAX_STRATA:  # too many to keep alike: sizes only
+        return sizes.astype(np.float64)
+    cells = np.bincount(units * n_strata + strata, minlength=n_units * n_strata)
+    table = cells.reshape(n_units, n_strata)
+    present = table[:, table.any(axis=0)]  # a stratum without rows would divide by 0
+    return np.hstack([present, sizes]).astype(np.float64)
+
+
+def _bundles(units: Rows, strata: Codes) -> Rows:
+    """Return a bundle for each unit, so that at most `_MAX_UNITS` bundles are to be placed.
+
+    Units of like strata and size are bundled: small ones with small ones.
+    """
+    sizes = np.bincount(units)
+    mean_stratum = np.bincount(units, weights=strata) / sizes
+    order = np.lexsort((mean_stratum, -sizes))
+    bundle = np.empty(len(sizes), dtype=np.intp)
+    bundle[order] = np.arange(len(sizes)) * _MAX_UNITS // len(sizes)
+    return bundle
+
+
+def _read_time(time: npt.ArrayLike | pd.Series, n_samples: int) -> npt.NDArray[Any]:
+    """Return values whose order is the order of time."""
+    _check_length("time", time, n_samples)
+    values = pd.Series(time).reset_index(drop=True)
+    n_missing = int(values.isna().sum())
+    if n_missing:
+        row = int(values.isna().to_numpy().argmax())
+        raise DataError(
+            f"The time column must have no missing values, got {n_missing}, the first in row "
+            f"{row}; fill them or leave those rows out."
+        )
+    moments = _as_moments(values)
+    if moments.nunique() < 2:
+        raise DataError(
+            f"The time column must hold at least 2 different times, got only {values[0]!r}; "
+            "leave it out or choose another column."
+        )
+    return moments.to_numpy()
+
+
+def _as_moments(values: pd.Series) -> pd.Series:
+    """Return values that sort in time: numbers and dates as they are, text read as dates."""
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _as_moments(values.astype(dtype.categories.dtype))
+    if not (pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)):
+        return values
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all():
+        return numbers
+    try:
+        return pd.to_datetime(values, format="ISO8601")
+    except (ValueError, TypeError):
+        pass
+    try:
+        return pd.to_datetime(values)
+    except (ValueError, TypeError) as error:
+        first: Hashable = values.iloc[0]
+        raise DataError(
+            "The time column must hold numbers or dates in one format, got text such as "
+            f"{first!r} ({error}); convert it with pandas.to_datetime."
+        ) from error
+
+
+def _in_time_order(
+    moments: npt.NDArray[Any], n_folds: int, holdout_fraction: float | None
+) -> Folds:
+    """Validate blocks of the later rows, each after everything that trains for it."""
+    n_samples = len(moments)
+    order = np.argsort(moments, kind="stable")
+    ordered = moments[order]
+    starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1  # where a new time begins
+    if holdout_fraction is None:
+        later = np.arange(n_folds) / n_folds * (1.0 - _TIME_TRAINING_SHARE)
+        targets = n_samples * (_TIME_TRAINING_SHARE + later)
+    else:
+        targets = np.array([n_samples * (1.0 - holdout_fraction)])
+    borders = np.unique(_nearest(starts, targets))
+    block = np.empty(n_samples, dtype=np.int16)  # 0 trains only, fold i validates block i + 1
+    block[order] = np.searchsorted(borders, np.arange(n_samples), side="right")
+    n_made = len(borders)
+    train = tuple(np.flatnonzero(block <= fold) for fold in range(n_made))
+    valid = tuple(np.flatnonzero(block == fold + 1) for fold in range(n_made))
+    if holdout_fraction is not None:
+        reason = f"a holdout of the latest {len(valid[0]) / n_samples:.1%} of the rows"
+        return Folds(train, valid, reason)
+    reason = f"{n_made} folds in time order, each trained on all earlier rows"
+    return Folds(train, valid, reason + _fewer(n_made, n_folds, "different times"))
+
+
+def _nearest(sorted_values: Rows, targets: npt.NDArray[np.float64]) -> Rows:
+    """Return the value nearest to each target."""
+    right = np.searchsorted(sorted_values, targets).clip(0, len(sorted_values) - 1)
+    left = np.maximum(right - 1, 0)
+    is_left = targets - sorted_values[left] <= sorted_values[right] - targets
+    nearest: Rows = np.where(is_left, sorted_values[left], sorted_values[right])
+    return nearest

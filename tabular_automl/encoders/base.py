@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.artifacts.state import State
@@ -21,27 +23,44 @@ class ColumnEncoder(ABC):
     kind : Kind
         The kind of column it serves.
     priority : int
-        Among encoders that claim a column, the one with the highest priority gets it.
+        Among encoders that claim a column, the one with the highest priority gets it. Built-in
+        encoders have negative ones, so a plug-in comes before them unless it says otherwise.
+    keeps_raw : bool
+        Whether the untouched column goes into `FeatureTable.raw` too, for models that read it.
+    junk : frozenset of str
+        After fit, the texts of cells that could not be read; they count as missing from then on.
     """
 
     kind: ClassVar[Kind]
     priority: ClassVar[int] = 0
+    keeps_raw: ClassVar[bool] = False
+    junk: frozenset[str] = frozenset()
 
     @classmethod
     @abstractmethod
     def claims(cls, sample: pd.Series) -> str | None:
         """Return why this column is of the encoder's kind, or None when it is not.
 
-        ``sample`` holds up to some thousand rows of the column, in the table's dtype.
+        ``sample`` holds up to some thousand non-missing rows of the column, in the table's dtype
+        and under the column's name. The reason is one clause that the user reads.
         """
 
     @abstractmethod
     def fit(self, column: pd.Series) -> Self:
-        """Learn from the whole training column."""
+        """Learn from the whole training column.
+
+        Values that cannot be read now count as missing, here and whenever they come again.
+        """
+
+    def fit_transform(self, column: pd.Series) -> FeatureTable:
+        """Return the features of the training column; override where both share work."""
+        return self.fit(column).transform(column)
 
     @abstractmethod
     def transform(self, column: pd.Series) -> FeatureTable:
         """Return the column's features; the same features for any rows, 0 rows included.
+
+        Their names start with ``str(column.name)``, and are the same for every call.
 
         Raises
         ------
@@ -49,6 +68,10 @@ class ColumnEncoder(ABC):
             When values can no longer be read as the column's kind; names the column and the first
             bad values.
         """
+
+    def unreadable(self, column: pd.Series) -> npt.NDArray[np.bool_]:
+        """Return which rows `transform` would raise for, shape (n_samples,); by default none."""
+        return np.zeros(len(column), dtype=bool)
 
     @abstractmethod
     def state(self) -> State:

@@ -1,0 +1,65 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+VENV2 := .venv-pandas2
+STAMP2 := $(VENV2)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-pandas2 lint format bench clean
+
+help:  ## Show what there is to make.
+	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(STAMP)  ## Fit a real table through the command line, predict, evaluate.
+	rm -rf demo
+	$(BIN)/tabular-automl demo
+
+test: $(STAMP)  ## Run the fast tests.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## Run the tests that take minutes.
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-pandas2: $(STAMP2)  ## Run the fast tests with pandas 2.2.
+	$(VENV2)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## Check style, types and spelling.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(STAMP)  ## Put all files into the project's style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Compare with the baselines: make bench DATA=folder [OUT=file.csv] [ARGS=...]
+	@test -n "$(DATA)" || { echo "Name the folder: make bench DATA=folder (it holds an index.csv)"; exit 2; }
+	$(BIN)/python -m benchmarks.run "$(DATA)" --out "$(or $(OUT),benchmarks/results/bench.csv)" $(ARGS)
+	$(BIN)/python -m benchmarks.table "$(or $(OUT),benchmarks/results/bench.csv)"
+
+clean:  ## Remove the environments, caches and the demo.
+	rm -rf $(VENV) $(VENV2) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The stamp is written last, so an install that failed half-way is done again.
+$(STAMP): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV))
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# pandas 2.2 instead of the pinned pandas, and the stubs that go with neither.
+$(STAMP2): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV2))
+	grep -v '^pandas' constraints.txt > $(VENV2)/constraints.txt
+	$(VENV2)/bin/python -m pip install --quiet -c $(VENV2)/constraints.txt -e '.[all,dev]' 'pandas==2.2.*'
+	touch $@
+
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 2; }
+$(PYTHON) -m venv $(1)
+endef

@@ -1,0 +1,217 @@
+"""Run systems on a folder of data sets: ``python -m benchmarks.run FOLDER --out results.csv``.
+
+Every fit and every load is a process of its own. A finished row is written at once; rows that are
+there already are skipped, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets import DataSet, read_index
+from benchmarks.job import Job
+from benchmarks.memory import PeakMemory
+from benchmarks.systems import SYSTEMS
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = (
+    *("set", "system", "time_limit", "preset", "seed", "metric", "error", "failure"),
+    *("fit_seconds", "wall_over_limit", "save_seconds", "peak_mb", "serve_peak_mb"),
+    *("import_seconds", "load_seconds", "first_predict_seconds", "rows_per_second"),
+    *("single_row_ms", "disk_mb", "n_train", "n_test", "n_threads", "version", "finished"),
+)
+_Key = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    folder: Path
+    systems: list[str]
+    pythons: dict[str, str]
+    time_limit: float | None
+    preset: str | None
+    seeds: list[int]
+    sets: list[str]
+    out: Path
+    n_threads: int
+    kill_after: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a worker process ended."""
+
+    figures: dict[str, Any]
+    peak_mb: float
+    failure: str
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is missing in the results file."""
+    options = parse(arguments)
+    done = finished_keys(options.out)
+    for data, seed, name in planned(options):
+        if key_of(data.name, name, options, seed) in done:
+            continue
+        row = run_one(data, seed, name, options)
+        append_row(options.out, row)
+        told = row["failure"] or f"error {row['error']:.6g} in {row['fit_seconds']:.1f} s"
+        print(f"{data.name:20s} {name:24s} seed {seed}: {told}", flush=True)
+
+
+def planned(options: Options) -> Iterator[tuple[DataSet, int, str]]:
+    """Yield each data set, seed and system, one data set after the other."""
+    known = read_index(options.folder)
+    names = [data.name for data in known]
+    for name in options.sets:
+        if name not in names:
+            raise SystemExit(f"No data set {name!r} in {options.folder}; known: {', '.join(names)}")
+    for data in known:
+        if not options.sets or data.name in options.sets:
+            yield from ((data, seed, name) for seed in options.seeds for name in options.systems)
+
+
+def run_one(data: DataSet, seed: int, name: str, options: Options) -> dict[str, Any]:
+    """Fit in one process, serve in another, and return the row of results."""
+    limit = options.time_limit if SYSTEMS[name].timed else None
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        job = Job(
+            stage="fit",
+            target=SYSTEMS[name].target,
+            data_folder=str(options.folder),
+            data=data,
+            seed=seed,
+            time_limit=limit,
+            preset=options.preset,
+            n_threads=options.n_threads,
+            folder=f"{folder}/model",
+            result=f"{folder}/result.json",
+        )
+        python = options.pythons.get(name, sys.executable)
+        fit = run_stage(job, python, options.kill_after)
+        serve = Outcome({}, 0.0, "")
+        if not fit.failure:
+            serve = run_stage(dataclasses.replace(job, stage="serve"), python, options.kill_after)
+        disk = sum(f.stat().st_size for f in job.model_folder.rglob("*") if f.is_file()) / 1e6
+    row: dict[str, Any] = dict(zip(FIELDS, key_of(data.name, name, options, seed), strict=False))
+    row |= serve.figures | fit.figures  # the import time is that of the fit
+    row |= {"metric": data.eval_metric, "failure": fit.failure or serve.failure}
+    row |= {"peak_mb": fit.peak_mb, "serve_peak_mb": serve.peak_mb, "disk_mb": disk}
+    if limit and "fit_seconds" in row:
+        row["wall_over_limit"] = row["fit_seconds"] / limit
+    return row | {"n_threads": options.n_threads, "finished": time.strftime("%Y-%m-%dT%H:%M:%S")}
+
+
+def run_stage(job: Job, python: str, kill_after: float) -> Outcome:
+    """Run one stage in a fresh process and watch its memory."""
+    result = Path(job.result)
+    result.unlink(missing_ok=True)
+    command = [python, "-m", "benchmarks.worker", job.to_json()]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # so that its children can be ended with it
+        )
+        memory = PeakMemory(process.pid)
+        try:
+            process.wait(kill_after)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+            return Outcome({}, memory.stop(), f"killed after {kill_after:g} s in {job.stage}")
+        peak = memory.stop()
+        log.seek(0)
+        lines = [line for line in log.read().splitlines() if line.strip()]
+    if process.returncode != 0 or not result.exists():
+        said = lines[-1].strip()[:300] if lines else "no message"
+        return Outcome({}, peak, f"{job.stage} ended with {process.returncode}: {said}")
+    return Outcome(json.loads(result.read_text()), peak, "")
+
+
+def key_of(data: str, system: str, options: Options, seed: int) -> _Key:
+    """Return what makes a row unique; limit and preset are empty for systems that take none."""
+    if not SYSTEMS[system].timed:
+        return data, system, "", "", str(seed)
+    limit = "" if options.time_limit is None else f"{options.time_limit:g}"
+    return data, system, limit, options.preset or "", str(seed)
+
+
+def finished_keys(path: Path) -> set[_Key]:
+    """Return the keys of the rows that a results file has."""
+    if not path.exists():
+        return set()
+    with open(path, newline="") as file:
+        return {
+            (row["set"], row["system"], row["time_limit"], row["preset"], row["seed"])
+            for row in csv.DictReader(file)
+        }
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row at the end of the results file, rounded to what is worth reading."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def parse(arguments: list[str] | None) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder with an index.csv")
+    parser.add_argument("--systems", default=",".join(SYSTEMS), help="names, comma-separated")
+    parser.add_argument("--time-limit", type=float, help="seconds, for systems that take a limit")
+    parser.add_argument("--preset", help="preset of ours")
+    parser.add_argument("--seeds", default="0", help="seeds of the splits, comma-separated")
+    parser.add_argument("--sets", default="", help="data sets, comma-separated; all by default")
+    parser.add_argument("--out", type=Path, required=True, help="results file, added to")
+    parser.add_argument("--threads", type=int, default=2, help="cores for each system")
+    parser.add_argument("--kill-after", type=float, default=3600, help="seconds for one stage")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="SYSTEM=PATH",
+        help="interpreter of a system that has an environment of its own; may be repeated",
+    )
+    values = parser.parse_args(arguments)
+    systems = [name for name in values.systems.split(",") if name]
+    for name in systems:
+        if name not in SYSTEMS:
+            parser.error(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
+    return Options(
+        folder=values.folder.resolve(),
+        systems=systems,
+        pythons=dict(pair.split("=", 1) for pair in values.python),
+        time_limit=values.time_limit,
+        preset=values.preset,
+        seeds=[int(seed) for seed in values.seeds.split(",")],
+        sets=[name for name in values.sets.split(",") if name],
+        out=values.out,
+        n_threads=values.threads,
+        kill_after=values.kill_after,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The record of a running fit: every finished piece of work, on disk as soon as it is finished."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.artifacts.storage import read_artifact, read_info, write_artifact
+from tabular_automl.core.errors import ArtifactError, PathError
+
+_ENTRY_NAME = re.compile(r"\d{6,}")
+
+
+class Journal:
+    """A folder that work units are only ever added to.
+
+    Each entry is an artifact of its own, in a numbered folder: it counts once its manifest is in
+    place, so a kill at any moment loses at most the entry being written. Entries that do not read
+    are passed over, since their work can be done again.
+
+    One process writes at a time.
+
+    Parameters
+    ----------
+    path : path
+        The journal's folder, made by the first `append`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._sound: dict[str, Path] = {}
+        self._seen: set[str] = set()
+
+    def append(self, key: str, state: State) -> None:
+        """Add a finished work unit; a later unit of the same key takes the place of the earlier.
+
+        Raises
+        ------
+        PathError
+            When the disk refuses.
+        ArtifactError
+            When the state holds something that cannot be saved as data.
+        """
+        entry = self.path / f"{self._next_number():06d}"
+        write_artifact(state, entry, info={"key": key})
+        self._seen.add(entry.name)
+        self._sound[key] = entry
+
+    def keys(self) -> list[str]:
+        """Return the keys of all work units that can be read, in the order of their first entry.
+
+        Every entry is read in full once, so that what is listed can be relied on.
+        """
+        for entry in self._entries():
+            if entry.name in self._seen:
+                continue
+            self._seen.add(entry.name)
+            key = _sound_key(entry)
+            if key is not None:
+                self._sound[key] = entry
+        return list(self._sound)
+
+    def read(self, key: str) -> State:
+        """Return the state of a work unit.
+
+        Raises
+        ------
+        KeyError
+            When the journal has no sound entry of that key.
+        """
+        if key not in self.keys():
+            raise KeyError(f"The journal {str(self.path)!r} has no entry {key!r}.")
+        return read_artifact(self._sound[key])
+
+    def _entries(self) -> list[Path]:
+        if not self.path.is_dir():
+            return []
+        entries = [entry for entry in self.path.iterdir() if _ENTRY_NAME.fullmatch(entry.name)]
+        return sorted(entries, key=lambda entry: int(entry.name))
+
+    def _next_number(self) -> int:
+        entries = self._entries()
+        return int(entries[-1].name) + 1 if entries else 0
+
+
+def _sound_key(entry: Path) -> str | None:
+    """Return an entry's key, or None when the entry is incomplete or damaged."""
+    try:
+        key = read_info(entry).get("key")
+        read_artifact(entry)
+    except (ArtifactError, PathError):
+        return None
+    return key if isinstance(key, str) else None

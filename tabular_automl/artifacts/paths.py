@@ -1,0 +1,92 @@
+"""Where an artifact may be written, what belongs to it, and how large it is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from tabular_automl.core.errors import PathError
+
+MANIFEST = "manifest.json"
+GENERATION_PREFIX = "data-"
+JOURNAL = "journal"
+OS_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file browsers
+
+
+def is_own_entry(name: str) -> bool:
+    """Return whether an entry of an artifact's folder is one that we write or may ignore."""
+    return name in {MANIFEST, JOURNAL} | OS_DROPPINGS or name.startswith(GENERATION_PREFIX)
+
+
+def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Raise now when an artifact could not be written to ``path`` later.
+
+    An empty folder and one that an unfinished fit left are fine. Nothing is changed on disk.
+
+    Parameters
+    ----------
+    path : path
+    overwrite : bool
+        Whether a predictor that is already there may be replaced. Other people's files never are.
+
+    Raises
+    ------
+    PathError
+    """
+    folder = Path(path)
+    try:
+        _check_free(folder, overwrite)
+        _check_probe(folder)
+    except PathError:
+        raise
+    except OSError as error:
+        raise PathError(f"{str(folder)!r} cannot be written to: {error}.") from error
+
+
+def disk_usage(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Return the size in bytes of each file under ``path``, by its name relative to ``path``.
+
+    Raises
+    ------
+    PathError
+        When nothing is at ``path``.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise PathError(f"No saved predictor at {str(root)!r}: there is no such folder.")
+    files = sorted(entry for entry in root.rglob("*") if entry.is_file())
+    return {file.relative_to(root).as_posix(): file.stat().st_size for file in files}
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a path that holds something else than an artifact, or one that must stay."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise PathError(f"{str(folder)!r} is a file; choose the path of a folder.")
+    entries = sorted(entry.name for entry in folder.iterdir())
+    foreign = [name for name in entries if not is_own_entry(name)]
+    if foreign:
+        raise PathError(
+            f"{str(folder)!r} already holds other files ({foreign[0]!r}); choose another path."
+        )
+    if MANIFEST in entries and not overwrite:
+        raise PathError(
+            f"{str(folder)!r} already holds a saved predictor; "
+            "choose another path, or allow it to be overwritten."
+        )
+
+
+def _check_probe(folder: Path) -> None:
+    """Write a file where the artifact will be, and remove it: permissions alone can mislead."""
+    place = folder
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise PathError(f"{str(folder)!r} lies under {str(place)!r}, which is not a folder.")
+    probe = place / f"{GENERATION_PREFIX}probe-{secrets.token_hex(8)}"
+    try:
+        probe.write_bytes(b"probe")
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""Settings of a fit beyond the few that `Predictor.fit` takes, and the named presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
+from tabular_automl.models.base import ModelSpec
+
+
+def _check_integer(name: str, value: int | None, low: int, high: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidOptionError(must_be(name, f"an integer from {low} to {high}", value))
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Everything about a fit that has a good default.
+
+    Attributes
+    ----------
+    n_folds : int or None
+        Folds of each bag, 2 to 50; None lets the plan choose by rows, columns and time.
+    holdout_fraction : float or None
+        Validate on this fraction of the rows instead of bagging; None lets the plan choose.
+    n_layers : int or None
+        Layers of the stack, 1 to 3; None lets the plan choose.
+    families : tuple of str or None
+        Use only these model families; None uses all that are installed.
+    exclude : tuple of str
+        Families or spec keys to leave out.
+    specs : tuple of ModelSpec
+        Specs of the user's own, tried first.
+    max_specs : int or None
+        Budget in trials: fit this many specs of the first layer and do not look at the clock unless
+        there is a time limit too. The same seed then gives the same predictor, bit for bit.
+    max_seconds_without_limit : float
+        Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
+        50,000 rows; larger tables get proportionally more, six times as much at most.
+    calibrate : bool
+        Whether to calibrate probabilities on out-of-fold predictions.
+    seed : int
+        Seed of every random choice.
+    n_jobs : int or None
+        Cores to use; None or -1 uses all that this process may use.
+    on_error : {"skip", "raise"}
+        What a failing spec does: become a row of the leaderboard with its cause, or raise.
+    """
+
+    n_folds: int | None = None
+    holdout_fraction: float | None = None
+    n_layers: int | None = None
+    families: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    specs: tuple[ModelSpec, ...] = ()
+    max_specs: int | None = None
+    max_seconds_without_limit: float = 540.0
+    calibrate: bool = True
+    seed: int = 0
+    n_jobs: int | None = None
+    on_error: str = "skip"
+
+    def __post_init__(self) -> None:
+        """Check every field, so that a mistake shows before any work."""
+        _check_integer("n_folds", self.n_folds, 2, 50)
+        _check_integer("n_layers", self.n_layers, 1, 3)
+        _check_integer("max_specs", self.max_specs, 1, 10_000)
+        fraction = self.holdout_fraction
+        if fraction is not None and not 0.0 < fraction < 0.9:
+            raise InvalidOptionError(must_be("holdout_fraction", "between 0 and 0.9", fraction))
+        if self.on_error not in ("skip", "raise"):
+            raise InvalidOptionError(must_be("on_error", "'skip' or 'raise'", self.on_error))
+
+
+PRESETS: Mapping[str, FitConfig] = {
+    "fast": FitConfig(
+        n_folds=None,
+        holdout_fraction=0.15,
+        n_layers=1,
+        families=("lightgbm", "linear"),
+        max_seconds_without_limit=20.0,
+    ),
+    "balanced": FitConfig(n_folds=4, n_layers=1, max_seconds_without_limit=120.0),
+    "best": FitConfig(),
+}
+
+
+def resolve_config(preset: str, config: FitConfig | None) -> FitConfig:
+    """Return the preset's settings with the fields that ``config`` changes from the defaults.
+
+    Raises
+    ------
+    InvalidOptionError
+        When there is no such preset, or ``config`` is something else than a `FitConfig`.
+    """
+    if preset not in PRESETS:
+        raise InvalidOptionError(unknown_name("preset", preset, PRESETS))
+    if config is None:
+        return PRESETS[preset]
+    if not isinstance(config, FitConfig):
+        raise InvalidOptionError(must_be("config", "a FitConfig", config))
+    default = FitConfig()
+    changes: dict[str, Any] = {
+        name: value for name, value in vars(config).items() if value != getattr(default, name)
+    }
+    return replace(PRESETS[preset], **changes)

@@ -1,0 +1,270 @@
+"""From whatever holds the user's table to a pandas DataFrame."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from tabular_automl.core.errors import DataError, InvalidOptionError, PathError, unknown_name
+
+Purpose = Literal["train", "evaluate", "predict"]
+Frame: TypeAlias = Any  # a dataframe of any library that narwhals knows
+TableLike: TypeAlias = pd.DataFrame | str | os.PathLike[str] | Frame
+
+_FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separator, if text
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst": "zstd"}
+_OTHER_SEPARATORS = (";", "\t", "|")
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,  # pandas' parser errors, pyarrow's errors and undecodable text among them
+    ImportError,  # a compression whose package is not installed
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+
+
+def read_table(source: TableLike, *, purpose: Purpose = "train") -> pd.DataFrame:
+    """Return a table as a pandas DataFrame.
+
+    Parameters
+    ----------
+    source : DataFrame, frame of another library, str or path-like
+        A pandas DataFrame comes back as it is. Frames of polars, pyarrow and all others that
+        narwhals knows are converted. A path names a CSV file (``.csv``, ``.tsv``), compressed or
+        not (``.csv.gz``), a Parquet file, or a folder of such files of one kind, which are joined
+        in the order of their names. Text is read as UTF-8, or else as Latin-1; a CSV file with
+        one column for ``,`` may be separated by ``;``, tabs or ``|``.
+    purpose : {"train", "evaluate", "predict"}
+        To predict, a table may have no rows.
+
+    Returns
+    -------
+    DataFrame
+        Never to be changed: it may be the caller's own.
+
+    Raises
+    ------
+    PathError
+        When a path does not exist, is of no known kind, or cannot be read.
+    DataError
+        When there are no columns, no rows to learn from, or duplicate column names, and for a
+        source of another type.
+    """
+    if purpose not in ("train", "evaluate", "predict"):
+        known = ("train", "evaluate", "predict")
+        raise InvalidOptionError(unknown_name("purpose", purpose, known))
+    if isinstance(source, pd.DataFrame):
+        table, name = source, "The table"
+    elif isinstance(source, (str, os.PathLike)):
+        path = Path(source).expanduser()
+        table, name = _read_path(path), f"The table in {str(path)!r}"
+    else:
+        table, name = _read_frame(source), "The table"
+    _check_names(table.columns, name)
+    if table.shape[1] == 0:
+        raise DataError(f"{name} must have columns, got none.")
+    if table.shape[0] == 0 and purpose != "predict":
+        raise DataError(f"{name} must have rows, got only the column names.")
+    return table
+
+
+def _check_names(names: Iterable[Hashable], where: str) -> None:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        listed = ", ".join(repr(name) for name in duplicates)
+        raise DataError(
+            f"{where} must have unique column names, got more than one column named {listed}; "
+            "rename or drop them."
+        )
+
+
+def _read_path(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise PathError(f"The table's path must exist, got {str(path)!r}; check the spelling.")
+    if path.is_dir():
+        return _read_folder(path)
+    return _read_file(path)
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    """Join the files of one kind in a folder; hidden files and names with ``_`` first are skipped.
+
+    Spark and others leave marks such as ``_SUCCESS`` beside the data.
+    """
+    paths = sorted(entry for entry in folder.iterdir() if entry.name[0] not in "._")
+    if not paths:
+        raise PathError(f"The folder {str(folder)!r} must hold CSV or Parquet files, got none.")
+    kinds = {_format_of(path) for path in paths if path.is_file()}
+    if len(kinds) > 1 or not all(path.is_file() for path in paths):
+        shown = ", ".join(repr(path.name) for path in paths[:5])
+        raise PathError(
+            f"The folder {str(folder)!r} must hold files of one kind and nothing else, got "
+            f"{shown}; read them one by one, or move the others away."
+        )
+    parts = [_read_file(path) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        _check_same_columns(paths[0], parts[0], path, part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _check_same_columns(
+    first_path: Path, first: pd.DataFrame, path: Path, part: pd.DataFrame
+) -> None:
+    different = sorted(str(name) for name in set(first.columns) ^ set(part.columns))
+    if different:
+        raise DataError(
+            f"The files of a folder must have the same columns, got {', '.join(different[:5])} in "
+            f"only one of {first_path.name!r} and {path.name!r}."
+        )
+
+
+def _format_of(path: Path) -> str:
+    """Return the suffix that tells the format, compression aside."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in _COMPRESSIONS
+    suffix = "".join(suffixes[-2:-1] if compressed else suffixes[-1:])
+    is_text = _FORMATS.get(suffix) is not None
+    if suffix not in _FORMATS or (compressed and not is_text):
+        raise PathError(
+            f"A table's file must end in {', '.join(_FORMATS)}, text also compressed as "
+            f"{', '.join(_COMPRESSIONS)}, got {path.name!r}."
+        )
+    return ".parquet" if suffix == ".pq" else suffix
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    separator = _FORMATS[_format_of(path)]
+    try:
+        return _read_parquet(path) if separator is None else _read_text(path, separator)
+    except DataError:
+        raise
+    except pd.errors.EmptyDataError as error:
+        raise DataError(
+            f"The table in {str(path)!r} must have columns, got an empty file."
+        ) from error
+    except _UNREADABLE as error:
+        raise PathError(
+            f"The file {str(path)!r} could not be read as a table: {error}. Check that it is "
+            "complete and of the kind that its name says."
+        ) from error
+
+
+def _read_text(path: Path, separator: str) -> pd.DataFrame:
+    try:
+        return _read_decoded(path, separator, _unicode_of(path))
+    except UnicodeDecodeError:
+        return _read_decoded(path, separator, "latin-1")
+
+
+def _unicode_of(path: Path) -> str:
+    """Return utf-16 for a file with its byte order mark, which spreadsheets write, else utf-8."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+
+
+def _read_decoded(path: Path, separator: str, encoding: str) -> pd.DataFrame:
+    options: dict[str, Any] = {
+        "encoding": encoding,
+        "compression": _COMPRESSIONS.get(path.suffix.lower()),
+        "engine": "c",
+        "low_memory": False,  # whole columns get one dtype
+    }
+    header = _read_header(path, separator, options)
+    if len(header) == 1:
+        for other in _OTHER_SEPARATORS:
+            if other in header[0]:
+                separator, header = other, _read_header(path, other, options)
+                break
+    # pandas would rename the second of two equal names, and nobody would see it
+    _check_names((name for name in header if name), f"The table in {str(path)!r}")
+    table = pd.read_csv(path, sep=separator, **options)
+    if isinstance(table.index, pd.RangeIndex):
+        return table
+    return _without_phantom_index(table, path, separator, options)
+
+
+def _read_header(path: Path, separator: str, options: dict[str, Any]) -> list[str]:
+    row = pd.read_csv(
+        path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False, **options
+    )
+    return [str(name) for name in row.iloc[0]]
+
+
+def _without_phantom_index(
+    table: pd.DataFrame, path: Path, separator: str, options: dict[str, Any]
+) -> pd.DataFrame:
+    """Return a table whose rows have more fields than its header, read rightly.
+
+    pandas takes the first fields as the index then. That is right for the row names that R
+    writes, and shifts every column where rows merely end in a separator.
+    """
+    if table.index.nlevels > 1:
+        raise ValueError(
+            f"its rows have {table.index.nlevels} fields more than its header of {table.shape[1]}"
+        )
+    if not table.iloc[:, -1].isna().all():
+        return table
+    with warnings.catch_warnings():  # of the empty last field, which is what is to be dropped
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        return pd.read_csv(path, sep=separator, index_col=False, **options)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    # ParquetFile, since read_table would add columns from folder names such as "year=2020"
+    with pq.ParquetFile(path) as file:
+        _check_names(file.schema_arrow.names, f"The table in {str(path)!r}")
+        return _from_arrow(file.read(use_pandas_metadata=True))
+
+
+def _from_arrow(table: Any) -> pd.DataFrame:
+    """Convert a pyarrow table; dates become datetime64 and decimals floats, not Python objects."""
+    import pyarrow as pa
+
+    _check_names(table.column_names, "The table")
+    for position, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            column = table.column(position).cast(pa.float64())
+            table = table.set_column(position, field.name, column)
+    return table.to_pandas(date_as_object=False)
+
+
+def _read_frame(source: Frame) -> pd.DataFrame:
+    """Convert a frame of another library."""
+    import narwhals as nw
+
+    frame = nw.from_native(source, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, nw.DataFrame):
+        raise DataError(_unsupported(source))
+    if frame.implementation.is_pandas_like():
+        return frame.to_pandas()
+    return _from_arrow(frame.to_arrow())
+
+
+def _unsupported(source: object) -> str:
+    kind = type(source)
+    advice = {
+        "Series": "pass a table: series.to_frame() for one column, series.to_frame().T for one row",
+        "ndarray": "pass pandas.DataFrame(array, columns=[...])",
+        "dict": "pass pandas.DataFrame(dict)",
+        "list": "pass pandas.DataFrame(list)",
+        "bytes": "pass the path as str",
+    }.get(kind.__name__, "convert it to a pandas DataFrame")
+    return (
+        "A table must be a DataFrame (pandas, polars, pyarrow, ...) or the path of a CSV or "
+        f"Parquet file, got {kind.__module__}.{kind.__qualname__}; {advice}."
+    )

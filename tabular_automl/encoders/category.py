@@ -1,0 +1,186 @@
+"""Categories: levels by frequency, or one 0/1 feature for two values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.data.schema import Kind
+from tabular_automl.data.table import FIRST_LEVEL, MISSING_LEVEL, OTHER_LEVEL, FeatureTable
+from tabular_automl.encoders.base import ColumnEncoder
+from tabular_automl.encoders.storage import (
+    MISSING,
+    Storage,
+    cell_key,
+    distinct_cells,
+    first_values,
+    storage_of,
+)
+
+MAX_LEVELS = 10_000
+# Columns with more kept levels than this also get the frequency of their level as a feature.
+COUNTED_LEVELS = 30
+# A two-valued column with a larger share of missing cells keeps "missing" as a level of its own.
+MAX_BINARY_MISSING = 0.01
+_BOOLEAN_SPELLINGS = {
+    "true": ("True", "true", "TRUE", "1"),
+    "false": ("False", "false", "FALSE", "0"),
+    "1": ("True", "true", "TRUE"),
+    "0": ("False", "false", "FALSE"),
+}
+
+
+class CategoryEncoder(ColumnEncoder):
+    """Levels by decreasing frequency (an ordered dtype's own order), 0 missing, 1 rare or unseen.
+
+    - Two values and hardly a missing cell: one numeric feature, 0 for the more frequent value and
+      1 for the other, NaN for missing and unseen ones. Trees, linear models and networks all read
+      that best, without any machinery for categories.
+    - More than `COUNTED_LEVELS` levels: also "<column>:count", the logarithm of how often the
+      level occurred in training.
+
+    Cells match by what they say: 1, 1.0, "1" and, among true/false levels, True are one level.
+    """
+
+    kind: ClassVar[Kind] = Kind.CATEGORY
+    priority: ClassVar[int] = -40
+
+    def __init__(self) -> None:
+        self.levels: list[str] = []
+        self.counts: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.is_binary = False
+        self._codes: dict[str, int] = {}
+
+    @classmethod
+    def claims(cls, sample: pd.Series) -> str | None:
+        """Return why these are categories: everything that is nothing else."""
+        storage = storage_of(sample)
+        if storage is Storage.LEVELS:
+            return "categorical dtype"
+        if storage is Storage.BOOLEAN:
+            return "true or false"
+        texts = list(dict.fromkeys(distinct_cells(sample)[1]))
+        return f"categories such as {first_values(texts)}" if texts else "categories"
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the level's frequency is a feature."""
+        return len(self.levels) > COUNTED_LEVELS
+
+    def fit(self, column: pd.Series) -> Self:
+        """Count the levels and keep the frequent ones."""
+        codes, keys = distinct_cells(column)
+        present = codes[codes != MISSING]
+        counted = _count(keys, np.bincount(present, minlength=len(keys)))
+        kept = _frequent(counted, len(column))
+        order = _given_order(column)
+        self.levels = [key for key in order if key in kept] if order else list(kept)
+        self.counts = np.array([kept[key] for key in self.levels], dtype=np.int64)
+        n_missing = len(column) - len(present)
+        all_kept = len(kept) == len(counted)
+        self.is_binary = (
+            len(kept) == 2 and all_kept and n_missing <= MAX_BINARY_MISSING * len(column)
+        )
+        self._index()
+        return self
+
+    def transform(self, column: pd.Series) -> FeatureTable:
+        """Return the codes, the 0/1 feature, or the codes and the count."""
+        codes = self.encode(column)
+        name = str(column.name)
+        n_rows = len(codes)
+        if self.is_binary:
+            binary = np.where(codes >= FIRST_LEVEL, codes - FIRST_LEVEL, np.nan)
+            block = binary.astype(np.float32).reshape(n_rows, 1)
+            return FeatureTable(block, np.empty((n_rows, 0), np.int32), (name,))
+        numeric = np.empty((n_rows, 0), dtype=np.float32)
+        names: tuple[str, ...] = ()
+        if self.is_counted:
+            numeric = self._log_counts()[codes].reshape(n_rows, 1)
+            names = (f"{name}:count",)
+        n_levels = (len(self.levels) + FIRST_LEVEL,)
+        return FeatureTable(numeric, codes.reshape(n_rows, 1), names, (name,), n_levels)
+
+    def encode(self, column: pd.Series) -> npt.NDArray[np.int32]:
+        """Return the code of each row, shape (n_samples,)."""
+        codes, keys = distinct_cells(column)
+        lookup = np.full(len(keys) + 1, MISSING_LEVEL, dtype=np.int32)
+        for i, key in enumerate(keys):
+            lookup[i] = self._code(key)
+        return lookup[codes]
+
+    def state(self) -> State:
+        """Return the levels and how often each occurred."""
+        return State(
+            meta={"levels": list(self.levels), "is_binary": self.is_binary},
+            arrays={"counts": self.counts},
+        )
+
+    def restore(self, state: State) -> None:
+        """Become the fitted encoder that `state` came from."""
+        self.levels = [str(level) for level in state.meta["levels"]]
+        self.is_binary = bool(state.meta["is_binary"])
+        self.counts = np.asarray(state.arrays["counts"], dtype=np.int64)
+        self._index()
+
+    def _index(self) -> None:
+        """Map each level, and each other spelling of it that is no level itself, to its code."""
+        self._codes = {level: FIRST_LEVEL + i for i, level in enumerate(self.levels)}
+        for level, code in list(self._codes.items()):
+            for spelling in _spellings(level):
+                self._codes.setdefault(spelling, code)
+
+    def _code(self, key: str) -> int:
+        code = self._codes.get(key)
+        if code is None:
+            number = _number_key(key)
+            code = self._codes.get(number, OTHER_LEVEL) if number else OTHER_LEVEL
+        return code
+
+    def _log_counts(self) -> npt.NDArray[np.float32]:
+        """Return the count feature of each code; an unseen level counts as seen once."""
+        known = np.concatenate([[0, 0], np.log1p(self.counts)])
+        known[MISSING_LEVEL], known[OTHER_LEVEL] = np.nan, np.log1p(1)
+        return known.astype(np.float32)
+
+
+def _count(keys: list[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Return the count of each distinct key, the most frequent first, ties by text."""
+    totals: dict[str, int] = {}
+    for key, count in zip(keys, counts.tolist(), strict=True):
+        totals[key] = totals.get(key, 0) + count
+    return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _frequent(counted: dict[str, int], n_rows: int) -> dict[str, int]:
+    """Return the levels worth a code of their own: seen once suffices in tiny tables only."""
+    least = 1 if n_rows < 100 else 2 if n_rows < 10_000 else 3
+    kept = [(key, count) for key, count in counted.items() if count >= least]
+    return dict(kept[:MAX_LEVELS])
+
+
+def _given_order(column: pd.Series) -> list[str]:
+    """Return the levels in the order of an ordered categorical dtype, else nothing."""
+    if not isinstance(column.dtype, pd.CategoricalDtype) or not column.dtype.ordered:
+        return []
+    keys: Iterable[str | None] = (cell_key(value) for value in column.dtype.categories)
+    return [key for key in keys if key is not None]
+
+
+def _spellings(level: str) -> tuple[str, ...]:
+    number = _number_key(level)
+    booleans = _BOOLEAN_SPELLINGS.get(level.lower(), ())
+    return booleans if number is None or number == level else (number, *booleans)
+
+
+def _number_key(key: str) -> str | None:
+    """Return the key of the number that a text spells ("1.0" and "01" are "1"), or None."""
+    try:
+        return cell_key(float(key))
+    except ValueError:
+        return None

@@ -1,0 +1,342 @@
+"""All encoders of a table: from the user's columns to the feature table, and back to names."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.errors import (
+    DataError,
+    InvalidOptionError,
+    MissingColumnsError,
+    NotFittedError,
+    must_be,
+)
+from tabular_automl.data.schema import Column, Kind, Schema
+from tabular_automl.data.table import FeatureTable
+from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
+from tabular_automl.encoders.column_names import name_from_json, name_to_json
+from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
+from tabular_automl.encoders.repeats import informative
+
+OnError = Literal["raise", "coerce"]
+
+# Up to this many rows, columns of plain numbers are cut out of the frame together.
+BLOCK_ROWS = 256
+
+Positions = dict[Hashable, int]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One column's encoder, and which of its features go where.
+
+    ``numeric`` and ``codes`` say which of the encoder's own features are kept; they land side by
+    side in the featurizer's blocks, from ``numeric_at`` and ``codes_at`` on.
+    """
+
+    name: Hashable
+    encoder: ColumnEncoder
+    numeric: npt.NDArray[np.intp]
+    codes: npt.NDArray[np.intp]
+    numeric_at: int
+    codes_at: int
+
+    def write(self, block: FeatureTable, out: FeatureTable) -> None:
+        """Copy the kept features of the encoder's block to their place."""
+        n_numeric, n_codes = len(self.numeric), len(self.codes)
+        if n_numeric:
+            at = slice(self.numeric_at, self.numeric_at + n_numeric)
+            out.numeric[:, at] = block.numeric[:, self.numeric]
+        if n_codes:
+            at = slice(self.codes_at, self.codes_at + n_codes)
+            out.codes[:, at] = block.codes[:, self.codes]
+
+
+class Featurizer:
+    """Turns tables of one schema into feature tables; never sees the target.
+
+    Features that are constant in training, or equal to an earlier feature, are left out.
+
+    Parameters
+    ----------
+    schema : Schema
+        The kind and the encoder of each column.
+
+    Attributes
+    ----------
+    sources : dict of str to column name
+        The column that each feature comes from, in the order of `FeatureTable.names`.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.sources: dict[str, Hashable] = {}
+        self._parts: list[_Part] | None = None
+        self._numeric_names: tuple[str, ...] = ()
+        self._code_names: tuple[str, ...] = ()
+        self._n_levels: tuple[int, ...] = ()
+        self._plain = _PlainNumbers([])
+
+    def fit_transform(self, table: pd.DataFrame) -> FeatureTable:
+        """Learn every encoder and return the features of the training table."""
+        positions = self._positions(table)
+        encoders, blocks = [], []
+        for column in self.schema.used:
+            encoder = ENCODERS.get(str(column.encoder))()
+            blocks.append(encoder.fit_transform(table.iloc[:, positions[column.name]]))
+            encoders.append(encoder)
+        self._arrange(encoders, blocks)
+        out = self._blank(table, positions)
+        for part, block in zip(self._fitted(), blocks, strict=True):
+            part.write(block, out)
+        return out
+
+    def transform(self, table: pd.DataFrame, *, on_error: OnError = "raise") -> FeatureTable:
+        """Return the features of a table's rows.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_samples, n_columns)
+            Columns in any order; those that training did not use are ignored.
+        on_error : {"raise", "coerce"}
+            What happens to values that cannot be read as their column's kind: an error that names
+            them, or a missing value.
+
+        Raises
+        ------
+        MissingColumnsError
+            When used columns are absent; lists all of them.
+        DataError
+            When values cannot be read, or two columns have one used name.
+        """
+        if on_error not in ("raise", "coerce"):
+            raise InvalidOptionError(must_be("on_error", "'raise' or 'coerce'", on_error))
+        parts = self._fitted()
+        positions = self._positions(table)
+        out = self._blank(table, positions)
+        if len(table) <= BLOCK_ROWS:
+            parts = self._plain.write(table, positions, out.numeric, parts)
+        for part in parts:
+            column = table.iloc[:, positions[part.name]]
+            part.write(_encoded(part.encoder, column, on_error), out)
+        return out
+
+    def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
+        """Return the used columns that the table lacks, in the schema's order."""
+        present = set(table.columns)
+        return [column.name for column in self.schema.used if column.name not in present]
+
+    def state(self) -> State:
+        """Return the schema and every encoder's state."""
+        columns = [[name_to_json(c.name), c.kind.value, c.reason, c.encoder] for c in self.schema]
+        parts = self._fitted()
+        return State(
+            meta={
+                "columns": columns,
+                "kept_numeric": [part.numeric.tolist() for part in parts],
+                "kept_codes": [part.codes.tolist() for part in parts],
+                "numeric_names": list(self._numeric_names),
+                "code_names": list(self._code_names),
+                "n_levels": list(self._n_levels),
+            },
+            children={str(i): part.encoder.state() for i, part in enumerate(parts)},
+        )
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Return the fitted featurizer that `state` came from."""
+        meta = state.meta
+        columns = (
+            Column(name_from_json(name), Kind(kind), reason, encoder)
+            for name, kind, reason, encoder in meta["columns"]
+        )
+        featurizer = cls(Schema(tuple(columns)))
+        encoders = []
+        for i, column in enumerate(featurizer.schema.used):
+            encoder = ENCODERS.get(str(column.encoder))()
+            encoder.restore(state.children[str(i)])
+            encoders.append(encoder)
+        featurizer._numeric_names = tuple(meta["numeric_names"])
+        featurizer._code_names = tuple(meta["code_names"])
+        featurizer._n_levels = tuple(int(n) for n in meta["n_levels"])
+        featurizer._place(encoders, meta["kept_numeric"], meta["kept_codes"])
+        return featurizer
+
+    def _fitted(self) -> list[_Part]:
+        if self._parts is None:
+            raise NotFittedError("Featurizer must be fitted first; call fit_transform.")
+        return self._parts
+
+    def _positions(self, table: pd.DataFrame) -> Positions:
+        """Return where each column stands, after checking that the used ones stand once."""
+        positions: Positions = {name: i for i, name in enumerate(table.columns)}
+        missing = [c.name for c in self.schema.used if c.name not in positions]
+        if missing:
+            raise MissingColumnsError(
+                f"The table must have every column that training used, and lacks "
+                f"{', '.join(map(repr, missing))}; add them (missing values are fine)."
+            )
+        if len(positions) < table.shape[1]:
+            self._check_unique(table)
+        return positions
+
+    def _check_unique(self, table: pd.DataFrame) -> None:
+        repeated = set(table.columns[table.columns.duplicated()])
+        clashing = [c.name for c in self.schema.used if c.name in repeated]
+        if clashing:
+            raise DataError(
+                f"Column names must be unique, got {', '.join(map(repr, clashing[:5]))} more than "
+                "once; rename or drop the repeated columns."
+            )
+
+    def _arrange(self, encoders: list[ColumnEncoder], blocks: list[FeatureTable]) -> None:
+        """Choose the features worth keeping and name them."""
+        kept_numeric = informative([block.numeric for block in blocks])
+        kept_codes = informative([block.codes for block in blocks])
+        names = _unique_names(blocks, kept_numeric, kept_codes)
+        self._numeric_names, self._code_names = names
+        self._n_levels = tuple(
+            block.n_levels[i] for block, kept in zip(blocks, kept_codes, strict=True) for i in kept
+        )
+        self._place(encoders, kept_numeric, kept_codes)
+
+    def _place(
+        self,
+        encoders: list[ColumnEncoder],
+        kept_numeric: Sequence[Sequence[int]],
+        kept_codes: Sequence[Sequence[int]],
+    ) -> None:
+        """Give every kept feature its place in the two blocks."""
+        parts = []
+        numeric_at = codes_at = 0
+        used = self.schema.used
+        for column, encoder, numeric, codes in zip(
+            used, encoders, kept_numeric, kept_codes, strict=True
+        ):
+            kept = (np.array(numeric, dtype=np.intp), np.array(codes, dtype=np.intp))
+            parts.append(_Part(column.name, encoder, *kept, numeric_at, codes_at))
+            numeric_at += len(numeric)
+            codes_at += len(codes)
+        self._parts = parts
+        self._plain = _PlainNumbers(parts)
+        owners = [part.name for part in parts for _ in part.numeric]
+        owners += [part.name for part in parts for _ in part.codes]
+        names = self._numeric_names + self._code_names
+        self.sources = dict(zip(names, owners, strict=True))
+
+    def _blank(self, table: pd.DataFrame, positions: Positions) -> FeatureTable:
+        """Return the feature table to write into, raw columns in place."""
+        n_rows = len(table)
+        raw = {
+            str(part.name): table.iloc[:, positions[part.name]].to_numpy(dtype=object)
+            for part in self._fitted()
+            if part.encoder.keeps_raw
+        }
+        return FeatureTable(
+            numeric=np.empty((n_rows, len(self._numeric_names)), dtype=np.float32),
+            codes=np.empty((n_rows, len(self._code_names)), dtype=np.int32),
+            numeric_names=self._numeric_names,
+            code_names=self._code_names,
+            n_levels=self._n_levels,
+            raw=raw,
+        )
+
+
+class _PlainNumbers:
+    """All columns of numbers, encoded together: what a frame costs per column it costs once."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._indices = [i for i, part in enumerate(parts) if type(part.encoder) is NumericEncoder]
+        self._parts = [parts[i] for i in self._indices]
+        encoders: list[Any] = [part.encoder for part in self._parts]
+        self._center = np.array([e.center for e in encoders], dtype=np.float64)
+        self._scale = np.array([e.scale for e in encoders], dtype=np.float64)
+        self._low = np.array([e.low for e in encoders], dtype=np.float64)
+        self._high = np.array([e.high for e in encoders], dtype=np.float64)
+        self._value_at = np.array([_place_of(part, 0) for part in self._parts], dtype=np.intp)
+        self._missing_at = np.array([_place_of(part, 1) for part in self._parts], dtype=np.intp)
+
+    def write(
+        self,
+        table: pd.DataFrame,
+        positions: Positions,
+        numeric: npt.NDArray[np.float32],
+        parts: list[_Part],
+    ) -> list[_Part]:
+        """Write the features of columns with a plain dtype; return the parts that are left."""
+        dtypes = table.dtypes.to_numpy()
+        at = [positions[part.name] for part in self._parts]
+        plain = [i for i, position in enumerate(at) if _is_plain(dtypes[position])]
+        if len(plain) < 2:
+            return parts
+        values = table.iloc[:, [at[i] for i in plain]].to_numpy(dtype=np.float64)
+        value_at, missing_at = self._value_at[plain], self._missing_at[plain]
+        kept, flagged = value_at >= 0, missing_at >= 0
+        numeric[:, value_at[kept]] = self._scaled(values, plain)[:, kept]
+        numeric[:, missing_at[flagged]] = np.isnan(values[:, flagged])
+        done = {self._indices[i] for i in plain}
+        return [part for i, part in enumerate(parts) if i not in done]
+
+    def _scaled(self, values: npt.NDArray[np.float64], plain: list[int]) -> npt.NDArray[np.float32]:
+        """Do what `NumericEncoder.scaled` does, for many columns."""
+        if np.isinf(values).any():
+            values = np.where(values == np.inf, self._high[plain], values)
+            values = np.where(values == -np.inf, self._low[plain], values)
+        scaled = (values - self._center[plain]) / self._scale[plain]
+        return np.clip(scaled, -float(LIMIT), float(LIMIT)).astype(np.float32)
+
+
+def _place_of(part: _Part, feature: int) -> int:
+    """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
+    found = np.flatnonzero(part.numeric == feature)
+    return part.numeric_at + int(found[0]) if len(found) else -1
+
+
+def _is_plain(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+
+
+def _encoded(encoder: ColumnEncoder, column: pd.Series, on_error: OnError) -> FeatureTable:
+    try:
+        return encoder.transform(column)
+    except DataError:
+        if on_error == "raise":
+            raise
+        readable = column.astype(object).mask(encoder.unreadable(column), None)
+        return encoder.transform(readable)
+
+
+def _unique_names(
+    blocks: list[FeatureTable],
+    kept_numeric: Sequence[Sequence[int]],
+    kept_codes: Sequence[Sequence[int]],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the kept features, a number added where one comes twice."""
+    taken: set[str] = set()
+
+    def unique(name: str) -> str:
+        count, candidate = 1, name
+        while candidate in taken:
+            count += 1
+            candidate = f"{name} ({count})"
+        taken.add(candidate)
+        return candidate
+
+    numeric = [
+        unique(block.numeric_names[i])
+        for block, kept in zip(blocks, kept_numeric, strict=True)
+        for i in kept
+    ]
+    codes = [
+        unique(block.code_names[i])
+        for block, kept in zip(blocks, kept_codes, strict=True)
+        for i in kept
+    ]
+    return tuple(numeric), tuple(codes)

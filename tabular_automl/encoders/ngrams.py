@@ -1,0 +1,74 @@
+"""Word and character n-grams of texts as sparse counts, weighted by TF-IDF."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+MAX_WORDS = 300
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
+
+
+def word_grams(text: str) -> list[str]:
+    """Return the words of a text in lower case, then its pairs of neighbours."""
+    words = _WORD.findall(text.lower())[:MAX_WORDS]
+    return words + [f"{first} {second}" for first, second in pairwise(words)]
+
+
+def short_grams(text: str) -> list[str]:
+    """Return the words and pairs of a short text, and the 3- and 4-grams within each word."""
+    grams = word_grams(text)
+    for word in _WORD.findall(text.lower())[:MAX_WORDS]:
+        padded = f"<{word}>"
+        grams += [padded[i : i + 3] for i in range(len(padded) - 2)]
+        grams += [padded[i : i + 4] for i in range(len(padded) - 3)]
+    return grams
+
+
+Analyser = Callable[[str], list[str]]
+
+
+def count_all(texts: Sequence[str], analyse: Analyser) -> tuple[csr_matrix, list[str]]:
+    """Return (counts, vocabulary) of all grams: sparse (n_texts, n_grams), and each gram's text."""
+    index: dict[str, int] = {}
+    rows = [[index.setdefault(gram, len(index)) for gram in analyse(text)] for text in texts]
+    return _as_counts(rows, len(index)), list(index)
+
+
+def count_known(texts: Sequence[str], analyse: Analyser, index: dict[str, int]) -> csr_matrix:
+    """Return the counts of the grams in ``index``, sparse (n_texts, n_grams)."""
+    rows = []
+    for text in texts:
+        found = (index.get(gram) for gram in analyse(text))
+        rows.append([i for i in found if i is not None])
+    return _as_counts(rows, len(index))
+
+
+def weigh(counts: csr_matrix, idf: npt.NDArray[np.float32]) -> csr_matrix:
+    """Return rows of ``(1 + log count) * idf`` of Euclidean length 1; empty rows stay empty."""
+    weighted = counts.copy()
+    weighted.sort_indices()  # sums in one order, so equal texts get equal features bit for bit
+    weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]
+    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+    lengths[lengths == 0] = 1.0
+    weighted.data /= np.repeat(lengths, np.diff(weighted.indptr)).astype(np.float32)
+    return weighted
+
+
+def _as_counts(rows: list[list[int]], n_grams: int) -> Any:
+    from scipy.sparse import csr_matrix
+
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    indices = np.fromiter((i for row in rows for i in row), dtype=np.int64, count=int(indptr[-1]))
+    ones = np.ones(len(indices), dtype=np.float32)
+    counts = csr_matrix((ones, indices, indptr), shape=(len(rows), n_grams))
+    counts.sum_duplicates()
+    return counts

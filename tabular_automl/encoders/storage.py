@@ -1,0 +1,155 @@
+"""How a column holds its values, and how its cells are read, whatever dtype they come in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types
+
+SAMPLE_ROWS = 2000
+FEW_ROWS = 64
+MISSING = -1
+
+# What people write for "no value"; compared in lower case, without surrounding spaces.
+NA_TOKENS = frozenset(
+    (
+        *("", "na", "n/a", "n.a.", "#n/a", "nan", "null", "(null)", "none", "nil", "<na>", "nat"),
+        *("?", "-", "--", "---", ".", "..", "...", "*", "missing", "unknown", "not available"),
+    )
+)
+
+
+class Storage(StrEnum):
+    """Physical forms of a column, over numpy, pandas and pyarrow dtypes."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    INSTANT = "instant"
+    DURATION = "duration"
+    LEVELS = "levels"
+    CELLS = "cells"
+
+
+def storage_of(column: pd.Series) -> Storage:
+    """Return how a column holds its values; strings and Python objects are cells."""
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype):
+        return _NUMPY_STORAGE.get(dtype.kind, Storage.CELLS)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return Storage.LEVELS
+    checks = (
+        (types.is_bool_dtype, Storage.BOOLEAN),
+        (types.is_numeric_dtype, Storage.NUMBER),
+        (types.is_datetime64_any_dtype, Storage.INSTANT),
+        (types.is_timedelta64_dtype, Storage.DURATION),
+    )
+    for check, storage in checks:
+        if check(dtype):
+            return storage
+    return _arrow_storage(dtype)
+
+
+_NUMPY_STORAGE = {
+    "b": Storage.BOOLEAN,
+    "i": Storage.NUMBER,
+    "u": Storage.NUMBER,
+    "f": Storage.NUMBER,
+    "M": Storage.INSTANT,
+    "m": Storage.DURATION,
+}
+
+
+def _arrow_storage(dtype: Any) -> Storage:
+    if isinstance(dtype, pd.PeriodDtype):
+        return Storage.INSTANT
+    if isinstance(dtype, pd.ArrowDtype):
+        return _NUMPY_STORAGE.get(dtype.kind, Storage.CELLS)
+    return Storage.CELLS
+
+
+def as_floats(column: pd.Series) -> npt.NDArray[np.float64]:
+    """Return a number or boolean column as float64, missing values as NaN."""
+    if isinstance(column.dtype, np.dtype):
+        return column.to_numpy(dtype=np.float64)
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def cell_key(value: object) -> str | None:
+    """Return a cell as the text that stands for it; None for a missing or blank cell.
+
+    Equal values get equal text whatever type they come in: 1, 1.0 and "1" are all "1".
+    """
+    if isinstance(value, str):
+        return value.strip() or None
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, (float, np.floating)):
+        return _float_key(value)
+    return str(value)
+
+
+def _float_key(value: Any) -> str | None:
+    if value != value:
+        return None
+    if abs(value) < 1e15 and value == int(value):
+        return str(int(value))
+    return str(value)
+
+
+def distinct_cells(column: pd.Series) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return (codes of shape (n_samples,), keys): the text of row i is ``keys[codes[i]]``.
+
+    A code of -1 is a missing cell. Keys are distinct, except in columns of a few rows, where
+    telling them apart would cost more than it saves.
+    """
+    if len(column) <= FEW_ROWS:
+        return _index_keys([cell_key(value) for value in column.tolist()])
+    if column.dtype == object:
+        # 1 and True are equal to a hash table but not to a reader: keys first.
+        keys = np.array([cell_key(value) for value in column.tolist()], dtype=object)
+        codes, distinct = pd.factorize(keys)
+        return codes, list(distinct)
+    raw_codes, raw = pd.factorize(column.array)
+    return _merge_keys(raw_codes, [cell_key(value) for value in raw.tolist()])
+
+
+def _index_keys(keys: list[str | None]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    present = [key for key in keys if key is not None]
+    codes = np.full(len(keys), MISSING, dtype=np.int64)
+    codes[[key is not None for key in keys]] = np.arange(len(present))
+    return codes, present
+
+
+def _merge_keys(
+    raw_codes: npt.NDArray[np.intp], raw_keys: list[str | None]
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Give raw values of one text one code, and blank ones the missing code."""
+    positions: dict[str, int] = {}
+    lookup = np.full(len(raw_keys) + 1, MISSING, dtype=np.int64)  # the last one serves code -1
+    for i, key in enumerate(raw_keys):
+        if key is not None:
+            lookup[i] = positions.setdefault(key, len(positions))
+    return lookup[raw_codes], list(positions)
+
+
+def is_na_token(key: str) -> bool:
+    """Return whether a text is one that people write for "no value"."""
+    return len(key) <= 16 and key.lower() in NA_TOKENS
+
+
+def sample_of(column: pd.Series, n_rows: int = SAMPLE_ROWS) -> pd.Series:
+    """Return up to ``n_rows`` non-missing rows, spread evenly over the column."""
+    present = column.dropna()
+    if len(present) <= n_rows:
+        return present
+    return present.iloc[np.linspace(0, len(present) - 1, n_rows).astype(np.intp)]
+
+
+def first_values(keys: list[str], limit: int = 3) -> str:
+    """Return the first few values as an error shows them."""
+    shown = ", ".join(repr(key[:40]) for key in list(dict.fromkeys(keys))[:limit])
+    return shown

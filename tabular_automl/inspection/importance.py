@@ -1,0 +1,168 @@
+"""Which columns the predictions rest on: permutation importance by original column."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.metrics.base import Metric
+
+Array = npt.NDArray[Any]
+
+_N_ROWS = 2_000
+_N_ROWS_AT_LEAST = 200
+_N_ROWS_OF_A_CLASS = 2
+
+
+def permutation_importance(
+    predict: Callable[[pd.DataFrame], Array],
+    table: pd.DataFrame,
+    y: Array,
+    metric: Metric,
+    *,
+    columns: Sequence[Hashable],
+    n_repeats: int = 5,
+    weight: Array | None = None,
+    seed: int = 0,
+    n_rows: int = _N_ROWS,
+    budget: Budget | None = None,
+) -> pd.DataFrame:
+    """Return how much the score drops when a column's values are shuffled [1]_.
+
+    All shuffles of a column are predicted in one call. Under a deadline, fewer shuffles of fewer
+    rows are made, as many as the time is seen to allow; columns that it still does not reach are
+    left out.
+
+    Parameters
+    ----------
+    predict : callable
+        Takes a table and returns predictions of shape (n_samples, n_outputs).
+    table : DataFrame of shape (n_samples, n_columns)
+    y : ndarray of shape (n_samples,)
+        Class codes or values, as the metric reads them.
+    metric : Metric
+    columns : sequence of hashable
+        The columns to shuffle, one at a time.
+    n_repeats : int
+        Shuffles of each column.
+    weight : ndarray of shape (n_samples,), optional
+    seed : int
+        Seed of the shuffles and of the choice of rows.
+    n_rows : int
+        At most this many rows are used, drawn in proportion to the classes.
+    budget : Budget, optional
+
+    Returns
+    -------
+    DataFrame
+        Indexed by column, best first: ``importance``, the mean drop of the score; ``stddev``, its
+        standard deviation over shuffles; ``n``, their number.
+
+    References
+    ----------
+    .. [1] Breiman, "Random Forests", Machine Learning 45, 2001.
+    """
+    deadline = budget or Budget.unlimited()
+    rng = np.random.default_rng(seed)
+    judge = _Judge(predict, metric, table, y, weight).take(_draw_rows(y, n_rows, rng))
+    start = time.monotonic()
+    baseline = judge.score_of_untouched()
+    seconds = time.monotonic() - start
+    n_repeats, n_kept = _afford(
+        deadline.remaining(), seconds * max(len(columns), 1), n_repeats, len(judge.table)
+    )
+    if n_kept < len(judge.table):
+        judge = judge.take(_draw_rows(judge.y, n_kept, rng))
+        baseline = judge.score_of_untouched()
+    stacked = judge.stack(n_repeats)
+    drops: dict[Hashable, Array] = {}
+    for column in columns:
+        if deadline.expired():
+            break
+        drops[column] = baseline - judge.scores_when_shuffled(stacked, column, rng)
+    return _summary(drops)
+
+
+class _Judge:
+    """Rows with their target, and the scores that predictions for them get."""
+
+    def __init__(
+        self,
+        predict: Callable[[pd.DataFrame], Array],
+        metric: Metric,
+        table: pd.DataFrame,
+        y: Array,
+        weight: Array | None,
+    ) -> None:
+        self.predict = predict
+        self.metric = metric
+        self.table = table
+        self.y = y
+        self.weight = weight
+
+    def take(self, rows: Array) -> _Judge:
+        """Return a judge of the given rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return _Judge(self.predict, self.metric, self.table.take(rows), self.y[rows], weight)
+
+    def score_of_untouched(self) -> float:
+        """Return the score of the rows as they are."""
+        return self.metric.score(self.y, self.predict(self.table), self.weight)
+
+    def stack(self, n_repeats: int) -> pd.DataFrame:
+        """Return the rows ``n_repeats`` times, one copy below the other."""
+        return self.table.take(np.tile(np.arange(len(self.table)), n_repeats))
+
+    def scores_when_shuffled(
+        self, stacked: pd.DataFrame, column: Hashable, rng: np.random.Generator
+    ) -> Array:
+        """Return the score of a shuffle of ``column`` in each copy of the rows, from one call."""
+        n_repeats = len(stacked) // len(self.table)
+        shuffles = np.concatenate([rng.permutation(len(self.table)) for _ in range(n_repeats)])
+        shuffled = stacked.copy(deep=False)  # the other columns are shared, not copied
+        shuffled[column] = self.table[column].array.take(shuffles)
+        predictions = np.split(np.asarray(self.predict(shuffled)), n_repeats)
+        return np.array([self.metric.score(self.y, part, self.weight) for part in predictions])
+
+
+def _draw_rows(y: Array, n_rows: int, rng: np.random.Generator) -> Array:
+    """Return sorted row positions, every class kept in proportion and by two rows at least."""
+    if len(y) <= n_rows:
+        return np.arange(len(y))
+    if y.dtype.kind not in "iu":
+        return np.sort(rng.choice(len(y), n_rows, replace=False))
+    parts = []
+    for code in np.unique(y):
+        rows = np.flatnonzero(y == code)
+        share = max(round(n_rows * len(rows) / len(y)), _N_ROWS_OF_A_CLASS)
+        parts.append(rng.choice(rows, min(share, len(rows)), replace=False))
+    return np.sort(np.concatenate(parts))
+
+
+def _afford(
+    seconds_left: float, seconds_of_all: float, n_repeats: int, n_rows: int
+) -> tuple[int, int]:
+    """Return how many shuffles of how many rows there is time for.
+
+    ``seconds_of_all`` is what one shuffle of every column would take on ``n_rows`` rows.
+    """
+    if seconds_of_all * n_repeats <= seconds_left:
+        return n_repeats, n_rows
+    share = seconds_left / seconds_of_all
+    return max(1, int(share)), min(n_rows, max(_N_ROWS_AT_LEAST, int(share * n_rows)))
+
+
+def _summary(drops: dict[Hashable, Array]) -> pd.DataFrame:
+    rows = [
+        (drop.mean(), drop.std(ddof=1) if len(drop) > 1 else np.nan, len(drop))
+        for drop in drops.values()
+    ]
+    index = pd.Index(list(drops), dtype=object if not drops else None, tupleize_cols=False)
+    summary = pd.DataFrame(rows, columns=["importance", "stddev", "n"], index=index)
+    return summary.sort_values("importance", ascending=False, kind="stable")

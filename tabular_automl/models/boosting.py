@@ -1,0 +1,242 @@
+"""What the boosted families share: what their outputs mean, when to stop, how fast to learn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Prediction
+
+MAX_LEARNING_RATE = 0.3
+# Rounds times learning rate after which boosting has usually converged.
+_CONVERGED = 50.0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The classes that a booster is trained on, and the way from its output to a prediction.
+
+    A fold may lack rare classes. The booster then knows the others only, and the absent ones get
+    the probability that one imagined row, spread over all classes, would give them.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Columns of the prediction.
+    known : tuple of int
+        Codes of the classes with training rows; empty for regression.
+    floor : float
+        Probability of each absent class.
+    value : float or None
+        The target of every training row, where it is one and the same number.
+    """
+
+    n_outputs: int
+    known: tuple[int, ...] = ()
+    floor: float = 0.0
+    value: float | None = None
+
+    @classmethod
+    def of(cls, samples: Samples, task: Task) -> Self:
+        """Look up which classes occur in ``samples``."""
+        if not task.is_classification:
+            same = bool(np.all(samples.y == samples.y[0]))
+            return cls(task.n_outputs, value=float(samples.y[0]) if same else None)
+        known = tuple(int(code) for code in np.unique(samples.y))
+        return cls(task.n_outputs, known, 1.0 / (task.n_classes * (len(samples) + 1.0)))
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> Self:
+        """Build from what `dataclasses.asdict` gave, json in between."""
+        known = tuple(int(code) for code in meta["known"])
+        value = None if meta["value"] is None else float(meta["value"])
+        return cls(int(meta["n_outputs"]), known, float(meta["floor"]), value)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all targets are the same, so that there is nothing to learn."""
+        return len(self.known) == 1 or self.value is not None
+
+    def encode(self, samples: Samples) -> Samples:
+        """Drop rows of absent classes and number the known classes from 0."""
+        if not self.known:
+            return samples
+        if len(self.known) < self.n_outputs:
+            samples = samples.take(np.flatnonzero(np.isin(samples.y, self.known)))
+        return Samples(samples.table, np.searchsorted(self.known, samples.y), samples.weight)
+
+    def held_out(self, valid: Samples | None) -> Samples | None:
+        """Return the encoded rows to stop early on, or None if there are none."""
+        encoded = None if valid is None else self.encode(valid)
+        return encoded if encoded is not None and len(encoded) else None
+
+    def decode(self, raw: npt.NDArray[Any], n_samples: int) -> Prediction:
+        """Return a prediction of shape (n_samples, n_outputs) from a booster's output.
+
+        Parameters
+        ----------
+        raw : ndarray
+            One value or the probability of the second class, shape (n_samples,), or the
+            probabilities of the known classes, shape (n_samples, n_known).
+        n_samples : int
+        """
+        if self.value is not None:
+            return np.full((n_samples, 1), self.value)
+        if not self.known:
+            return np.asarray(raw, dtype=np.float64).reshape(n_samples, 1)
+        known = self._probabilities(raw, n_samples)
+        if len(self.known) == self.n_outputs:
+            return known
+        complete = np.full((n_samples, self.n_outputs), self.floor)
+        absent = self.n_outputs - len(self.known)
+        complete[:, self.known] = known * (1.0 - self.floor * absent)
+        return complete
+
+    def _probabilities(self, raw: npt.NDArray[Any], n_samples: int) -> Prediction:
+        """Return the probabilities of the known classes in double precision, rows summing to 1."""
+        if self.is_constant or not n_samples:
+            return np.ones((n_samples, len(self.known)))
+        values = np.asarray(raw, dtype=np.float64)
+        if values.ndim == 1:
+            return np.column_stack([1.0 - values, values])
+        return values / values.sum(axis=1, keepdims=True)
+
+
+class Progress:
+    """Follows boosting round by round: the best round, when to stop, and how fast to learn.
+
+    Parameters
+    ----------
+    n_rounds : int
+        Rounds at most.
+    learning_rate : float
+        The rate to start with.
+    n_samples : int
+        Training rows; the patience is longer for small tables, whose validation loss is noisy.
+    budget : Budget
+    is_refit : bool
+        Whether there are no validation rows: the latest round is the best then, and what
+        ``n_rounds`` at ``learning_rate`` would learn is the aim.
+
+    Attributes
+    ----------
+    best_round : int
+        Number of rounds to keep.
+    learning_rate : float
+        The rate of the next round.
+    """
+
+    def __init__(
+        self, n_rounds: int, learning_rate: float, n_samples: int, budget: Budget, is_refit: bool
+    ) -> None:
+        self.n_rounds = n_rounds
+        self.learning_rate = learning_rate
+        self.best_round = 0
+        self._best_loss = np.inf
+        self._patience = first_patience(n_samples)
+        self._budget = budget
+        # What is learned is counted as the sum of the learning rates so far.
+        self._learned = [0.0]
+        self._aim = n_rounds * learning_rate
+        self._is_refit = is_refit
+        self._started = self._last = time.monotonic()
+        self._next_check = 8
+
+    @property
+    def round(self) -> int:
+        """Rounds done."""
+        return len(self._learned) - 1
+
+    @property
+    def mean_learning_rate(self) -> float:
+        """The constant rate that learns as much in the rounds kept; for a refit."""
+        return round(self._learned[self.best_round] / max(1, self.best_round), 9)
+
+    def check_learned(self, family: str) -> None:
+        """Raise when the budget left no time for a single round."""
+        if not self.best_round:
+            raise _out_of_time(family)
+
+    def record(self, loss: float | None) -> None:
+        """Count a round with its validation loss, None in a refit."""
+        self._learned.append(self._learned[-1] + self.learning_rate)
+        if loss is None or loss < self._best_loss or self.best_round == 0:
+            self.best_round = self.round
+            self._best_loss = np.inf if loss is None else loss
+
+    def stops(self) -> bool:
+        """Return whether to stop: all learned, no better for long, or no time for another round."""
+        now = time.monotonic()
+        latest, self._last = now - self._last, now
+        patience = max(self._patience, 0.3 * self.best_round + 20)
+        return (
+            self.round >= self.n_rounds
+            or self._learned[-1] > self._aim - 0.5 * self.learning_rate
+            or self.round - self.best_round >= patience
+            or self._budget.remaining() <= latest
+        )
+
+    def hastens(self) -> bool:
+        """Raise `learning_rate` if the time left is too short to converge; True if it was.
+
+        Looks at the measured pace after 8, 16, 32, ... rounds. Never without a deadline, so that
+        the seed alone decides the result then.
+        """
+        if not self._budget.limited or self.round < self._next_check:
+            return False
+        self._next_check = 2 * self.round
+        pace = (time.monotonic() - self._started) / self.round
+        affordable = max(1.0, self._budget.remaining() / pace)
+        aim = self._aim if self._is_refit else min(self._aim, _CONVERGED)
+        needed = min((aim - self._learned[-1]) / affordable, MAX_LEARNING_RATE)
+        if needed < 1.2 * self.learning_rate:
+            return False
+        self.learning_rate = needed
+        return True
+
+
+def first_patience(n_samples: int) -> int:
+    """Return the rounds without improvement to wait for early in training."""
+    return int(np.clip(1_000_000 / max(1, n_samples), 20, 100))
+
+
+def default_learning_rate(n_samples: int) -> float:
+    """Return a learning rate for a table of ``n_samples`` training rows."""
+    return 0.03 if n_samples < 3_000 else 0.05
+
+
+def check_can_boost(family: str, table: FeatureTable, budget: Budget) -> None:
+    """Raise when there is nothing to split on, or no time left to do it."""
+    if not _varies(table):
+        raise DataError(
+            f"{family} needs at least one feature with two different values, got "
+            f"{table.n_features} features and none that varies; use the family 'prior'."
+        )
+    if budget.expired():
+        raise _out_of_time(family)
+
+
+def _out_of_time(family: str) -> OutOfTimeError:
+    return OutOfTimeError(
+        f"{family} needs time for at least one tree, got a budget that has ended; "
+        "raise the time limit."
+    )
+
+
+def _varies(table: FeatureTable) -> bool:
+    """Return whether some feature has two different values, missing counted as one."""
+    for column in (*table.codes.T, *table.numeric.T):
+        missing = np.isnan(column)
+        present = column[~missing]
+        if len(present) and (missing.any() or (present != present[0]).any()):
+            return True
+    return False

@@ -1,0 +1,290 @@
+"""CatBoost: boosting of symmetric trees with ordered statistics of categories."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core import params as core_params
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.params import param
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Model, Prediction
+from tabular_automl.models.boosting import (
+    MAX_LEARNING_RATE,
+    Outputs,
+    check_can_boost,
+    first_patience,
+)
+
+if TYPE_CHECKING:
+    import catboost
+
+_BLOB = "booster.cbm"
+_LOSSES = {"log_loss": "MultiClass", "squared_error": "RMSE", "absolute_error": "MAE"}
+# Below this many rows an array of objects is quicker to build than a frame, and one thread enough.
+_FEW_ROWS = 64
+# Iterations whose pace decides how many the budget has room for.
+_PROBE = 6
+# Iterations times learning rate to aim at where CatBoost has no learning rate of its own.
+_CONVERGED = 50.0
+
+
+class CatBoost(Model):
+    """Gradient-boosted symmetric trees; categories become ordered target statistics.
+
+    The learning rate is CatBoost's own choice, which depends on the rows and the number of
+    iterations. Where the budget has no room for all iterations, training starts again with as many
+    as fit, and so with a higher rate.
+
+    References
+    ----------
+    L. Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features", NeurIPS 2018.
+    """
+
+    @dataclass(frozen=True)
+    class Params(core_params.Params):
+        """Hyperparameters, under CatBoost's own names where it has them."""
+
+        n_rounds: int = param(1_000, 1, 100_000, log=True, doc="Iterations at most.")
+        learning_rate: float | None = param(
+            None, 0.001, 1.0, log=True, doc="Step of each tree; None: by rows and iterations."
+        )
+        depth: int = param(6, 1, 12, doc="Depth of the trees.")
+        l2_leaf_reg: float | None = param(
+            None, 0.0, 1_000.0, doc="L2 penalty on leaf values; set, the rate is 0.03 unless given."
+        )
+        random_strength: float = param(1.0, 0.0, 100.0, doc="Noise added to split scores.")
+        rsm: float = param(1.0, 0.05, 1.0, doc="Features that each split sees.")
+        border_count: int = param(254, 1, 65_535, log=True, doc="Borders of a feature at most.")
+        one_hot_max_size: int = param(
+            16, 2, 255, log=True, doc="Levels up to which one is split from the rest."
+        )
+        max_ctr_complexity: int = param(2, 1, 8, doc="Categories combined at most.")
+        grow_policy: str = param(
+            "SymmetricTree",
+            choices=("SymmetricTree", "Depthwise", "Lossguide"),
+            doc="How trees grow.",
+        )
+        bootstrap_type: str | None = param(
+            None, choices=("Bayesian", "Bernoulli", "MVS"), doc="How rows are drawn."
+        )
+        subsample: float | None = param(None, 0.05, 1.0, doc="Rows that each tree sees.")
+        leaf_estimation_iterations: int | None = param(
+            None, 1, 100, doc="Newton steps for leaf values; set, the rate is 0.03 unless given."
+        )
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Boost until the loss on ``valid`` no longer falls; without ``valid``, all iterations."""
+        self.outputs = Outputs.of(train, self.setting.task)
+        self.chosen: dict[str, Any] = {}
+        self._booster: catboost.CatBoost | None = None
+        if self.outputs.is_constant:
+            return self
+        check_can_boost("CatBoost", train.table, budget)
+        training = _pool(self.outputs.encode(train))
+        held_out = self.outputs.held_out(valid)
+        validation = None if held_out is None else _pool(held_out)
+        n_rounds = self.params.n_rounds
+        clock = _Clock(n_rounds, len(train), budget, may_restart=budget.limited)
+        booster = self._boost(training, validation, n_rounds, clock)
+        if clock.room is not None:
+            clock = _Clock(clock.room, len(train), budget, may_restart=False)
+            booster = self._boost(training, validation, clock.n_rounds, clock)
+        self._booster = booster
+        self.chosen = {
+            "n_rounds": int(booster.tree_count_),
+            "learning_rate": float(booster.learning_rate_),
+        }
+        return self
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return predictions of shape (n_samples, n_outputs)."""
+        n_samples = len(table)
+        if self._booster is None or not n_samples:
+            return self.outputs.decode(np.empty(0), n_samples)
+        few = n_samples < _FEW_ROWS
+        raw = self._booster.predict(
+            _objects(table) if few and table.code_names else _data(table),
+            prediction_type="Probability" if self.outputs.known else "RawFormulaVal",
+            thread_count=1 if few else self.setting.n_threads,
+        )
+        return self.outputs.decode(raw, n_samples)
+
+    def fitted_params(self) -> core_params.Params:
+        """Return the params with the iterations kept and the learning rate used."""
+        return replace(self.params, **self.chosen)
+
+    def state(self) -> State:
+        """Return the known classes, the choices and the trees in CatBoost's binary format."""
+        meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
+        if self._booster is None:
+            return State(meta=meta)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / _BLOB
+            self._booster.save_model(str(path), format="cbm")
+            return State(meta=meta, blobs={_BLOB: path.read_bytes()})
+
+    def restore(self, state: State) -> None:
+        """Read the trees back."""
+        self.outputs = Outputs.from_meta(state.meta["outputs"])
+        self.chosen = dict(state.meta["chosen"])
+        self._booster = None
+        if _BLOB in state.blobs:
+            import catboost
+
+            self._booster = catboost.CatBoost().load_model(blob=state.blobs[_BLOB], format="cbm")
+
+    @classmethod
+    def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
+        """Return the bytes of the quantized rows, the category statistics and the scores."""
+        values = params.to_dict()
+        n_outputs = max(1, task.n_outputs)
+        quantized = 2 * len(table) * table.n_features
+        # four permutations of each category, statistics and their quantized copies
+        categories = 40 * len(table) * len(table.code_names) * values["max_ctr_complexity"]
+        scores = 80 * len(table) * n_outputs
+        histograms = 16 * 2 ** values["depth"] * 256 * table.n_features * n_outputs
+        return table.n_bytes + quantized + categories + scores + histograms
+
+    def _boost(
+        self,
+        training: catboost.Pool,
+        validation: catboost.Pool | None,
+        n_rounds: int,
+        clock: _Clock,
+    ) -> catboost.CatBoost:
+        """Return the booster that ``clock`` stops, cut at its best iteration."""
+        import catboost
+
+        booster = catboost.CatBoost(self._options(n_rounds))
+        booster.fit(
+            training,
+            eval_set=validation,
+            use_best_model=validation is not None,
+            callbacks=[clock],
+        )
+        return booster
+
+    def _options(self, n_rounds: int) -> dict[str, Any]:
+        """Return CatBoost's parameters for so many iterations."""
+        loss = _LOSSES[self.setting.loss]
+        if loss == "MultiClass" and len(self.outputs.known) == 2:
+            loss = "Logloss"
+        own = self.params.to_dict()
+        del own["n_rounds"]
+        rate = own["learning_rate"]
+        if rate is None and loss == "MAE":  # CatBoost has no rate of its own for it
+            rate = 0.05
+        if rate is not None and n_rounds < self.params.n_rounds:
+            aim = min(_CONVERGED, rate * self.params.n_rounds)
+            rate = max(rate, min(MAX_LEARNING_RATE, aim / n_rounds))
+        return {
+            **{name: value for name, value in own.items() if value is not None},
+            **({} if rate is None else {"learning_rate": rate}),
+            "iterations": n_rounds,
+            "loss_function": loss,
+            "eval_metric": f"{loss}:hints=skip_train~true",
+            "random_seed": self.setting.seed,
+            "thread_count": self.setting.n_threads,
+            "allow_writing_files": False,
+            "logging_level": "Silent",
+        }
+
+
+class _Clock:
+    """CatBoost's callback: stops at the deadline, or when the loss no longer falls.
+
+    Attributes
+    ----------
+    room : int or None
+        Iterations that the budget has room for, where that is clearly fewer than ``n_rounds``:
+        boosting was stopped to start again.
+    """
+
+    def __init__(self, n_rounds: int, n_samples: int, budget: Budget, *, may_restart: bool) -> None:
+        self.n_rounds = n_rounds
+        self.room: int | None = None
+        self._patience = first_patience(n_samples)
+        self._budget = budget
+        self._may_restart = may_restart
+        self._started = time.monotonic()
+        self._first = self._last = self._started
+        self._best_loss = np.inf
+        self._best_round = 0
+
+    def after_iteration(self, info: Any) -> bool:
+        """Return whether to go on."""
+        now = time.monotonic()
+        latest, self._last = now - self._last, now
+        if info.iteration == 1:
+            self._first = now
+            latest = 0.0  # that was mostly preparation
+        if info.iteration == _PROBE and self._may_restart:
+            self._measure(now)
+        self._note_loss(info)
+        patience = max(self._patience, 0.3 * self._best_round + 20)
+        return (
+            self.room is None
+            and info.iteration - self._best_round < patience
+            and self._budget.remaining() > latest
+        )
+
+    def _measure(self, now: float) -> None:
+        """Set `room` if the budget ends clearly before the last iteration."""
+        pace = max(1e-6, (now - self._first) / (_PROBE - 1))
+        remaining = self._budget.remaining()
+        if remaining / pace >= 0.9 * (self.n_rounds - _PROBE):
+            return
+        preparation = self._first - self._started
+        room = int((remaining - preparation) / pace)
+        if room > _PROBE:
+            self.room = room
+
+    def _note_loss(self, info: Any) -> None:
+        validation = info.metrics.get("validation")
+        loss = next(iter(validation.values()))[-1] if validation else -np.inf
+        if loss < self._best_loss or not validation:
+            self._best_loss = loss
+            self._best_round = info.iteration
+
+
+def _pool(samples: Samples) -> catboost.Pool:
+    """Return rows with their target as CatBoost reads them."""
+    return _data(samples.table, samples.y, samples.weight)
+
+
+def _data(table: FeatureTable, y: Any = None, weight: Any = None) -> catboost.Pool:
+    """Return rows as CatBoost reads them; levels travel as a pandas categorical.
+
+    CatBoost hashes each level once then, instead of once for each row.
+    """
+    import catboost
+
+    n_numeric = len(table.numeric_names)
+    if not table.code_names:
+        return catboost.Pool(table.numeric, label=y, weight=weight)
+    columns: dict[int, Any] = {i: table.numeric[:, i] for i in range(n_numeric)}
+    for i, n_levels in enumerate(table.n_levels):
+        levels = pd.RangeIndex(n_levels)
+        columns[n_numeric + i] = pd.Categorical.from_codes(table.codes[:, i], categories=levels)
+    frame = pd.DataFrame(columns, copy=False)
+    categories = list(range(n_numeric, table.n_features))
+    return catboost.Pool(frame, label=y, weight=weight, cat_features=categories)
+
+
+def _objects(table: FeatureTable) -> Any:
+    """Return rows as one array of objects: levels as integers, which floats are not taken for."""
+    n_numeric = len(table.numeric_names)
+    values = np.empty((len(table), table.n_features), dtype=object)
+    values[:, :n_numeric] = table.numeric
+    values[:, n_numeric:] = table.codes
+    return values

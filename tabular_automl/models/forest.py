@@ -1,0 +1,502 @@
+"""Forests of randomised trees: extra trees and random forests."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
+from tabular_automl.core.params import Params as AnyParams
+from tabular_automl.core.params import param
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Model, Prediction
+
+Floats = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int32]
+
+_ROWS_PER_TREE = 100_000  # of larger tables each tree sees this many, unless told otherwise
+_FEW_ROWS = 100  # up to here all trees descend together; above, one tree after the other
+_PROBE_ROWS = 2_000
+_MIN_WAVES = 10  # rounds of trees that should fit into the time, on fewer rows if need be
+_TREES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class ForestParams(AnyParams):
+    """Hyperparameters that both kinds of forest share."""
+
+    n_trees: int = param(200, 1, 5000, log=True, doc="trees to grow while there is time")
+    max_features: float | None = param(
+        None, 0.01, 1.0, doc="fraction of the features tried at each split; None: by the task"
+    )
+    min_samples_leaf: int = param(1, 1, 1000, log=True, doc="fewest rows in a leaf")
+    max_depth: int | None = param(None, 1, 64, doc="deepest leaf; None: no limit")
+    max_samples: float | None = param(
+        None, 0.01, 1.0, doc="fraction of the rows each tree sees; None: at most 100,000 rows"
+    )
+    criterion: str = param("gini", choices=("gini", "entropy"), doc="impurity, for classes")
+    leaf_smoothing: float = param(
+        0.1, 0.0, 100.0, doc="imagined rows at the base rate in each leaf, for classes"
+    )
+    category_order: str = param(
+        "target", choices=("target", "frequency", "code"), doc="how categories become numbers"
+    )
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of one tree or of many, children behind their parents, siblings side by side.
+
+    Attributes
+    ----------
+    feature : ndarray of int32, shape (n_nodes,)
+        Feature that a node asks about; -1 for a leaf.
+    threshold : ndarray of float32, shape (n_nodes,)
+        Rows with a value of at most this go to the first child.
+    child : ndarray of int32, shape (n_nodes,)
+        Position of the first child, the second one follows; for a leaf the row of ``values``.
+    values : ndarray of float32, shape (n_values, n_outputs)
+        What the leaves predict; leaves that predict the same share a row.
+    starts : ndarray of int32, shape (n_trees + 1,)
+        Position of each tree's root, and the number of nodes.
+    """
+
+    feature: Ints
+    threshold: Floats
+    child: Ints
+    values: Floats
+    starts: Ints
+
+    @classmethod
+    def join(cls, trees: list[Nodes]) -> Nodes:
+        """Return the nodes of several trees as one set of arrays."""
+        starts = np.cumsum([0] + [len(tree.feature) for tree in trees])
+        first_values = np.cumsum([0] + [len(tree.values) for tree in trees])
+        children = [
+            tree.child + np.where(tree.feature < 0, first_value, start).astype(np.int32)
+            for tree, start, first_value in zip(trees, starts, first_values, strict=False)
+        ]
+        return cls(
+            feature=np.concatenate([tree.feature for tree in trees]),
+            threshold=np.concatenate([tree.threshold for tree in trees]),
+            child=np.concatenate(children),
+            values=np.concatenate([tree.values for tree in trees]),
+            starts=starts.astype(np.int32),
+        )
+
+    @property
+    def n_trees(self) -> int:
+        """Number of trees."""
+        return len(self.starts) - 1
+
+    def check(self, n_features: int, n_outputs: int) -> None:
+        """Raise unless every path through the nodes ends in a leaf, whoever wrote them.
+
+        Raises
+        ------
+        ArtifactError
+            When a node points backwards, outside its tree, or at a feature that is not there.
+        """
+        n_nodes = len(self.feature)
+        lengths = {n_nodes, len(self.threshold), len(self.child)}
+        growing = self.starts[:1].tolist() == [0] and bool((np.diff(self.starts) > 0).all())
+        sound = len(lengths) == 1 and growing and self.starts[-1] == n_nodes
+        if sound and self.values.ndim == 2 and self.values.shape[1] == n_outputs:
+            position = np.arange(n_nodes)
+            end = np.repeat(self.starts[1:], np.diff(self.starts))
+            inner = (self.child > position) & (self.child < end - 1) & (self.feature < n_features)
+            leaf = (self.child >= 0) & (self.child < len(self.values))
+            sound = bool(np.where(self.feature >= 0, inner, leaf).all())
+        else:
+            sound = False
+        if not sound:
+            raise ArtifactError(
+                f"The nodes of a forest must lead from a root to leaves over {n_features} "
+                f"features, got {n_nodes} nodes that do not; the file is damaged, so save the "
+                "predictor again."
+            )
+
+    def leaves_of_few(self, matrix: Floats) -> Ints:
+        """Return the row of ``values`` that each row reaches, shape (n_samples, n_trees).
+
+        All rows descend all trees at once, one level a step: quick for few rows.
+        """
+        n_samples, n_features = matrix.shape
+        flat, first = matrix.ravel(), np.arange(n_samples)[:, None] * n_features
+        node = np.repeat(self.starts[None, :-1].astype(np.intp), n_samples, axis=0)
+        feature = self.feature[node]
+        while (feature >= 0).any():
+            below = flat[first + np.maximum(feature, 0)] > self.threshold[node]
+            node = np.where(feature >= 0, self.child[node] + below, node)
+            feature = self.feature[node]
+        return self.child[node]
+
+    def add_up(self, matrix: Floats, n_threads: int) -> Reals:
+        """Return the sum over trees of what each row's leaves predict, (n_samples, n_outputs).
+
+        Sums run in the trees' order for each row, whatever the number of threads.
+        """
+        total = np.zeros((len(matrix), self.values.shape[1]))
+        cuts = np.linspace(0, len(matrix), n_threads + 1).astype(int)
+        blocks = [slice(a, b) for a, b in pairwise(cuts)]
+        with ThreadPoolExecutor(n_threads) as pool:
+            for first in range(0, self.n_trees, _TREES_AT_ONCE):
+                stop = min(first + _TREES_AT_ONCE, self.n_trees)
+                trees = [(self._compiled(i, matrix.shape[1]), i) for i in range(first, stop)]
+                list(pool.map(partial(self._add_block, trees, matrix, total), blocks))
+        return total
+
+    def _add_block(
+        self, trees: list[tuple[Any, int]], matrix: Floats, total: Reals, block: slice
+    ) -> None:
+        for tree, number in trees:
+            leaf = tree.apply(matrix[block])
+            total[block] += self.values[self.child[self.starts[number] + leaf]]
+
+    def _compiled(self, number: int, n_features: int) -> Any:
+        """Return one tree as scikit-learn's own, whose descent is compiled."""
+        from sklearn.tree import _tree
+
+        here = slice(self.starts[number], self.starts[number + 1])
+        feature = self.feature[here]
+        first_child = self.child[here] - self.starts[number]
+        nodes = np.zeros(len(feature), dtype=_tree.NODE_DTYPE)
+        inner = feature >= 0
+        nodes["left_child"] = np.where(inner, first_child, -1)
+        nodes["right_child"] = np.where(inner, first_child + 1, -1)
+        nodes["feature"] = np.where(inner, feature, -2)
+        nodes["threshold"] = self.threshold[here]
+        tree = _tree.Tree(n_features, np.ones(1, dtype=np.intp), 1)
+        values = np.zeros((len(nodes), 1, 1))
+        tree.__setstate__(
+            {"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": values}
+        )
+        return tree
+
+
+class _Forest(Model):
+    """What extra trees and random forests share: everything but how one tree is grown."""
+
+    Params = ForestParams
+    bootstrap: ClassVar[bool]
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Grow trees until ``n_trees`` or the budget's end; ``valid`` is not needed."""
+        if budget.expired():
+            raise OutOfTimeError("A forest needs time for one tree, got none; raise the limit.")
+        if not train.table.n_features:
+            raise DataError("A forest needs at least 1 feature, got 0; leave it out of this fit.")
+        self._fit_encoding(train)
+        growth = _Growth(self, self._encoded(train.table), train)
+        self.nodes = Nodes.join(growth.grow(budget))
+        return self
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return the trees' mean prediction."""
+        matrix = self._encoded(table)
+        if len(matrix) <= _FEW_ROWS:
+            leaves = self.nodes.leaves_of_few(matrix)
+            total = self.nodes.values[leaves].sum(axis=1, dtype=np.float64)
+        else:
+            total = self.nodes.add_up(matrix, self.setting.n_threads)
+        if self.setting.task.is_classification:
+            return total / total.sum(axis=1, keepdims=True)
+        return total / self.nodes.n_trees
+
+    def state(self) -> State:
+        """Return the node arrays, and what numbers stand for missing values and categories."""
+        nodes = self.nodes
+        n_features = len(self.fill) + len(self.levels)
+        return State(
+            meta={"n_levels": [len(values) for values in self.levels]},
+            arrays={
+                "feature": nodes.feature.astype(np.int16 if n_features < 2**15 else np.int32),
+                "threshold": nodes.threshold,
+                "child": nodes.child,
+                "values": nodes.values,
+                "starts": nodes.starts,
+                "fill": self.fill,
+                "levels": np.concatenate([np.empty(0, np.float32), *self.levels]),
+            },
+        )
+
+    def restore(self, state: State) -> None:
+        """Take the arrays back; raises ArtifactError when they are not a forest's."""
+        arrays = state.arrays
+        self.fill = arrays["fill"]
+        stops = np.cumsum([int(n) for n in state.meta["n_levels"]], dtype=int)
+        self.levels = np.split(arrays["levels"], stops)[:-1]
+        self.nodes = Nodes(
+            feature=arrays["feature"].astype(np.int32),
+            threshold=arrays["threshold"],
+            child=arrays["child"].astype(np.int32),
+            values=arrays["values"],
+            starts=arrays["starts"].astype(np.int32),
+        )
+        n_features = len(self.fill) + len(self.levels)
+        self.nodes.check(n_features, self.setting.task.n_outputs)
+
+    @classmethod
+    def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
+        """Count the encoded matrix, all trees' nodes, and one tree in scikit-learn's form."""
+        shape: Any = params
+        rows = min(len(table), _ROWS_PER_TREE if shape.max_samples is None else len(table))
+        n_nodes = 2 * rows // max(1, int(1.5 * shape.min_samples_leaf)) + 1
+        if shape.max_depth is not None:
+            n_nodes = min(n_nodes, 2 ** (shape.max_depth + 1))
+        kept = shape.n_trees * n_nodes * (12 + 2 * task.n_outputs)
+        return int(2 * table.n_bytes + kept + n_nodes * (64 + 8 * task.n_outputs))
+
+    def _tree(self, **options: Any) -> Any:
+        """Return an unfitted scikit-learn tree."""
+        raise NotImplementedError
+
+    def _fit_encoding(self, train: Samples) -> None:
+        numeric = train.table.numeric
+        present = ~np.isnan(numeric).all(axis=0)
+        self.fill = np.zeros(numeric.shape[1], dtype=np.float32)
+        self.fill[present] = np.nanmedian(numeric[:, present], axis=0)
+        self.levels = [
+            _level_values(codes, n_levels, train, self.setting.task, self.params.category_order)
+            for codes, n_levels in zip(train.table.codes.T, train.table.n_levels, strict=True)
+        ]
+
+    def _encoded(self, table: FeatureTable) -> Floats:
+        """Return numbers, medians for missing ones, and categories by their place in line."""
+        n_numeric = len(self.fill)
+        matrix = np.empty((len(table), n_numeric + len(self.levels)), dtype=np.float32)
+        numeric, codes = table.numeric, table.codes
+        matrix[:, :n_numeric] = np.where(np.isnan(numeric), self.fill, numeric)
+        for column, values in enumerate(self.levels):
+            matrix[:, n_numeric + column] = values[codes[:, column]]
+        return matrix
+
+
+class ExtraTrees(_Forest):
+    """Trees on all rows that split at random thresholds and keep the best of them [1]_.
+
+    References
+    ----------
+    .. [1] P. Geurts, D. Ernst, L. Wehenkel, "Extremely randomized trees", Machine Learning 63,
+       2006.
+    """
+
+    bootstrap = False
+
+    def _tree(self, **options: Any) -> Any:
+        from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
+
+        kind = ExtraTreeClassifier if self.setting.task.is_classification else ExtraTreeRegressor
+        return kind(**options)
+
+
+class RandomForest(_Forest):
+    """Trees on bootstrap samples that split at the best threshold of random features [1]_.
+
+    References
+    ----------
+    .. [1] L. Breiman, "Random forests", Machine Learning 45, 2001.
+    """
+
+    bootstrap = True
+
+    def _tree(self, **options: Any) -> Any:
+        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+        is_classification = self.setting.task.is_classification
+        return (DecisionTreeClassifier if is_classification else DecisionTreeRegressor)(**options)
+
+
+class _Growth:
+    """One fit of a forest: the encoded rows, and how a tree is grown on them."""
+
+    def __init__(self, forest: _Forest, matrix: Floats, train: Samples) -> None:
+        self.forest = forest
+        self.params: ForestParams = forest.params
+        self.task = forest.setting.task
+        self.matrix, self.y, self.weight = matrix, train.y, train.weight
+        self.share = self.params.max_samples or min(1.0, _ROWS_PER_TREE / len(train))
+        if self.task.is_classification:
+            count = np.bincount(train.y, weights=train.weight, minlength=self.task.n_classes)
+            self.base = (count + 1 / self.task.n_classes) / (count.sum() + 1)
+
+    def grow(self, budget: Budget) -> list[Nodes]:
+        """Grow trees, as many at once as there are threads, until done or out of time."""
+        setting = self.forest.setting
+        seeds = np.random.SeedSequence(setting.seed).generate_state(self.params.n_trees).tolist()
+        trees: list[Nodes] = []
+        fallback, expected = self._probe(seeds[0], budget) if budget.limited else ([], 0.0)
+        with ThreadPoolExecutor(setting.n_threads) as pool:
+            for first in range(0, len(seeds), setting.n_threads):
+                began = time.monotonic()
+                if budget.limited and budget.remaining() < expected:
+                    break
+                trees.extend(pool.map(self._grow_tree, seeds[first : first + setting.n_threads]))
+                expected = 1.2 * (time.monotonic() - began)
+        return trees or fallback
+
+    def _probe(self, seed: int, budget: Budget) -> tuple[list[Nodes], float]:
+        """Time a tree on few rows; have trees see fewer rows when too few of them would fit.
+
+        Returns the small tree, which is better than nothing, and the seconds to expect of others.
+        """
+        n_samples = len(self.y)
+        full = self.share
+        self.share = min(full, _PROBE_ROWS / n_samples)
+        began = time.monotonic()
+        tree = self._grow_tree(seed)
+        seconds = time.monotonic() - began
+        # Growing takes n log n steps, and small samples stay in the cache, hence the exponent.
+        expected = seconds * (full / self.share) ** 1.25
+        affordable = budget.remaining() / _MIN_WAVES
+        if expected > affordable:
+            full = max(self.share, full * affordable / expected)
+            expected = min(expected, affordable)
+        self.share = full
+        return [tree], expected
+
+    def _grow_tree(self, seed: int) -> Nodes:
+        """Grow one tree from its own seed."""
+        weight = self._drawn(seed)
+        tree = self.forest._tree(**self._options(seed))
+        tree.fit(self.matrix, self.y, sample_weight=weight, check_input=False)
+        grown = tree.tree_
+        values = grown.value[:, 0, :]
+        if self.task.is_classification:
+            values = self._class_values(tree, values)
+        elif self.forest.setting.loss == "absolute_error":
+            values = _leaf_medians(grown.apply(self.matrix), self.y, weight, values)
+        return _compact(grown, values.astype(np.float32))
+
+    def _drawn(self, seed: int) -> Reals | None:
+        """Return the rows' weights in this tree: 0 for rows left out."""
+        n_samples = len(self.y)
+        n_drawn = max(1, round(self.share * n_samples))
+        rng = np.random.default_rng(seed)
+        if self.forest.bootstrap:
+            picked = rng.integers(0, n_samples, n_drawn)
+        elif n_drawn < n_samples:
+            picked = rng.choice(n_samples, n_drawn, replace=False)
+        else:
+            return self.weight
+        drawn = np.bincount(picked, minlength=n_samples).astype(np.float64)
+        return drawn if self.weight is None else drawn * self.weight
+
+    def _options(self, seed: int) -> dict[str, Any]:
+        n_features = self.matrix.shape[1]
+        options = {
+            "max_features": max(1, round(self._features_tried() * n_features)),
+            "min_samples_leaf": self.params.min_samples_leaf,
+            "max_depth": self.params.max_depth,
+            "random_state": seed,
+        }
+        if self.task.is_classification:
+            options["criterion"] = self.params.criterion
+        return options
+
+    def _features_tried(self) -> float:
+        if self.params.max_features is not None:
+            return self.params.max_features
+        return 1 / math.sqrt(self.matrix.shape[1]) if self.task.is_classification else 0.75
+
+    def _class_values(self, tree: Any, values: Reals) -> Reals:
+        """Return smoothed class shares of each node over all classes, absent ones included."""
+        mass = tree.tree_.weighted_n_node_samples[:, None]
+        shares = np.zeros((len(values), self.task.n_classes))
+        shares[:, tree.classes_] = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
+        smoothing = self.params.leaf_smoothing
+        smoothed: Reals = (shares * mass + smoothing * self.base) / (mass + smoothing)
+        return smoothed
+
+
+def _compact(grown: Any, values: Floats) -> Nodes:
+    """Return a scikit-learn tree with siblings side by side, as `Nodes` has them."""
+    n_nodes = grown.node_count
+    inner = np.flatnonzero(grown.children_left >= 0)
+    place = np.zeros(n_nodes, dtype=np.int32)
+    first_child = 1 + 2 * np.arange(len(inner), dtype=np.int32)
+    place[grown.children_left[inner]] = first_child
+    place[grown.children_right[inner]] = first_child + 1
+    leaves = np.flatnonzero(grown.children_left < 0)
+    distinct, which = _distinct_rows(values[leaves])
+    feature = np.full(n_nodes, -1, dtype=np.int32)
+    threshold = np.zeros(n_nodes, dtype=np.float32)
+    child = np.empty(n_nodes, dtype=np.int32)
+    feature[place[inner]] = grown.feature[inner]
+    threshold[place[inner]] = _float32_below(grown.threshold[inner])
+    child[place[inner]] = first_child
+    child[place[leaves]] = which
+    return Nodes(feature, threshold, child, distinct, np.array([0, n_nodes], dtype=np.int32))
+
+
+def _float32_below(threshold: Reals) -> Floats:
+    """Round down, so that float32 values fall on the same side as of the exact threshold."""
+    rounded = threshold.astype(np.float32)
+    lower = np.nextafter(rounded, np.float32(-np.inf))
+    return np.where(rounded > threshold, lower, rounded)
+
+
+def _distinct_rows(rows: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """Return the distinct rows, and which of them each row is.
+
+    Deep trees of classes have thousands of leaves and few distinct predictions. Rows are told
+    apart by one random projection, which is much quicker than by sorting them.
+    """
+    direction = np.random.default_rng(0).normal(size=rows.shape[1])
+    _, first, which = np.unique(rows @ direction, return_index=True, return_inverse=True)
+    distinct = rows[first]
+    if np.array_equal(distinct[which], rows):
+        return distinct, which
+    return rows, np.arange(len(rows))
+
+
+def _leaf_medians(
+    leaf: npt.NDArray[np.intp], y: Reals, weight: Reals | None, values: Reals
+) -> Reals:
+    """Return the nodes' values with those of leaves replaced by the median of their rows."""
+    if weight is not None:
+        leaf, y = leaf[weight > 0], y[weight > 0]
+    order = np.lexsort((y, leaf))
+    leaf, y = leaf[order], y[order]
+    nodes, start, count = np.unique(leaf, return_index=True, return_counts=True)
+    medians = values.copy()
+    medians[nodes, 0] = (y[start + (count - 1) // 2] + y[start + count // 2]) / 2
+    return medians
+
+
+def _level_values(codes: Ints, n_levels: int, train: Samples, task: Task, order: str) -> Floats:
+    """Return the number that stands for each level of a categorical feature."""
+    if order == "code":
+        return np.arange(n_levels, dtype=np.float32)
+    count = np.bincount(codes, weights=train.weight, minlength=n_levels).astype(np.float64)
+    if order == "frequency":
+        return _ranks(count)
+    target = train.y if not task.is_classification else train.y == _split_class(train, task)
+    sums = np.bincount(codes, weights=target * _weights(train), minlength=n_levels)
+    base = sums.sum() / max(count.sum(), 1e-12)
+    return _ranks((sums - base * count) / (count + 10.0))
+
+
+def _split_class(train: Samples, task: Task) -> int:
+    return int(np.bincount(train.y, minlength=task.n_classes).argmax())
+
+
+def _weights(train: Samples) -> Any:
+    return 1.0 if train.weight is None else train.weight
+
+
+def _ranks(keys: Reals) -> Floats:
+    """Return each key's place among the distinct keys."""
+    return np.unique(keys, return_inverse=True)[1].astype(np.float32)

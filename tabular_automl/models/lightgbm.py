@@ -1,0 +1,238 @@
+"""LightGBM: histogram-based gradient boosting, leaf by leaf."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core import params as core_params
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.params import param
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Model, Prediction
+from tabular_automl.models.boosting import (
+    Outputs,
+    Progress,
+    check_can_boost,
+    default_learning_rate,
+)
+
+if TYPE_CHECKING:
+    import lightgbm
+
+_BLOB = "booster.txt"
+_OBJECTIVES = {
+    "log_loss": "multiclass",
+    "squared_error": "regression",
+    "absolute_error": "regression_l1",
+}
+_METRICS = {
+    "multiclass": "multi_logloss",
+    "binary": "binary_logloss",
+    "regression": "l2",
+    "regression_l1": "l1",
+}
+# Rounds in a row that may find no split, since each sees other features, before boosting ends.
+_MAX_IDLE_ROUNDS = 20
+# Below this many rows, waking more threads costs more than they save.
+_ONE_THREAD_ROWS = 512
+
+
+class LightGBM(Model):
+    """Gradient-boosted trees grown leaf by leaf on histograms.
+
+    Bins are made once for the whole table and shared by all folds; folds are cut out of the binned
+    table. Early stopping follows the task's loss.
+
+    References
+    ----------
+    G. Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017.
+    """
+
+    @dataclass(frozen=True)
+    class Params(core_params.Params):
+        """Hyperparameters, under LightGBM's own names where it has them."""
+
+        n_rounds: int = param(10_000, 1, 100_000, log=True, doc="Rounds at most.")
+        learning_rate: float | None = param(
+            None, 0.001, 1.0, log=True, doc="Step of each tree; None: by the number of rows."
+        )
+        num_leaves: int = param(31, 2, 4_096, log=True, doc="Leaves of a tree at most.")
+        max_depth: int = param(-1, -1, 64, doc="Depth of a tree at most; -1: no limit.")
+        min_data_in_leaf: int = param(10, 1, 10_000, log=True, doc="Rows in a leaf at least.")
+        min_sum_hessian_in_leaf: float = param(1e-3, 0.0, 100.0, doc="Hessian in a leaf at least.")
+        feature_fraction: float = param(0.6, 0.05, 1.0, doc="Features that each tree sees.")
+        bagging_fraction: float = param(0.9, 0.05, 1.0, doc="Rows that each tree sees.")
+        bagging_freq: int = param(1, 0, 100, doc="Rounds after which rows are drawn anew.")
+        lambda_l1: float = param(0.0, 0.0, 100.0, doc="L1 penalty on leaf values.")
+        lambda_l2: float = param(1.0, 0.0, 1_000.0, doc="L2 penalty on leaf values.")
+        min_gain_to_split: float = param(0.0, 0.0, 100.0, doc="Gain of a split at least.")
+        path_smooth: float = param(0.0, 0.0, 1_000.0, doc="Pull of a leaf to its parent, in rows.")
+        extra_trees: bool = param(False, doc="Try one random threshold for each feature.")
+        linear_tree: bool = param(False, doc="Linear models in the leaves; not for absolute error.")
+        max_bin: int = param(255, 3, 65_535, log=True, doc="Bins of a feature at most.")
+        cat_smooth: float = param(10.0, 0.0, 1_000.0, doc="Smoothing of levels when sorted.")
+        cat_l2: float = param(10.0, 0.0, 1_000.0, doc="L2 penalty of splits on sorted levels.")
+        max_cat_to_onehot: int = param(
+            4, 1, 1_000, log=True, doc="Levels up to which one is split from the rest."
+        )
+        max_cat_threshold: int = param(32, 1, 10_000, log=True, doc="Levels on one side at most.")
+        min_data_per_group: int = param(100, 1, 10_000, log=True, doc="Rows of a level at least.")
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
+        self.outputs = Outputs.of(train, self.setting.task)
+        self.chosen: dict[str, Any] = {}
+        self._booster: lightgbm.Booster | None = None
+        if self.outputs.is_constant:
+            return self
+        check_can_boost("LightGBM", train.table, budget)
+        import lightgbm
+
+        rate = self.params.learning_rate or default_learning_rate(len(train))
+        training = self._subset(self.outputs.encode(train), train.table.root)
+        booster = lightgbm.Booster({**self._options(), "learning_rate": rate}, training)
+        held_out = self.outputs.held_out(valid)
+        if held_out is not None:
+            booster.add_valid(self._subset(held_out, train.table.root), "valid")
+        n_rounds = self.params.n_rounds
+        progress = Progress(n_rounds, rate, len(train), budget, held_out is None)
+        _boost(booster, progress)
+        progress.check_learned("LightGBM")
+        self.chosen = {
+            "n_rounds": progress.best_round,
+            "learning_rate": progress.mean_learning_rate,
+        }
+        # Through text, so that the training data is let go and a restored model is the same.
+        text = booster.model_to_string(num_iteration=progress.best_round)
+        self._booster = lightgbm.Booster(model_str=text)
+        return self
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return predictions of shape (n_samples, n_outputs)."""
+        n_samples = len(table)
+        if self._booster is None or not n_samples:
+            return self.outputs.decode(np.empty(0), n_samples)
+        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
+        raw = self._booster.predict(table.matrix(), num_threads=n_threads)
+        return self.outputs.decode(np.asarray(raw), n_samples)
+
+    def fitted_params(self) -> core_params.Params:
+        """Return the params with the rounds kept and the learning rate used."""
+        return replace(self.params, **self.chosen)
+
+    def state(self) -> State:
+        """Return the known classes, the choices and the trees in LightGBM's text format."""
+        meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
+        if self._booster is None:
+            return State(meta=meta)
+        return State(meta=meta, blobs={_BLOB: self._booster.model_to_string().encode()})
+
+    def restore(self, state: State) -> None:
+        """Read the trees back."""
+        self.outputs = Outputs.from_meta(state.meta["outputs"])
+        self.chosen = dict(state.meta["chosen"])
+        self._booster = None
+        if _BLOB in state.blobs:
+            import lightgbm
+
+            self._booster = lightgbm.Booster(model_str=state.blobs[_BLOB].decode())
+
+    @classmethod
+    def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
+        """Return the bytes of the binned rows, the scores and the histograms."""
+        values = params.to_dict()
+        bin_bytes = 1 if values["max_bin"] <= 256 else 2
+        binned = 2 * len(table) * table.n_features * bin_bytes
+        linear = 4 * len(table) * table.n_features if values["linear_tree"] else 0
+        scores = 24 * len(table) * max(1, task.n_outputs)
+        histograms = 16 * values["num_leaves"] * values["max_bin"] * table.n_features
+        return table.n_bytes + binned + linear + scores + histograms
+
+    @property
+    def _is_linear(self) -> bool:
+        """Whether leaves hold linear models, which LightGBM cannot do for absolute errors."""
+        return bool(self.params.linear_tree) and self.setting.loss != "absolute_error"
+
+    def _bin_options(self) -> dict[str, Any]:
+        """Return what decides the bins; the same dictionary makes tables and boosters."""
+        return {
+            "max_bin": self.params.max_bin,
+            "linear_tree": self._is_linear,
+            "feature_pre_filter": False,  # the table's bins serve every min_data_in_leaf
+            "verbosity": -1,
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """Return LightGBM's parameters."""
+        objective = _OBJECTIVES[self.setting.loss]
+        if objective == "multiclass" and len(self.outputs.known) == 2:
+            objective = "binary"
+        own = self.params.to_dict()
+        del own["n_rounds"], own["learning_rate"]
+        return {
+            **own,
+            **self._bin_options(),
+            "objective": objective,
+            "metric": _METRICS[objective],
+            "num_class": len(self.outputs.known) if objective == "multiclass" else 1,
+            "seed": self.setting.seed,
+            "num_threads": self.setting.n_threads,
+            # One way to sum histograms, whatever the threads and the clock say.
+            "deterministic": True,
+            "force_col_wise": True,
+        }
+
+    def _subset(self, samples: Samples, root: FeatureTable) -> lightgbm.Dataset:
+        """Return the binned rows of ``samples`` with their target, bins as of ``root``."""
+        import lightgbm
+
+        options = self._bin_options()
+        threads = {"num_threads": self.setting.n_threads}
+        binned = root.derived(
+            ("lightgbm", *options.values()), lambda table: _bin(table, {**options, **threads})
+        )
+        table = samples.table
+        if table.root is root:
+            rows = np.arange(len(root)) if table.rows is None else table.rows
+            order = np.argsort(rows, kind="stable")  # subset sorts its rows
+            dataset = binned.subset(rows[order].tolist())
+        else:
+            order = np.arange(len(samples))
+            dataset = binned.create_valid(table.matrix())
+        dataset.construct()
+        dataset.set_label(samples.y[order])
+        if samples.weight is not None:
+            dataset.set_weight(samples.weight[order])
+        return dataset
+
+
+def _bin(table: FeatureTable, options: dict[str, Any]) -> lightgbm.Dataset:
+    """Return the whole table in bins; its target is a placeholder that no subset keeps."""
+    import lightgbm
+
+    n_numeric = len(table.numeric_names)
+    dataset = lightgbm.Dataset(
+        table.matrix(),
+        label=np.zeros(len(table), dtype=np.float32),
+        categorical_feature=list(range(n_numeric, table.n_features)),
+        params=options,
+        free_raw_data=True,
+    )
+    return dataset.construct()
+
+
+def _boost(booster: lightgbm.Booster, progress: Progress) -> None:
+    """Add trees until ``progress`` says stop, or no feature can be split any more."""
+    has_valid = len(booster.name_valid_sets) > 0
+    idle = 0
+    while not progress.stops() and idle < _MAX_IDLE_ROUNDS:
+        idle = idle + 1 if booster.update() else 0
+        if not idle or progress.round == 0:
+            progress.record(booster.eval_valid()[0][2] if has_valid else None)
+        if progress.hastens():
+            booster.reset_parameter({"learning_rate": progress.learning_rate})

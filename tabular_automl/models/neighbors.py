@@ -1,0 +1,229 @@
+"""Nearest neighbours in the space of scaled features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
+from tabular_automl.core.params import Params as AnyParams
+from tabular_automl.core.params import param
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Model, Prediction
+from tabular_automl.models.dense import DenseEncoder, one_blas_thread
+
+Floats = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
+
+_BLOCK_CELLS = 4_000_000  # of a block of distances: 16 MB
+_SIZES = (5, 10, 20, 40, 80)
+_POWERS = (0.5, 1.0, 2.0, 4.0)
+_ROWS_OF_A_KERNEL = 16  # products of this many rows at once take the same path for each of them
+_SEARCH_ROWS = 2_000  # of the validation rows are enough to choose the number of neighbours
+_FEW_QUERIES = 100  # for fewer, holding back threads costs more than it saves
+_MOST_NEIGHBORS = 200
+_PRIOR_ROWS = 1.0  # imagined neighbours at the base rate, so that no class is impossible
+
+
+@dataclass(frozen=True)
+class NeighborsParams(AnyParams):
+    """Hyperparameters of nearest neighbours."""
+
+    n_neighbors: int | None = param(
+        None, 1, _MOST_NEIGHBORS, log=True, doc="rows to average; None: chosen on validation rows"
+    )
+    distance_power: float | None = param(
+        None,
+        0.0,
+        4.0,
+        doc="a neighbour counts by its distance to the minus this power; None: chosen",
+    )
+    max_rows: int = param(20_000, 100, 1_000_000, log=True, doc="most training rows to keep")
+
+
+class Neighbors(Model):
+    """The average target of the nearest training rows, near ones counting for more.
+
+    Distances are Euclidean over scaled numbers and one-hot categories, all rows compared.
+    """
+
+    Params = NeighborsParams
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Keep the encoded rows, and choose the number of neighbours on validation rows."""
+        if budget.expired():
+            raise OutOfTimeError("Nearest neighbours need time to encode the rows, got none.")
+        if not train.table.n_features:
+            raise DataError("Nearest neighbours need at least 1 feature, got 0; leave them out.")
+        options: NeighborsParams = self.params
+        rng = np.random.default_rng(self.setting.seed)
+        if len(train) > options.max_rows:
+            train = train.take(np.sort(rng.choice(len(train), options.max_rows, replace=False)))
+        self.encoder = DenseEncoder()
+        # Target averages are out-of-fold here: rows must not be near because their targets are.
+        matrix = self.encoder.fit_transform(train, self.setting.task, self.setting.seed)
+        self._keep(matrix, train.y, _weights(train))
+        self.n_neighbors = min(options.n_neighbors or 20, len(train))
+        self.distance_power = 1.0 if options.distance_power is None else options.distance_power
+        if valid is not None and len(valid):
+            self._choose(valid, rng, budget)
+        return self
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return the weighted average over each row's neighbours."""
+        queries = self.encoder.transform(table)
+        parts = [np.empty((0, self.setting.task.n_outputs))]
+        with one_blas_thread() if len(queries) > _FEW_QUERIES else nullcontext():
+            for rows in self._blocks(len(queries)):
+                near, distance = self._nearest(queries[rows], self.n_neighbors)
+                parts.append(self._average(near, distance, self.distance_power))
+        return np.concatenate(parts)
+
+    def state(self) -> State:
+        """Return the encoded training rows, their targets and weights, and the encoder."""
+        arrays = {"rows": self.rows, "y": self.y, "weight": self.weight.astype(np.float32)}
+        meta = {"n_neighbors": self.n_neighbors, "distance_power": self.distance_power}
+        return State(meta=meta, arrays=arrays, children={"encoder": self.encoder.state()})
+
+    def restore(self, state: State) -> None:
+        """Take the rows back; raises ArtifactError when the arrays do not fit together."""
+        self.encoder = DenseEncoder()
+        self.encoder.restore(state.children["encoder"])
+        rows, y, weight = (state.arrays[name] for name in ("rows", "y", "weight"))
+        n_neighbors = int(state.meta["n_neighbors"])
+        n_classes = max(1, self.setting.task.n_classes)
+        sound = rows.shape == (len(y), self.encoder.width) and weight.shape == y.shape
+        known = not self.setting.task.is_classification or bool(((y >= 0) & (y < n_classes)).all())
+        if not (sound and known and 1 <= n_neighbors <= len(y)):
+            raise ArtifactError(
+                f"Stored neighbours must be rows of {self.encoder.width} values with one target "
+                f"and weight each, got arrays of shape {rows.shape}, {y.shape} and "
+                f"{weight.shape}; the file is damaged, so save the predictor again."
+            )
+        self._keep(rows, y, weight.astype(np.float64))
+        self.n_neighbors = n_neighbors
+        self.distance_power = float(state.meta["distance_power"])
+
+    def fitted_params(self) -> AnyParams:
+        """Return the params with the choices made on the validation rows."""
+        params: NeighborsParams = self.params
+        return dataclasses.replace(
+            params, n_neighbors=self.n_neighbors, distance_power=self.distance_power
+        )
+
+    @classmethod
+    def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
+        """Count the encoded rows, the kept ones twice, and two blocks of distances."""
+        width = len(table.numeric_names) + sum(min(n, 32) for n in table.n_levels)
+        kept = min(len(table), getattr(params, "max_rows", len(table)))
+        return int(4 * width * 3 * kept + 8 * _BLOCK_CELLS)
+
+    def _keep(self, rows: Floats, y: npt.NDArray[Any], weight: Reals) -> None:
+        """Hold the training rows and what every prediction needs of them."""
+        task = self.setting.task
+        self.rows, self.weight = rows, weight
+        self.y = y.astype(np.int32 if task.is_classification else np.float32)
+        self._half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
+        if task.is_classification:
+            count = np.bincount(self.y, weights=weight, minlength=task.n_classes)
+            self._base = (count + 1 / task.n_classes) / (count.sum() + 1)
+
+    def _choose(self, valid: Samples, rng: np.random.Generator, budget: Budget) -> None:
+        """Take the number of neighbours and the power with the least loss on validation rows."""
+        options: NeighborsParams = self.params
+        sizes = _SIZES if options.n_neighbors is None else (options.n_neighbors,)
+        powers = _POWERS if options.distance_power is None else (options.distance_power,)
+        pairs = [(min(size, len(self.y)), power) for size in sizes for power in powers]
+        if len(pairs) == 1:
+            return
+        if len(valid) > _SEARCH_ROWS:
+            valid = valid.take(np.sort(rng.choice(len(valid), _SEARCH_ROWS, replace=False)))
+        queries = self.encoder.transform(valid.table)
+        losses = np.zeros(len(pairs))
+        with one_blas_thread():
+            for rows in self._blocks(len(queries)):
+                near, distance = self._nearest(queries[rows], max(pairs)[0])
+                for position, (size, power) in enumerate(pairs):
+                    predicted = self._average(near[:, :size], distance[:, :size], power)
+                    losses[position] += self._loss(predicted, valid.y[rows])
+                if budget.expired():
+                    break
+        self.n_neighbors, self.distance_power = pairs[int(np.argmin(losses))]
+
+    def _loss(self, predicted: Prediction, y: npt.NDArray[Any]) -> float:
+        if self.setting.task.is_classification:
+            return float(-np.log(predicted[np.arange(len(y)), y]).sum())
+        error = predicted[:, 0] - y
+        return float(np.abs(error).sum() if self._absolute else (error**2).sum())
+
+    @property
+    def _absolute(self) -> bool:
+        return self.setting.loss == "absolute_error"
+
+    def _blocks(self, n_queries: int) -> Iterator[slice]:
+        cells = max(len(self.rows), _MOST_NEIGHBORS * self.rows.shape[1], 1)
+        size = max(1, _BLOCK_CELLS // cells)
+        for first in range(0, n_queries, size):
+            yield slice(first, first + size)
+
+    def _nearest(self, queries: Floats, n_neighbors: int) -> tuple[npt.NDArray[np.intp], Floats]:
+        """Return positions and distances of each query's nearest rows, nearest first.
+
+        Which of many equally near rows are taken must not depend on the other queries, and so nor
+        must the last bits of a product: it is always of a multiple of 16 rows.
+        """
+        n_queries = len(queries)
+        padding = np.zeros((-n_queries % _ROWS_OF_A_KERNEL, queries.shape[1]), dtype=np.float32)
+        closeness = (np.concatenate([queries, padding]) @ self.rows.T)[:n_queries]
+        closeness -= self._half_norms
+        if n_neighbors < len(self.rows):
+            near = np.argpartition(closeness, -n_neighbors, axis=1)[:, -n_neighbors:]
+        else:
+            near = np.tile(np.arange(len(self.rows)), (n_queries, 1))
+        # The product has chosen the rows; their distances are too small a difference to read off.
+        apart = self.rows[near] - queries[:, None, :]
+        distance = np.sqrt(np.einsum("ijk,ijk->ij", apart, apart))
+        order = np.argsort(distance, axis=1, kind="stable")
+        return np.take_along_axis(near, order, axis=1), np.take_along_axis(distance, order, axis=1)
+
+    def _average(
+        self, near: npt.NDArray[np.intp], distance: Floats, power: float
+    ) -> npt.NDArray[np.float64]:
+        """Return what the neighbours say, those at the average distance counting as 1."""
+        scale = np.maximum(distance.mean(axis=1, keepdims=True, dtype=np.float64), 1e-9)
+        share = (distance / scale + 0.01) ** -power
+        share *= self.weight[near]
+        target = self.y[near]
+        if not self.setting.task.is_classification:
+            if self._absolute:
+                return _weighted_median(target, share)[:, None]
+            total = np.maximum(share.sum(axis=1), 1e-300)
+            return ((share * target).sum(axis=1) / total)[:, None]
+        n_classes = self.setting.task.n_classes
+        keys = np.arange(len(near))[:, None] * n_classes + target
+        votes = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
+        votes = votes.reshape(len(near), n_classes) + _PRIOR_ROWS * self._base
+        return votes / votes.sum(axis=1, keepdims=True)
+
+
+def _weighted_median(target: npt.NDArray[Any], share: Reals) -> Reals:
+    """Return the median of each row of targets, each counting by its share."""
+    order = np.argsort(target, axis=1)
+    reached = np.cumsum(np.take_along_axis(share, order, axis=1), axis=1)
+    middle = np.argmax(reached >= 0.5 * reached[:, -1:], axis=1)[:, None]
+    ordered = np.take_along_axis(target, order, axis=1)
+    median: Reals = np.take_along_axis(ordered, middle, axis=1)[:, 0].astype(np.float64)
+    return median
+
+
+def _weights(train: Samples) -> Reals:
+    return np.ones(len(train)) if train.weight is None else train.weight

@@ -1,0 +1,67 @@
+"""The specs to try, in order: data, not logic. The plan decides which of them a fit can afford."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import ModelSpec
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate spec with the tables it suits.
+
+    Attributes
+    ----------
+    key, family : str
+    params : mapping
+        Hyperparameters that differ from the family's defaults.
+    cost : float
+        Time it needs next to a plain LightGBM; its share of a limited budget follows from it.
+    min_rows, max_rows : int
+        Training rows between which it is worth its time.
+    max_classes : int
+        Most classes it copes with in reasonable time.
+    tasks : tuple of str
+        Problem types it is tried on.
+    """
+
+    key: str
+    family: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    cost: float = 1.0
+    min_rows: int = 0
+    max_rows: float = math.inf
+    max_classes: float = math.inf
+    tasks: tuple[str, ...] = ("binary", "multiclass", "regression")
+
+    def suits(self, task: Task, n_rows: int) -> bool:
+        """Return whether the entry is worth trying on such a table."""
+        return (
+            task.problem_type.value in self.tasks
+            and self.min_rows <= n_rows <= self.max_rows
+            and task.n_classes <= self.max_classes
+        )
+
+    def spec(self) -> ModelSpec:
+        """Return the entry as a spec."""
+        return ModelSpec.make(self.family, self.key, **self.params)
+
+
+PORTFOLIO: tuple[Entry, ...] = (
+    Entry("lightgbm", "lightgbm"),
+    Entry("catboost", "catboost", cost=3.0),
+    Entry("neural", "neural", cost=3.0, max_rows=100_000),
+    Entry("lightgbm_extra", "lightgbm", {"extra_trees": True}, cost=1.2),
+    Entry("linear", "linear", cost=0.5, max_rows=200_000),
+    Entry("extra_trees", "extra_trees", cost=0.8, max_rows=200_000),
+    Entry("xgboost", "xgboost", cost=1.2),
+    Entry("lightgbm_large", "lightgbm", {"num_leaves": 128}, cost=1.6, min_rows=2_000),
+    Entry("neighbors", "neighbors", cost=0.4, max_rows=50_000),
+    Entry("catboost_deep", "catboost", {"depth": 8}, cost=4.0, min_rows=2_000),
+    Entry("random_forest", "random_forest", cost=0.8, max_rows=100_000),
+)

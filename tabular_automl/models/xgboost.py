@@ -1,0 +1,207 @@
+"""XGBoost: gradient boosting on histograms with second-order leaf values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core import params as core_params
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.imports import import_optional
+from tabular_automl.core.params import param
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Model, Prediction
+from tabular_automl.models.boosting import (
+    Outputs,
+    Progress,
+    check_can_boost,
+    default_learning_rate,
+)
+
+if TYPE_CHECKING:
+    import xgboost
+
+_BLOB = "booster.ubj"
+_OBJECTIVES = {
+    "log_loss": "multi:softprob",
+    "squared_error": "reg:squarederror",
+    "absolute_error": "reg:absoluteerror",
+}
+_METRICS = {
+    "multi:softprob": "mlogloss",
+    "binary:logistic": "logloss",
+    "reg:squarederror": "rmse",
+    "reg:absoluteerror": "mae",
+}
+# Below this many rows, waking more threads costs more than they save.
+_ONE_THREAD_ROWS = 512
+
+
+class XGBoost(Model):
+    """Gradient-boosted trees grown level by level on histograms.
+
+    References
+    ----------
+    T. Chen, C. Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016.
+    """
+
+    @dataclass(frozen=True)
+    class Params(core_params.Params):
+        """Hyperparameters, under XGBoost's own names where it has them."""
+
+        n_rounds: int = param(10_000, 1, 100_000, log=True, doc="Rounds at most.")
+        learning_rate: float | None = param(
+            None, 0.001, 1.0, log=True, doc="Step of each tree; None: by the number of rows."
+        )
+        max_depth: int = param(6, 0, 64, doc="Depth of a tree at most; 0: no limit.")
+        max_leaves: int = param(0, 0, 4_096, doc="Leaves of a tree at most; 0: no limit.")
+        grow_policy: str = param(
+            "depthwise", choices=("depthwise", "lossguide"), doc="Which leaf is split next."
+        )
+        min_child_weight: float = param(1.0, 0.0, 1_000.0, doc="Hessian in a leaf at least.")
+        gamma: float = param(0.0, 0.0, 100.0, doc="Gain of a split at least.")
+        subsample: float = param(0.8, 0.05, 1.0, doc="Rows that each tree sees.")
+        colsample_bytree: float = param(0.8, 0.05, 1.0, doc="Features that each tree sees.")
+        colsample_bynode: float = param(1.0, 0.05, 1.0, doc="Of those, what each split sees.")
+        reg_alpha: float = param(0.0, 0.0, 100.0, doc="L1 penalty on leaf values.")
+        reg_lambda: float = param(1.0, 0.0, 1_000.0, doc="L2 penalty on leaf values.")
+        max_bin: int = param(256, 2, 65_535, log=True, doc="Bins of a feature at most.")
+        max_cat_to_onehot: int = param(
+            4, 1, 1_000, log=True, doc="Levels up to which one is split from the rest."
+        )
+        max_cat_threshold: int = param(64, 1, 10_000, log=True, doc="Levels on one side at most.")
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
+        self.outputs = Outputs.of(train, self.setting.task)
+        self.chosen: dict[str, Any] = {}
+        self._booster: xgboost.Booster | None = None
+        if self.outputs.is_constant:
+            return self
+        check_can_boost("XGBoost", train.table, budget)
+        xgb = _xgboost()
+
+        rate = self.params.learning_rate or default_learning_rate(len(train))
+        training = self._quantiles(self.outputs.encode(train), None)
+        held_out = self.outputs.held_out(valid)
+        validation = None if held_out is None else self._quantiles(held_out, training)
+        progress = Progress(self.params.n_rounds, rate, len(train), budget, held_out is None)
+        caches = [training] if validation is None else [training, validation]
+        booster = xgb.Booster({**self._options(), "learning_rate": rate}, caches)
+        _boost(booster, training, validation, progress)
+        progress.check_learned("XGBoost")
+        self.chosen = {
+            "n_rounds": progress.best_round,
+            "learning_rate": progress.mean_learning_rate,
+        }
+        # Through bytes, so that the training data is let go and a restored model is the same.
+        self._load(booster[: progress.best_round].save_raw("ubj"))
+        return self
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return predictions of shape (n_samples, n_outputs)."""
+        n_samples = len(table)
+        if self._booster is None or not n_samples:
+            return self.outputs.decode(np.empty(0), n_samples)
+        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
+        self._booster.set_param({"nthread": n_threads})
+        raw = self._booster.inplace_predict(table.matrix())
+        return self.outputs.decode(raw, n_samples)
+
+    def fitted_params(self) -> core_params.Params:
+        """Return the params with the rounds kept and the learning rate used."""
+        return replace(self.params, **self.chosen)
+
+    def state(self) -> State:
+        """Return the known classes, the choices and the trees in XGBoost's binary json."""
+        meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
+        if self._booster is None:
+            return State(meta=meta)
+        return State(meta=meta, blobs={_BLOB: bytes(self._booster.save_raw("ubj"))})
+
+    def restore(self, state: State) -> None:
+        """Read the trees back."""
+        self.outputs = Outputs.from_meta(state.meta["outputs"])
+        self.chosen = dict(state.meta["chosen"])
+        self._booster = None
+        if _BLOB in state.blobs:
+            self._load(bytearray(state.blobs[_BLOB]))
+
+    @classmethod
+    def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
+        """Return the bytes of the binned rows, the scores and the histograms."""
+        values = params.to_dict()
+        bin_bytes = 1 if values["max_bin"] <= 256 else 2
+        binned = 2 * len(table) * table.n_features * bin_bytes
+        scores = 24 * len(table) * max(1, task.n_outputs)
+        leaves = min(2 ** min(values["max_depth"] or 12, 12), values["max_leaves"] or 4096)
+        histograms = 16 * leaves * values["max_bin"] * table.n_features
+        return table.n_bytes + binned + scores + histograms
+
+    def _options(self) -> dict[str, Any]:
+        """Return XGBoost's parameters."""
+        objective = _OBJECTIVES[self.setting.loss]
+        if objective == "multi:softprob" and len(self.outputs.known) == 2:
+            objective = "binary:logistic"
+        own = self.params.to_dict()
+        del own["n_rounds"], own["learning_rate"]
+        options = {
+            **own,
+            "tree_method": "hist",
+            "objective": objective,
+            "eval_metric": _METRICS[objective],
+            "seed": self.setting.seed,
+            "nthread": self.setting.n_threads,
+            "verbosity": 0,
+        }
+        if objective == "multi:softprob":
+            options["num_class"] = len(self.outputs.known)
+        return options
+
+    def _quantiles(
+        self, samples: Samples, reference: xgboost.QuantileDMatrix | None
+    ) -> xgboost.QuantileDMatrix:
+        """Return binned rows with their target; validation rows in the bins of ``reference``."""
+        table = samples.table
+        kinds = ["q"] * len(table.numeric_names) + ["c"] * len(table.code_names)
+        return _xgboost().QuantileDMatrix(
+            table.matrix(),
+            samples.y,
+            weight=samples.weight,
+            feature_types=kinds,
+            enable_categorical=True,
+            max_bin=self.params.max_bin,
+            nthread=self.setting.n_threads,
+            ref=reference,
+        )
+
+    def _load(self, raw: bytearray) -> None:
+        """Become the booster in ``raw``."""
+        self._booster = _xgboost().Booster({"verbosity": 0}, model_file=raw)
+
+
+def _xgboost() -> Any:
+    """Return the package xgboost."""
+    return import_optional("xgboost", extra="xgboost", purpose="The model family 'xgboost'")
+
+
+def _boost(
+    booster: xgboost.Booster,
+    training: xgboost.QuantileDMatrix,
+    validation: xgboost.QuantileDMatrix | None,
+    progress: Progress,
+) -> None:
+    """Add trees until ``progress`` says stop."""
+    while not progress.stops():
+        booster.update(training, progress.round)
+        loss = None
+        if validation is not None:
+            report = booster.eval_set([(validation, "valid")], progress.round)
+            loss = float(report.rpartition(":")[2])
+        progress.record(loss)
+        if progress.hastens():
+            booster.set_param({"learning_rate": progress.learning_rate})

@@ -1,0 +1,440 @@
+"""The straight line from a table to a fitted pipeline, and what a fitted pipeline predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.config import FitConfig
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import DataError, LabelError, unknown_name
+from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import Folds, make_folds
+from tabular_automl.data.schema import Kind, Schema
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import TargetCodec, Task, infer_task
+from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.encoders.inference import infer_schema
+from tabular_automl.ensemble.calibration import DecisionRule, Temperature
+from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.stack import FittedStack
+from tabular_automl.ensemble.stacking import StackFit, StackRequest, ensemble_weights, fit_stack
+from tabular_automl.ensemble.weights import blend
+from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.metrics.resolve import check_on_labels, resolve_metric
+from tabular_automl.models.base import Prediction, Setting
+from tabular_automl.plan import FitPlan, Shape, plan_fit
+
+MetricLike = Any  # a name, a Metric or the user's own function
+_LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
+_ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What the user asks for.
+
+    Attributes
+    ----------
+    table : DataFrame
+        With the label.
+    label : hashable
+    problem_type : str or None
+    metric : str, Metric, callable or None
+    columns : mapping
+        Column to kind or role: the user's overrides.
+    config : FitConfig
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    label: Hashable
+    problem_type: str | None
+    metric: MetricLike
+    columns: Mapping[Hashable, str]
+    config: FitConfig
+
+
+@dataclass(frozen=True)
+class FittedPipeline:
+    """Everything that a prediction needs.
+
+    Attributes
+    ----------
+    codec : TargetCodec
+    featurizer : Featurizer
+    stack : FittedStack
+    temperature : Temperature or None
+        Calibrates class probabilities.
+    rule : DecisionRule or None
+        Turns probabilities into a class in the metric's sense; None takes the most probable.
+    """
+
+    codec: TargetCodec
+    featurizer: Featurizer
+    stack: FittedStack
+    temperature: Temperature | None = None
+    rule: DecisionRule | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.codec.task
+
+    def predict(self, table: pd.DataFrame) -> Prediction:
+        """Return class probabilities, or values in the user's units: (n_samples, n_outputs)."""
+        return self.combine(self.predict_each(table))
+
+    def predict_each(self, table: pd.DataFrame) -> dict[str, Prediction]:
+        """Return each bag's prediction in the user's units, by key."""
+        features = self.featurizer.transform(table)
+        return {key: self._decode(out) for key, out in self.stack.outputs(features).items()}
+
+    def combine(self, predictions: Mapping[str, Prediction]) -> Prediction:
+        """Return the ensemble's prediction from those of its bags."""
+        weights = self.stack.weights
+        mean = blend([predictions[key] for key in weights], np.array(list(weights.values())))
+        return mean if self.temperature is None else self.temperature.apply(mean)
+
+    def decide(self, prediction: Prediction) -> npt.NDArray[Any]:
+        """Return class codes or values, shape (n_samples,)."""
+        if not self.task.is_classification:
+            return prediction[:, 0]
+        return prediction.argmax(axis=1) if self.rule is None else self.rule.decide(prediction)
+
+    def _decode(self, output: Prediction) -> Prediction:
+        if self.task.is_classification:
+            return output
+        return self.codec.decode(output).reshape(-1, 1)
+
+    def state(self) -> State:
+        """Return the parts' states."""
+        children = {
+            "codec": self.codec.state(),
+            "featurizer": self.featurizer.state(),
+            "stack": self.stack.state(),
+        }
+        if self.temperature is not None:
+            children["temperature"] = self.temperature.state()
+        if self.rule is not None:
+            children["rule"] = self.rule.state()
+        return State(children=children)
+
+    @classmethod
+    def from_state(cls, state: State, n_threads: int) -> FittedPipeline:
+        """Build the pipeline again."""
+        parts = state.children
+        return cls(
+            codec=TargetCodec.from_state(parts["codec"]),
+            featurizer=Featurizer.from_state(parts["featurizer"]),
+            stack=FittedStack.from_state(parts["stack"], n_threads),
+            temperature=(
+                Temperature.from_state(parts["temperature"]) if "temperature" in parts else None
+            ),
+            rule=DecisionRule.from_state(parts["rule"]) if "rule" in parts else None,
+        )
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """What a fit showed, for the user to read back.
+
+    Attributes
+    ----------
+    metric : Metric
+    plan : str
+        The plan as text.
+    models : tuple of dict
+        One row for each spec: the leaderboard.
+    score : float
+        The ensemble's out-of-fold score; greater is better.
+    oof_rows : ndarray of int
+        Positions of the validated rows among the rows that have a label.
+    oof : ndarray of shape (n_validated, n_outputs)
+        The ensemble's out-of-fold predictions.
+    """
+
+    metric: Metric
+    plan: str
+    models: tuple[Mapping[str, Any], ...]
+    score: float
+    oof_rows: npt.NDArray[np.intp] = field(repr=False)
+    oof: Prediction = field(repr=False)
+
+    def without_oof(self) -> FitRecord:
+        """Return the record without the out-of-fold predictions, for a copy that only predicts."""
+        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0])
+
+
+def fit_pipeline(
+    request: FitRequest, budget: Budget, report: Reporter
+) -> tuple[FittedPipeline, FitRecord]:
+    """Go from a table to a fitted pipeline, step by step; no step calls back into an earlier one.
+
+    Parameters
+    ----------
+    request : FitRequest
+    budget : Budget
+        For everything, the caller's save included.
+    report : Reporter
+
+    Raises
+    ------
+    LabelError, DataError, InvalidOptionError
+        Before any long work, when the table or the settings cannot be used.
+    """
+    config = request.config
+    target = _read_target(request, report)
+    schema = infer_schema(target.features, request.columns)
+    featurizer = Featurizer(schema)
+    table = featurizer.fit_transform(target.features)
+    if not table.n_features:
+        report(Note("No column holds usable features: every prediction is the base rate."))
+    roles = _read_roles(schema, target.features)
+    machine = Machine.detect(config.n_jobs)
+    shape = Shape(len(table), table.n_features, in_time_order=roles.time is not None)
+    limit = budget.remaining() if budget.limited else None
+    plan = plan_fit(config, target.codec.task, shape, machine, limit)
+    budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
+    stack_request = _stack_request(target, table, roles, plan, machine, config, report)
+    _report_plan(plan, target, stack_request.folds, report)
+    stack_fit = fit_stack(stack_request, budget.reserve(plan.reserve))
+    ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
+    return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The label, read: features without it, and the target in the models' and the user's units."""
+
+    features: pd.DataFrame
+    codec: TargetCodec
+    metric: Metric
+    encoded: npt.NDArray[Any]
+    in_user_units: npt.NDArray[Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Columns that steer the fit."""
+
+    weight: npt.NDArray[np.float64] | None
+    group: npt.NDArray[Any] | None
+    time: npt.NDArray[Any] | None
+
+
+def _read_target(request: FitRequest, report: Reporter) -> _Target:
+    """Separate the label from the features, and drop and count the rows that have none."""
+    table, label = request.table, request.label
+    if label not in table.columns:
+        names = [str(column) for column in table.columns]
+        raise LabelError(unknown_name("label column", label, names))
+    missing = table[label].isna()
+    if missing.any():
+        report(Note(f"{int(missing.sum())} of {len(table)} rows have no label and were dropped."))
+        table = table.loc[~missing.to_numpy()]
+    if not len(table):
+        raise LabelError(f"The label column {label!r} must hold values, got only missing ones.")
+    y = table[label]
+    task, reason = infer_task(y, request.problem_type)
+    metric = resolve_metric(request.metric, task.problem_type)
+    codec = TargetCodec.fit(y, task, metric.loss)
+    encoded = codec.encode(y)
+    in_user_units = encoded if task.is_classification else y.to_numpy(dtype=np.float64)
+    if task.is_classification:
+        metric = metric.bind(codec.classes.to_numpy())
+    check_on_labels(metric, task, in_user_units)
+    features = table.drop(columns=[label])
+    return _Target(features, codec, metric, encoded, in_user_units, reason)
+
+
+def _read_roles(schema: Schema, features: pd.DataFrame) -> _Roles:
+    """Read weight, group and time columns, at most one of each."""
+    found = {}
+    for role in (Kind.WEIGHT, Kind.GROUP, Kind.TIME):
+        columns = schema.of_kind(role)
+        if len(columns) > 1:
+            names = ", ".join(repr(column.name) for column in columns)
+            raise DataError(f"Only one column can have the role {role.value!r}, got {names}.")
+        found[role] = features[columns[0].name] if columns else None
+    weight, group, when = found[Kind.WEIGHT], found[Kind.GROUP], found[Kind.TIME]
+    return _Roles(
+        weight=None if weight is None else _read_weight(weight),
+        group=None if group is None else pd.factorize(group, use_na_sentinel=False)[0],
+        time=None if when is None else _read_time(when),
+    )
+
+
+def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
+    """Return weights of mean 1."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    weight: npt.NDArray[np.float64] = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(weight) | (weight < 0)
+    if bad.any():
+        row, value = column.index[bad][0], column[bad].iloc[0]
+        raise DataError(
+            f"The weight column {column.name!r} must hold non-negative numbers, "
+            f"got {value!r} in row {row!r}."
+        )
+    if not weight.sum() > 0:
+        raise DataError(f"The weight column {column.name!r} must not be all zero.")
+    return np.asarray(weight / weight.mean(), dtype=np.float64)
+
+
+def _read_time(column: pd.Series) -> npt.NDArray[Any]:
+    """Return values whose order is the order of time."""
+    if pd.api.types.is_numeric_dtype(column):
+        when = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        missing = np.isnan(when)
+    else:
+        dates = pd.to_datetime(column, errors="coerce", utc=True)
+        missing = dates.isna().to_numpy()
+        when = dates.to_numpy(dtype="datetime64[ns]").astype(np.int64)
+    if missing.any():
+        row, value = column.index[missing][0], column[missing].iloc[0]
+        raise DataError(
+            f"The time column {column.name!r} must hold a number or a date in every row, "
+            f"got {value!r} in row {row!r}."
+        )
+    return when
+
+
+def _make_folds(target: _Target, plan: FitPlan, roles: _Roles, seed: int) -> Folds:
+    return make_folds(
+        target.codec.task,
+        target.encoded,
+        n_folds=plan.n_folds,
+        holdout_fraction=plan.holdout_fraction,
+        groups=roles.group,
+        time=roles.time,
+        seed=seed,
+    )
+
+
+def _stack_request(
+    target: _Target,
+    table: FeatureTable,
+    roles: _Roles,
+    plan: FitPlan,
+    machine: Machine,
+    config: FitConfig,
+    report: Reporter,
+) -> StackRequest:
+    """Put together what the layers work on."""
+    loss = _LOSS_OF_MODELS.get(target.metric.loss, target.metric.loss)
+    return StackRequest(
+        samples=Samples(table, target.encoded, roles.weight),
+        folds=_make_folds(target, plan, roles, config.seed),
+        judge=Judge(target.metric, target.codec, target.in_user_units, roles.weight),
+        setting=Setting(target.codec.task, loss, config.seed, machine.n_cores),
+        machine=machine,
+        # Without features there is nothing to learn but the base rate.
+        layers=plan.layers if table.n_features else (),
+        patience=plan.patience,
+        on_error=config.on_error,
+        report=report,
+    )
+
+
+def _report_plan(plan: FitPlan, target: _Target, folds: Folds, report: Reporter) -> None:
+    task = target.codec.task
+    summary = (
+        f"{task.problem_type.value} ({target.reason}), metric {target.metric.name}\n"
+        f"{plan.describe()}\n  folds: {folds.reason}"
+    )
+    n_specs = sum(len(layer) for layer in plan.layers)
+    report(FitStarted(summary, n_specs, target.metric.name, plan.time_limit))
+
+
+def _assemble(
+    request: StackRequest,
+    stack_fit: StackFit,
+    plan: FitPlan,
+    featurizer: Featurizer,
+    config: FitConfig,
+    budget: Budget,
+) -> tuple[FittedPipeline, FitRecord]:
+    """Weigh the bags, calibrate, and keep what predicts."""
+    judge, rows = request.judge, request.folds.validated
+    candidates = stack_fit.candidates
+    weights = ensemble_weights(request, candidates, budget)
+    oof = blend([candidate.prediction for candidate in candidates], weights)
+    temperature, rule, oof = _calibrate(judge, oof, rows, config)
+    by_key = {c.bag.key: float(w) for c, w in zip(candidates, weights, strict=True)}
+    pipeline = FittedPipeline(
+        codec=judge.codec,
+        featurizer=featurizer,
+        stack=FittedStack.of_needed([c.bag for c in candidates], stack_fit.feeds, by_key),
+        temperature=temperature,
+        rule=rule,
+    )
+    score = _final_score(judge, pipeline, oof, rows)
+    request.report(EnsembleFinished(score, tuple(pipeline.stack.weights.items())))
+    record = FitRecord(
+        metric=judge.metric,
+        plan=plan.describe(),
+        models=_model_rows(stack_fit, plan, by_key),
+        score=score,
+        oof_rows=rows,
+        oof=oof,
+    )
+    return pipeline, record
+
+
+def _calibrate(
+    judge: Judge, oof: Prediction, rows: npt.NDArray[np.intp], config: FitConfig
+) -> tuple[Temperature | None, DecisionRule | None, Prediction]:
+    """Return temperature and decision rule for a classification, and the calibrated predictions."""
+    if not judge.codec.task.is_classification:
+        return None, None, oof
+    y, weight = judge.y[rows], None if judge.weight is None else judge.weight[rows]
+    temperature = Temperature.fit(oof, y, weight) if config.calibrate else None
+    if temperature is not None:
+        oof = temperature.apply(oof)
+    if judge.metric.reads is not Reads.LABEL:
+        return temperature, None, oof
+    return temperature, DecisionRule.fit(oof, y, judge.metric, weight), oof
+
+
+def _final_score(
+    judge: Judge, pipeline: FittedPipeline, oof: Prediction, rows: npt.NDArray[np.intp]
+) -> float:
+    if judge.metric.reads is Reads.LABEL:
+        return judge.score(pipeline.decide(oof), rows)
+    return judge.score(oof, rows)
+
+
+def _model_rows(
+    stack_fit: StackFit, plan: FitPlan, weights: Mapping[str, float]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return one row for each spec: those that ran, then those skipped, failed or left out."""
+    ran = [
+        {
+            "model": candidate.bag.key,
+            "layer": candidate.bag.layer,
+            "score": candidate.score,
+            "weight": weights[candidate.bag.key],
+            "fit_seconds": candidate.fit.fit_seconds,
+            "predict_seconds": candidate.fit.predict_seconds,
+            "status": "ok",
+            "reason": "",
+        }
+        for candidate in stack_fit.candidates
+    ]
+    missed = [
+        *((s.key, s.layer, "failed" if s.failed else "skipped", s.reason) for s in stack_fit.skipped),
+        *((key, 1, "left out", reason) for key, reason in plan.left_out),
+    ]
+    nothing = {"score": None, "weight": 0.0, "fit_seconds": None, "predict_seconds": None}
+    rows = [
+        {"model": key, "layer": layer, **nothing, "status": status, "reason": reason}
+        for key, layer, status, reason in missed
+    ]
+    return (*ran, *rows)

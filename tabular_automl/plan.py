@@ -1,0 +1,234 @@
+"""The plan: every heuristic of a fit, as a pure function that can be read, printed and tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tabular_automl.config import FitConfig
+from tabular_automl.core.errors import InvalidOptionError, unknown_name
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.task import Task
+from tabular_automl.ensemble.stacking import PlannedSpec
+from tabular_automl.models.base import MODELS
+from tabular_automl.models.portfolio import PORTFOLIO, Entry
+
+_SMALL_TABLE = 50_000  # rows up to which the time without a limit does not grow
+_CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on boosters, 2 cores
+_STACK_SECONDS = 240.0  # below this limit a second layer has never paid (models-evidence)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the plan looks at of a table.
+
+    Attributes
+    ----------
+    n_samples, n_features : int
+    in_time_order : bool
+        Whether validation must come after training, so that some rows are never validated.
+    """
+
+    n_samples: int
+    n_features: int
+    in_time_order: bool = False
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """The decided work.
+
+    Attributes
+    ----------
+    time_limit : float or None
+        Seconds for the whole fit; None when the budget is in trials.
+    reserve : float
+        Seconds of it kept for the ensemble and the save.
+    n_folds : int
+    holdout_fraction : float or None
+        Validate on one holdout instead of folds.
+    layers : tuple of tuple of PlannedSpec
+    left_out : tuple of (key, reason)
+        Portfolio specs that the plan does not try, with the cause.
+    patience : int
+        Without a user's limit, stop after so many specs in a row that did not improve the ensemble.
+    notes : tuple of str
+        The reasons, one sentence each.
+    """
+
+    time_limit: float | None
+    reserve: float
+    n_folds: int
+    holdout_fraction: float | None
+    layers: tuple[tuple[PlannedSpec, ...], ...]
+    left_out: tuple[tuple[str, str], ...]
+    patience: int | None
+    notes: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Return the plan as text for the user."""
+        limit = "no limit" if self.time_limit is None else f"{self.time_limit:.0f} s"
+        folds = (
+            f"holdout of {self.holdout_fraction:.0%}"
+            if self.holdout_fraction is not None
+            else f"{self.n_folds} folds"
+        )
+        lines = [f"Plan: {limit}, {folds}, {len(self.layers)} layer(s)."]
+        for number, layer in enumerate(self.layers, 1):
+            lines.append(f"  layer {number}: {', '.join(p.spec.key for p in layer)}")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+def plan_fit(
+    config: FitConfig, task: Task, shape: Shape, machine: Machine, time_limit: float | None
+) -> FitPlan:
+    """Decide folds, layers, specs and time from the settings, the table and the machine.
+
+    Raises
+    ------
+    InvalidOptionError
+        When the settings name families or specs that do not exist, or leave none.
+    """
+    limit, patience, notes = _time(config, shape, time_limit)
+    holdout, n_folds, why = _folds(config, task, shape, machine, limit)
+    first, left_out = _first_layer(config, task, shape)
+    n_layers = _n_layers(config, shape, limit, holdout)
+    layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
+    return FitPlan(
+        time_limit=limit,
+        reserve=_reserve(limit, shape, task),
+        n_folds=n_folds,
+        holdout_fraction=holdout,
+        layers=tuple(layers),
+        left_out=left_out,
+        patience=patience,
+        notes=(*notes, why),
+    )
+
+
+def _time(
+    config: FitConfig, shape: Shape, time_limit: float | None
+) -> tuple[float | None, int | None, tuple[str, ...]]:
+    """Return the time limit, the patience in specs, and what to say about them."""
+    if time_limit is not None:
+        return time_limit, None, ()
+    if config.max_specs is not None:
+        return None, None, ("The budget is in trials: the clock is not looked at.",)
+    growth = min(6.0, max(1.0, shape.n_samples / _SMALL_TABLE))
+    limit = config.max_seconds_without_limit * growth
+    note = (
+        f"No time limit was given: at most {limit:.0f} s, "
+        "less when more models no longer improve the ensemble."
+    )
+    return limit, 4, (note,)
+
+
+def _folds(
+    config: FitConfig, task: Task, shape: Shape, machine: Machine, limit: float | None
+) -> tuple[float | None, int, str]:
+    """Return (holdout fraction or None, number of folds, reason)."""
+    if config.n_folds is not None:
+        return None, config.n_folds, f"{config.n_folds} folds, as asked."
+    if config.holdout_fraction is not None:
+        fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
+        return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
+    most = _even(8 if shape.n_samples >= 80 else 5, machine.n_cores)
+    if limit is None:
+        return None, most, f"{most} folds, the most that is known to help."
+    affordable = limit * machine.n_cores / (_CORE_SECONDS_PER_CELL * _cells(task, shape))
+    if affordable < 0.7 and shape.n_samples >= 5_000:
+        fraction = _enough_to_judge(0.1, shape.n_samples)
+        return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
+    n_folds = _even(int(min(most, max(4, affordable))), machine.n_cores)
+    return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
+
+
+def _even(n_folds: int, n_cores: int) -> int:
+    """Round down to a multiple of the cores, so that no core idles in the last wave."""
+    return n_folds // n_cores * n_cores if 1 < n_cores <= n_folds // 2 else n_folds
+
+
+def _cells(task: Task, shape: Shape) -> float:
+    """Return the table's cells, times the trees that each round of a booster grows."""
+    n_trees = max(1.0, task.n_classes / 3) if task.n_classes > 2 else 1.0
+    return shape.n_samples * max(8, shape.n_features) * n_trees
+
+
+def _enough_to_judge(fraction: float, n_samples: int) -> float:
+    """Shrink a holdout on large tables: 25,000 rows are enough to choose models by."""
+    return min(fraction, max(0.02, 25_000 / n_samples))
+
+
+def _n_layers(
+    config: FitConfig, shape: Shape, limit: float | None, holdout: float | None
+) -> int:
+    """Return 2 where stacking is known to pay: with time, rows, and each row predicted out of fold."""
+    if holdout is not None or shape.in_time_order:
+        return 1
+    if config.n_layers is not None:
+        return config.n_layers
+    enough_time = limit is not None and limit >= _STACK_SECONDS
+    return 2 if enough_time and 2_000 <= shape.n_samples <= 200_000 else 1
+
+
+def _reserve(limit: float | None, shape: Shape, task: Task) -> float:
+    """Return the seconds kept for choosing the ensemble and saving it."""
+    if limit is None:
+        return 0.0
+    outputs = shape.n_samples * task.n_outputs
+    return min(0.25 * limit, 0.5 + 0.015 * limit + outputs / 1e6)
+
+
+def _first_layer(
+    config: FitConfig, task: Task, shape: Shape
+) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
+    """Return the specs to try and those left out with the reason."""
+    _check_names(config)
+    planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
+    left_out: list[tuple[str, str]] = []
+    for entry in PORTFOLIO:
+        if not _is_wanted(entry, config):
+            continue
+        if entry.suits(task, shape.n_samples):
+            planned.append(PlannedSpec(entry.spec(), entry.cost))
+        else:
+            left_out.append((entry.key, "not worth its time on a table of this size and task"))
+    if config.max_specs is not None:
+        left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
+        planned = planned[: config.max_specs]
+    if not planned:
+        raise InvalidOptionError(
+            "families and exclude must leave at least one model to fit; "
+            f"got families={config.families!r}, exclude={config.exclude!r}."
+        )
+    return tuple(planned), tuple(left_out)
+
+
+def _check_names(config: FitConfig) -> None:
+    keys = {entry.key for entry in PORTFOLIO} | {spec.key for spec in config.specs}
+    for name in (*(config.families or ()), *config.exclude):
+        if name not in MODELS and name not in keys:
+            raise InvalidOptionError(unknown_name("model family", name, MODELS.names()))
+
+
+def _is_wanted(entry: Entry, config: FitConfig) -> bool:
+    if entry.key in config.exclude or entry.family in config.exclude:
+        return False
+    return config.families is None or entry.family in config.families
+
+
+def _stack_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:
+    """Return the specs of a later layer: the first of each quick family of the layer before."""
+    chosen: dict[str, PlannedSpec] = {}
+    for planned in first:
+        if planned.spec.family in ("lightgbm", "catboost", "linear", "neural"):
+            chosen.setdefault(planned.spec.family, planned)
+    return tuple(chosen.values()) or tuple(first[:1])
+
+
+def is_finite_limit(value: object) -> bool:
+    """Return whether ``value`` can be a time limit: a positive, finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and value > 0

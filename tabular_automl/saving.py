@@ -1,0 +1,117 @@
+"""A fitted predictor as one state, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.data.task import ProblemType
+from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.metrics.resolve import resolve_metric
+from tabular_automl.pipeline import FitRecord, FittedPipeline
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What an artifact holds.
+
+    Attributes
+    ----------
+    label : hashable
+    pipeline : FittedPipeline
+    record : FitRecord
+    """
+
+    label: Hashable
+    pipeline: FittedPipeline
+    record: FitRecord
+
+
+def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) -> State:
+    """Return everything that a saved predictor holds."""
+    metric = record.metric
+    meta = {
+        "label": label,
+        "metric": {
+            "name": metric.name,
+            "greater_is_better": metric.greater_is_better,
+            "optimum": metric.optimum,
+            "reads": metric.reads.value,
+            "loss": metric.loss,
+        },
+        "plan": record.plan,
+        "models": [dict(row) for row in record.models],
+        "score": record.score,
+    }
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "oof_rows": record.oof_rows.astype(np.int64),
+        "oof": record.oof.astype(np.float32),
+    }
+    children = {"pipeline": pipeline.state(), "record": State(arrays=arrays)}
+    return State(meta=meta, children=children)
+
+
+def load_saved(state: State, n_threads: int) -> Saved:
+    """Build a saved predictor again."""
+    meta, arrays = state.meta, state.children["record"].arrays
+    pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
+    record = FitRecord(
+        metric=_load_metric(meta["metric"], pipeline.task.problem_type),
+        plan=meta["plan"],
+        models=tuple(meta["models"]),
+        score=float(meta["score"]),
+        oof_rows=arrays["oof_rows"].astype(np.intp),
+        oof=arrays["oof"].astype(np.float64),
+    )
+    return Saved(meta["label"], pipeline, record)
+
+
+def saved_bytes(state: State) -> dict[str, int]:
+    """Return the saved bytes of each bag, by key, and of the rest."""
+    stack = state.children["pipeline"].children["stack"]
+    sizes = {
+        described["key"]: _n_bytes(stack.children[f"bag{position}"])
+        for position, described in enumerate(stack.meta["bags"])
+    }
+    return {**sizes, "everything else": _n_bytes(state) - sum(sizes.values())}
+
+
+def _n_bytes(state: State) -> int:
+    own = sum(array.nbytes for array in state.arrays.values()) + sum(map(len, state.blobs.values()))
+    return own + sum(_n_bytes(child) for child in state.children.values())
+
+
+def _load_metric(described: dict[str, Any], problem_type: ProblemType) -> Metric:
+    """Return the metric by its name; a user's own function was not saved, and says so when asked."""
+    name = described["name"]
+    try:
+        return resolve_metric(name, problem_type)
+    except InvalidOptionError:
+        return Metric(
+            name=name,
+            function=_Unsaved(name),
+            greater_is_better=bool(described["greater_is_better"]),
+            optimum=float(described["optimum"]),
+            reads=Reads(described["reads"]),
+            problem_types=(problem_type,),
+            loss=described["loss"],
+        )
+
+
+@dataclass(frozen=True)
+class _Unsaved:
+    """Stands for a metric function that lives in the user's program, not in the artifact."""
+
+    name: str
+
+    def __call__(self, *arguments: object) -> float:
+        raise InvalidOptionError(
+            f"The metric {self.name!r} is a function of your own, which is not saved; register it "
+            "with tabular_automl.extend.register_metric before loading."
+        )

@@ -1,0 +1,155 @@
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tabular_automl.artifacts import storage
+from tabular_automl.artifacts.state import State
+from tabular_automl.artifacts.storage import read_artifact, read_info, write_artifact
+from tabular_automl.core.errors import ArtifactError, PathError
+
+TREE = State(
+    meta={"family": "lightgbm", "scores": [0.5, math.inf], "$float": None},
+    arrays={"average": np.arange(3, dtype=np.float32)},
+    blobs={"booster.txt": b"tree\n", "empty.bin": b""},
+    children={
+        "a/b": State(arrays={"x": np.array([1, 2])}, blobs={"booster.txt": b"other"}),
+        "a": State(children={"b": State(arrays={"x": np.array([3])})}),
+        "..": State(arrays={".": np.array([4])}, blobs={"../../x": b"5"}),
+        "": State(arrays={"": np.array([6])}),
+        "żółw \ud800": State(arrays={"é": np.array(["é"])}),
+    },
+)
+
+
+def assert_same(left: State, right: State) -> None:
+    assert left.meta == right.meta
+    assert left.blobs == right.blobs
+    assert left.arrays.keys() == right.arrays.keys()
+    for name, array in left.arrays.items():
+        assert array.dtype == right.arrays[name].dtype
+        np.testing.assert_array_equal(array, right.arrays[name])
+    assert list(left.children) == list(right.children)
+    for name, child in left.children.items():
+        assert_same(child, right.children[name])
+
+
+def test_tree_comes_back_whatever_its_names(tmp_path):
+    write_artifact(TREE, tmp_path / "model", info={})
+    assert_same(read_artifact(tmp_path / "model"), TREE)
+
+
+NAMES = st.text(max_size=5) | st.sampled_from([".", "..", "/", "a.npy", "%2E", "CON", "~"])
+TREES = st.recursive(
+    st.builds(
+        State,
+        meta=st.dictionaries(NAMES, st.integers() | NAMES, max_size=2),
+        arrays=st.dictionaries(NAMES, st.just(np.arange(2)), max_size=2),
+        blobs=st.dictionaries(NAMES, st.binary(max_size=3), max_size=2),
+    ),
+    lambda inner: st.builds(State, children=st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=4,
+)
+
+
+@given(TREES)
+def test_any_tree_comes_back(tmp_path_factory, tree):
+    path = tmp_path_factory.mktemp("any") / "model"
+    write_artifact(tree, path, info={})
+    assert_same(read_artifact(path), tree)
+
+
+def test_artifact_reads_after_a_move_in_another_process_and_folder(tmp_path):
+    write_artifact(TREE, tmp_path / "model", info={"label": "y"})
+    shutil.move(tmp_path / "model", tmp_path / "elsewhere")
+    code = (
+        "from tabular_automl.artifacts.storage import read_artifact; "
+        "print(read_artifact('elsewhere').arrays['average'].tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[0.0, 1.0, 2.0]"
+
+
+def test_files_are_json_plain_arrays_and_native_blobs(tmp_path):
+    write_artifact(TREE, tmp_path, info={})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    root = tmp_path / manifest["generation"]
+    json.loads((root / "state.json").read_text())
+    with np.load(root / "arrays.npz", allow_pickle=False) as arrays:
+        assert arrays["average"].dtype == np.float32
+    contents = {file.read_bytes() for file in (root / "blobs").iterdir()}
+    assert contents == {b"tree\n", b"", b"other", b"5"}
+    suffixes = {file.suffix for file in (root / "blobs").iterdir()}
+    assert {".txt", ".bin"} <= suffixes
+
+
+def test_info_is_read_without_the_state(tmp_path):
+    write_artifact(TREE, tmp_path, info={"label": "y", "score": math.nan})
+    for data in tmp_path.glob("data-*"):
+        shutil.rmtree(data)
+    info = read_info(tmp_path)
+    assert info["label"] == "y"
+    assert math.isnan(info["score"])
+
+
+def test_second_save_replaces_the_first_and_leaves_nothing_of_it(tmp_path):
+    write_artifact(TREE, tmp_path, info={})
+    write_artifact(State(meta={"second": True}), tmp_path, info={"n": 2})
+    assert read_artifact(tmp_path).meta == {"second": True}
+    assert read_info(tmp_path) == {"n": 2}
+    assert len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("state", [State(meta={"a": {1}}), State(arrays={"x": np.array([{}])})])
+def test_state_that_is_not_data_leaves_the_saved_one(tmp_path, state):
+    write_artifact(TREE, tmp_path, info={})
+    with pytest.raises(ArtifactError, match="must"):
+        write_artifact(state, tmp_path, info={})
+    assert_same(read_artifact(tmp_path), TREE)
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_state_nested_too_deeply_is_refused_when_written(tmp_path):
+    state = State()
+    for _ in range(40):
+        state = State(children={"part": state})
+    with pytest.raises(ArtifactError, match="nested deeper than 32"):
+        write_artifact(state, tmp_path, info={})
+
+
+def test_full_disk_is_a_path_error_and_leaves_the_saved_one(tmp_path, monkeypatch):
+    write_artifact(TREE, tmp_path, info={})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(PathError, match="No space left on device"):
+        write_artifact(State(), tmp_path, info={})
+    assert_same(read_artifact(tmp_path), TREE)
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_absent_path_and_other_folders_are_told_apart(tmp_path):
+    with pytest.raises(PathError, match="there is no such folder"):
+        read_artifact(tmp_path / "absent")
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"is not a saved predictor: manifest\.json is missing"):
+        read_artifact(tmp_path)
+
+
+def test_journal_and_files_of_file_browsers_do_not_disturb(tmp_path):
+    write_artifact(TREE, tmp_path, info={})
+    (tmp_path / "journal").mkdir()
+    (tmp_path / ".DS_Store").write_bytes(b"finder")
+    (next(tmp_path.glob("data-*")) / ".DS_Store").write_bytes(b"finder")
+    assert_same(read_artifact(tmp_path), TREE)

@@ -1,0 +1,111 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl.encoders.category import CategoryEncoder
+
+
+def column(values, **options):
+    return pd.Series(values, name="x", **options)
+
+
+def codes(encoder, values, **options):
+    return encoder.transform(column(values, **options)).codes[:, 0].tolist()
+
+
+def test_levels_go_by_decreasing_frequency():
+    encoder = CategoryEncoder().fit(column(["b"] * 3 + ["a"] * 5 + ["c"] * 2))
+    assert encoder.levels == ["a", "b", "c"]
+    assert codes(encoder, ["a", "b", "c", "unseen", None, "  "]) == [2, 3, 4, 1, 0, 0]
+
+
+def test_ordered_dtype_keeps_its_order():
+    dtype = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
+    encoder = CategoryEncoder().fit(column(["high"] * 3 + ["low", "mid"], dtype=dtype))
+    assert encoder.levels == ["low", "mid", "high"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series([1, 2, 3]),
+        pd.Series([1.0, 2.0, 3.0]),
+        pd.Series(["1", "2", "3"]),
+        pd.Series(["1.0", "2.0", "3.0"]),
+        pd.Series([1, 2, 3], dtype="Int64"),
+        pd.Series([1, 2, 3], dtype="category"),
+        pd.Series([1, "2", 3.0], dtype=object),
+        pd.Series([1, 2, 3], dtype="int64[pyarrow]"),
+    ],
+)
+@pytest.mark.parametrize(
+    "trained_on", [[1, 2, 3], ["1", "2", "3"], [1.0, 2.0, 3.0], ["1.0", "2.0", "3.0"]]
+)
+def test_levels_match_whatever_type_they_come_in(values, trained_on):
+    encoder = CategoryEncoder().fit(column(trained_on))
+    assert encoder.transform(values.rename("x")).codes[:, 0].tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "spelling", [[True, False], ["True", "False"], ["true", "false"], [1, 0], ["1", "0"]]
+)
+@pytest.mark.parametrize(
+    "trained_on", [[True, False, False], ["true", "false", "false"], [1, 0, 0]]
+)
+def test_booleans_match_however_they_are_spelt(spelling, trained_on):
+    encoder = CategoryEncoder().fit(column(trained_on))
+    assert encoder.transform(column(spelling)).numeric[:, 0].tolist() == [1, 0]
+
+
+def test_two_values_make_one_feature_of_zeros_and_ones():
+    encoder = CategoryEncoder().fit(column(["no"] * 60 + ["yes"] * 50))
+    table = encoder.transform(column(["yes", "no", "maybe", None]))
+    assert table.n_levels == ()
+    np.testing.assert_array_equal(table.numeric[:, 0], [1, 0, np.nan, np.nan])
+
+
+def test_two_values_with_missing_cells_keep_missing_as_a_level():
+    encoder = CategoryEncoder().fit(column(["no", "yes", None] * 10))
+    assert encoder.transform(column([None, "no"])).codes[:, 0].tolist() == [0, 2]
+
+
+def test_rare_levels_are_other_in_large_tables_only():
+    values = ["a"] * 200 + ["b"] * 200 + ["c"] * 200 + ["once"]
+    assert "once" not in CategoryEncoder().fit(column(values)).levels
+    assert CategoryEncoder().fit(column(["a", "a", "b", "once"])).levels == ["a", "b", "once"]
+
+
+def test_many_levels_bring_the_count_of_each():
+    values = [f"v{i:02d}" for i in range(40) for _ in range(i + 3)]
+    encoder = CategoryEncoder().fit(column(values))
+    table = encoder.transform(column(["v39", "v00", "unseen", None]))
+    assert table.names == ("x:count", "x")
+    expected = [np.log1p(42), np.log1p(3), np.log1p(1), np.nan]
+    np.testing.assert_allclose(table.numeric[:, 0], expected, rtol=1e-6)
+
+
+def test_levels_do_not_depend_on_row_order():
+    values = column([1, True, "1", "x", 2.0, None, "x", 3] * 20, dtype=object)
+    shuffled = values.sample(frac=1, random_state=0)
+    assert CategoryEncoder().fit(values).levels == CategoryEncoder().fit(shuffled).levels
+
+
+def test_state_round_trip_gives_equal_features():
+    values = column([f"v{i % 50}" for i in range(500)] + [None, "rare"])
+    encoder, other = CategoryEncoder().fit(values), CategoryEncoder()
+    other.restore(encoder.state())
+    expected, got = encoder.transform(values), other.transform(values)
+    np.testing.assert_array_equal(expected.codes, got.codes)
+    np.testing.assert_array_equal(expected.numeric, got.numeric)
+    assert expected.n_levels == got.n_levels
+
+
+def test_codes_stay_below_the_number_of_levels():
+    encoder = CategoryEncoder().fit(column(["a", "b", "c"]))
+    table = encoder.transform(column(["c", "z", None, 5, 2.5, [1]], dtype=object))
+    assert table.codes.max() < table.n_levels[0]
+
+
+def test_no_rows_give_the_same_features():
+    encoder = CategoryEncoder().fit(column(["a", "b", "c"]))
+    assert encoder.transform(column([], dtype=object)).codes.shape == (0, 1)

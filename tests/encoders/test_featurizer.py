@@ -1,0 +1,231 @@
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tabular_automl.core.errors import DataError, MissingColumnsError, NotFittedError
+from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.encoders.inference import infer_schema
+
+
+def fitted(table, overrides=None):
+    featurizer = Featurizer(infer_schema(table, overrides))
+    return featurizer, featurizer.fit_transform(table)
+
+
+def assert_equal(left, right):
+    assert left.names == right.names
+    assert left.n_levels == right.n_levels
+    np.testing.assert_array_equal(left.numeric, right.numeric)
+    np.testing.assert_array_equal(left.codes, right.codes)
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    n = 120
+    words = "red green blue big small fast slow old new".split()
+    return pd.DataFrame(
+        {
+            "number": rng.normal(size=n),
+            "gappy": np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)),
+            "amount": [f"{v:,}" for v in rng.integers(0, 10_000, n)],
+            "stamp": 1_700_000_000_000 + rng.integers(0, 10**6, n),
+            "colour": rng.choice(["red", "green", None], n),
+            "flag": rng.random(n) < 0.5,
+            "day": pd.date_range("2023-01-01", periods=n, freq="31h"),
+            "date": pd.date_range("2023-01-01", periods=n).strftime("%d/%m/%Y"),
+            "review": [" ".join(rng.choice(words, 8)) for _ in range(n)],
+            "index": range(n),
+        }
+    )
+
+
+def test_transform_of_the_training_table_equals_fit_transform(table):
+    featurizer, features = fitted(table)
+    assert_equal(featurizer.transform(table), features)
+
+
+def test_state_round_trip_gives_equal_features(table):
+    featurizer, features = fitted(table)
+    again = Featurizer.from_state(featurizer.state())
+    assert_equal(again.transform(table), features)
+    assert again.schema == featurizer.schema
+    assert again.sources == featurizer.sources
+
+
+def test_single_rows_equal_their_row_in_a_batch(table):
+    large = pd.concat([table] * 4, ignore_index=True)
+    featurizer, _ = fitted(table)
+    batch = featurizer.transform(large)
+    for i in (0, 57, 119):
+        row = featurizer.transform(large.iloc[[i]])
+        np.testing.assert_array_equal(row.numeric, batch.numeric[[i]])
+        np.testing.assert_array_equal(row.codes, batch.codes[[i]])
+
+
+def test_column_order_and_extra_columns_do_not_matter(table):
+    featurizer, features = fitted(table)
+    mixed = table[table.columns[::-1]].assign(extra="x").drop(columns="index")
+    assert_equal(featurizer.transform(mixed), features)
+
+
+def test_row_order_does_not_matter(table):
+    featurizer, features = fitted(table)
+    order = np.random.default_rng(1).permutation(len(table))
+    assert_equal(featurizer.transform(table.iloc[order]), features.take(order))
+
+
+def test_the_callers_frame_is_not_changed(table):
+    before = table.copy(deep=True)
+    featurizer, _ = fitted(table)
+    featurizer.transform(table)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_missing_columns_are_all_listed(table):
+    featurizer, _ = fitted(table)
+    part = table.drop(columns=["colour", "number", "index"])
+    assert featurizer.missing_columns(part) == ["number", "colour"]
+    with pytest.raises(MissingColumnsError, match="lacks 'number', 'colour'"):
+        featurizer.transform(part)
+
+
+def test_no_rows_give_the_same_features(table):
+    featurizer, features = fitted(table)
+    empty = featurizer.transform(table.iloc[:0])
+    assert len(empty) == 0
+    assert empty.names == features.names
+    untyped = featurizer.transform(pd.DataFrame(columns=table.columns))
+    assert untyped.names == features.names
+
+
+def test_unseen_and_missing_values_are_fine(table):
+    featurizer, features = fitted(table)
+    nothing = pd.DataFrame({name: [None] * 3 for name in table.columns})
+    assert featurizer.transform(nothing).names == features.names
+    unseen = table.assign(colour="violet", number=np.inf, gappy=-np.inf)
+    codes = featurizer.transform(unseen).codes[:, 0]
+    assert (codes == 1).all()
+    assert not np.isinf(featurizer.transform(unseen).numeric).any()
+    assert not np.isinf(featurizer.transform(unseen[:3]).numeric).any()
+
+
+def test_unreadable_values_raise_or_become_missing(table):
+    featurizer, features = fitted(table)
+    bad = table.astype({"number": object, "date": object})
+    bad.loc[[0, 1], "number"] = "lots"
+    bad.loc[2, "date"] = "tomorrow"
+    with pytest.raises(DataError, match=r"'number'.*'lots'"):
+        featurizer.transform(bad)
+    coerced = featurizer.transform(bad, on_error="coerce")
+    at = features.names.index("number")
+    assert np.isnan(coerced.numeric[:2, at]).all()
+    np.testing.assert_array_equal(coerced.numeric[3:], features.numeric[3:])
+
+
+def test_sources_trace_every_feature_to_its_column(table):
+    featurizer, features = fitted(table)
+    assert tuple(featurizer.sources) == features.names
+    assert set(featurizer.sources.values()) == set(table.columns) - {"index"}
+    assert featurizer.sources["day:weekday"] == "day"
+
+
+def test_equal_missing_indicators_are_kept_once():
+    gaps = np.arange(60) % 3 == 0
+    rng = np.random.default_rng(0)
+    columns = {name: np.where(gaps, np.nan, rng.normal(size=60)) for name in "abc"}
+    _, features = fitted(pd.DataFrame(columns))
+    assert features.names == ("a", "a:missing", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [0, 1, 2],
+        ["a", "a:missing", "a:count"],
+        [("x", 1), ("x", 2), ("y", 1)],
+        ["1", 1, 1.5],
+        ['{"k": 1}', "ünïcode", ""],
+        [pd.Timestamp("2024-01-01"), datetime.date(2024, 1, 1), None],
+    ],
+)
+def test_column_names_of_any_kind_survive(names):
+    rng = np.random.default_rng(0)
+    block = rng.normal(size=(60, 3))
+    block[::4, 0] = np.nan
+    table = pd.DataFrame(block, columns=pd.Index(names, tupleize_cols=False, dtype=object))
+    featurizer, features = fitted(table)
+    assert len(set(features.names)) == 4
+    again = Featurizer.from_state(featurizer.state())
+    assert_equal(again.transform(table), features)
+    assert again.schema == featurizer.schema
+
+
+def test_clashing_columns_raise_only_when_used(table):
+    featurizer, _ = fitted(table)
+    extra = table.assign(other=1)
+    extra.columns = [*table.columns[:-1], "twice", "twice"]
+    assert len(featurizer.transform(extra)) == len(table)
+    clash = pd.concat([table, table[["number"]]], axis=1)
+    with pytest.raises(DataError, match="unique, got 'number'"):
+        featurizer.transform(clash)
+
+
+def test_transform_before_fit_raises(table):
+    with pytest.raises(NotFittedError, match="fitted first"):
+        Featurizer(infer_schema(table)).transform(table)
+
+
+def test_no_usable_column_gives_no_features():
+    table = pd.DataFrame({"same": [1] * 5, "none": [None] * 5})
+    featurizer, features = fitted(table)
+    assert features.n_features == 0
+    assert len(featurizer.transform(table.iloc[:2])) == 2
+
+
+CELLS = {
+    "numbers": st.one_of(st.none(), st.floats(width=64), st.integers(-(10**12), 10**12)),
+    "texts": st.one_of(st.none(), st.text(max_size=12)),
+    "codes": st.sampled_from(["a", "b", "c", "1", "1.0", "True", "", None]),
+    "times": st.one_of(st.none(), st.datetimes()),
+    "mixed": st.one_of(
+        st.none(), st.booleans(), st.integers(-5, 5), st.floats(), st.text(max_size=3)
+    ),
+    "dates as text": st.one_of(st.none(), st.dates().map(str)),
+    "numbers as text": st.one_of(st.none(), st.integers(0, 10**7).map("{:,}".format)),
+}
+
+
+@st.composite
+def tables(draw):
+    n_rows = draw(st.integers(1, 80))
+    kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=5))
+    columns = {}
+    for i, kind in enumerate(kinds):
+        few = draw(st.lists(CELLS[kind], min_size=1, max_size=8))
+        picks = draw(st.lists(st.integers(0, len(few) - 1), min_size=n_rows, max_size=n_rows))
+        columns[f"{kind} {i}"] = pd.Series([few[pick] for pick in picks], dtype=object)
+    table = pd.DataFrame(columns)
+    return table.infer_objects() if draw(st.booleans()) else table
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(table=tables(), seed=st.integers(0, 10))
+def test_any_table_becomes_the_same_features_every_time(table, seed):
+    featurizer, features = fitted(table)
+    assert_equal(featurizer.transform(table), features)
+    again = Featurizer.from_state(featurizer.state())
+    assert_equal(again.transform(table), features)
+    order = np.random.default_rng(seed).permutation(len(table))
+    columns = np.random.default_rng(seed).permutation(table.shape[1])
+    assert_equal(again.transform(table.iloc[order, columns]), features.take(order))
+    assert not np.isinf(features.numeric).any()
+    if features.codes.size:
+        assert (features.codes < np.array(features.n_levels)).all()
+    assert (features.codes >= 0).all()
+    nothing = pd.DataFrame({name: [None] * 2 for name in table.columns})
+    assert again.transform(nothing).names == features.names

@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl.encoders.text import TextEncoder
+
+WORDS = ("good bad fine dress size colour small large soft cheap love hate very not so fit").split()
+
+
+def texts(n_rows, seed=0, length=12):
+    rng = np.random.default_rng(seed)
+    return pd.Series([" ".join(rng.choice(WORDS, length)) for _ in range(n_rows)], name="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "claimed"),
+    [
+        (texts(100).tolist(), True),
+        (texts(100, length=3).tolist(), True),
+        (["Braund, Mr. Owen", "Cumings, Mrs. John", "Heikkinen, Miss. Laina"], True),
+        (["credit card", "cash", "mailed check or similar"] * 50, False),
+        ([f"code{i}" for i in range(100)], False),
+        (["a", "b"], False),
+        ([1.5, 2.5], False),
+    ],
+)
+def test_claims_texts_of_several_words(values, claimed):
+    assert (TextEncoder.claims(pd.Series(values, name="x")) is not None) == claimed
+
+
+def test_topics_separate_texts_about_different_things():
+    rng = np.random.default_rng(0)
+    about = [" ".join(rng.choice(["cat", "dog", "horse", "cow"], 8)) for _ in range(60)]
+    other = [" ".join(rng.choice(["tax", "bond", "stock", "bank"], 8)) for _ in range(60)]
+    table = TextEncoder().fit_transform(pd.Series(about + other, name="x"))
+    topics = table.numeric[:, [name.startswith("x:topic") for name in table.names]]
+    means = topics[:60].mean(axis=0), topics[60:].mean(axis=0)
+    assert np.linalg.norm(means[0] - means[1]) > 0.5
+
+
+def test_statistics_describe_how_the_text_is_written():
+    encoder = TextEncoder().fit(texts(60))
+    table = encoder.transform(pd.Series(["AB 12!?"], name="x"))
+    features = dict(zip(table.names, table.numeric[0], strict=True))
+    assert features["x:chars"] == 7
+    assert features["x:words"] == 2
+    for mark in ("digits", "capitals", "punctuation"):
+        assert features[f"x:{mark}"] == pytest.approx(2 / 7)
+
+
+def test_fit_transform_equals_transform_bit_for_bit():
+    values = texts(200)
+    encoder = TextEncoder()
+    np.testing.assert_array_equal(
+        encoder.fit_transform(values).numeric, encoder.transform(values).numeric
+    )
+
+
+def test_single_row_equals_its_row_in_a_batch():
+    values = texts(100)
+    encoder = TextEncoder().fit(values)
+    np.testing.assert_array_equal(
+        encoder.transform(values[7:8]).numeric, encoder.transform(values).numeric[7:8]
+    )
+
+
+def test_missing_and_unknown_words_give_empty_topics():
+    encoder = TextEncoder().fit(texts(80))
+    table = encoder.transform(pd.Series([None, "zzz qqq"], name="x"))
+    topics = [name.startswith("x:topic") for name in table.names]
+    assert (table.numeric[:, topics] == 0).all()
+
+
+def test_missing_indicator_appears_where_it_informs():
+    values = texts(80)
+    values[::4] = None
+    encoder = TextEncoder().fit(values)
+    table = encoder.transform(values)
+    assert table.names[-1] == "x:missing"
+    np.testing.assert_array_equal(table.numeric[:, -1], values.isna())
+
+
+def test_state_round_trip_gives_equal_features():
+    values = texts(120, length=4)
+    encoder, other = TextEncoder().fit(values), TextEncoder()
+    other.restore(encoder.state())
+    expected, got = encoder.transform(values), other.transform(values)
+    assert expected.names == got.names
+    np.testing.assert_array_equal(expected.numeric, got.numeric)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [None, None], ["", " "], ["word"], ["! ?", "..."], ["x" * 100_000, "y z"]]
+)
+def test_degenerate_columns_are_fine(values):
+    column = pd.Series(values, name="x", dtype=object)
+    table = TextEncoder().fit_transform(column)
+    assert len(table) == len(values)
+    assert np.isfinite(table.numeric).all()

@@ -1,0 +1,194 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError
+from tabular_automl.core.events import SpecFinished, SpecSkipped, SpecStarted
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import make_folds
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import TargetCodec, infer_task
+from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.stacking import PlannedSpec, StackRequest, fit_stack
+from tabular_automl.metrics.resolve import resolve_metric
+from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
+
+N_ROWS = 60
+
+
+class Oracle(Model):
+    """Reads the target from the first feature, blurred by ``blur``."""
+
+    blur = 0.01
+
+    def fit(self, train, valid, budget):
+        self.n_features = train.table.n_features
+        self.seconds = budget.remaining()
+        return self
+
+    def predict(self, table):
+        wobble = np.sin(1e3 * table.numeric[:, 0])
+        return (table.numeric[:, 0] + self.blur * wobble).reshape(-1, 1).astype(float)
+
+    def state(self):
+        return State()
+
+    def restore(self, state):
+        pass
+
+
+class Poor(Oracle):
+    blur = 5.0
+
+
+class Broken(Oracle):
+    def fit(self, train, valid, budget):
+        raise ZeroDivisionError("the cause")
+
+
+class Late(Oracle):
+    def fit(self, train, valid, budget):
+        raise OutOfTimeError("too slow")
+
+
+class NotInstalled(Oracle):
+    def fit(self, train, valid, budget):
+        raise MissingDependencyError("pip install it")
+
+
+class Hungry(Oracle):
+    @classmethod
+    def estimate_bytes(cls, params, table, task):
+        return 10**15
+
+
+FAMILIES = {
+    "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
+    "hungry": Hungry,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    for name, family in FAMILIES.items():
+        MODELS.register(name, family)
+    yield
+    for name in FAMILIES:
+        MODELS.unregister(name)
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def run(events):
+    """Return a function that fits layers of families and gives the StackFit."""
+
+    def fit(*layers, budget=None, on_error="skip", patience=None):
+        y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
+        task, _ = infer_task(y, "regression")
+        codec = TargetCodec.fit(y, task, "squared_error")
+        encoded = codec.encode(y)
+        table = FeatureTable(
+            encoded.astype(np.float32).reshape(-1, 1), np.empty((N_ROWS, 0), np.int32), ("x",)
+        )
+        metric = resolve_metric("root_mean_squared_error", task.problem_type)
+        request = StackRequest(
+            samples=Samples(table, encoded),
+            folds=make_folds(task, encoded, n_folds=4, seed=0),
+            judge=Judge(metric, codec, y.to_numpy()),
+            setting=Setting(task, "squared_error"),
+            machine=Machine(2, 10**9),
+            layers=tuple(
+                tuple(PlannedSpec(ModelSpec.make(name), 1.0) for name in layer) for layer in layers
+            ),
+            patience=patience,
+            on_error=on_error,
+            report=events.append,
+        )
+        return fit_stack(request, budget or Budget.unlimited())
+
+    return fit
+
+
+def reasons(fitted):
+    return {skip.key: (skip.failed, skip.reason) for skip in fitted.skipped}
+
+
+def test_scores_are_in_the_users_units_and_greater_is_better(run):
+    scores = {c.bag.key: c.score for c in run(["oracle"]).candidates}
+    assert -0.1 < scores["oracle"] < 0
+
+
+def test_a_failing_spec_is_a_row_with_its_cause_and_the_fit_goes_on(run, events):
+    fitted = run(["broken", "oracle"])
+    assert reasons(fitted)["broken"] == (True, "ZeroDivisionError: the cause")
+    assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+    assert any(isinstance(event, SpecSkipped) and event.failed for event in events)
+
+
+def test_on_error_raise_raises_the_cause(run):
+    with pytest.raises(ZeroDivisionError, match="the cause"):
+        run(["broken"], on_error="raise")
+
+
+def test_a_late_spec_is_skipped_and_not_called_failed(run):
+    failed, reason = reasons(run(["late", "oracle"], on_error="raise"))["late"]
+    assert not failed
+    assert "out of time: too slow" in reason
+
+
+def test_a_missing_package_is_a_row_with_the_install_command(run):
+    assert "pip install it" in reasons(run(["absent", "oracle"]))["absent"][1]
+
+
+def test_a_spec_that_would_not_fit_into_memory_is_not_started(run, events):
+    assert "of memory" in reasons(run(["hungry", "oracle"]))["hungry"][1]
+    assert [e.key for e in events if isinstance(e, SpecStarted)] == ["oracle"]
+
+
+def test_a_hopeless_spec_is_given_up_after_the_first_folds(run):
+    assert "on the first folds" in reasons(run(["oracle", "poor"]))["poor"][1]
+
+
+def test_the_base_rate_remains_when_nothing_else_works(run):
+    fitted = run(["broken"], budget=Budget.start(0))
+    assert [c.bag.key for c in fitted.candidates] == ["prior"]
+    assert reasons(fitted)["broken"] == (False, "no time left")
+
+
+def test_without_layers_the_base_rate_is_fitted(run):
+    assert [c.bag.key for c in run().candidates] == ["prior"]
+
+
+def test_a_second_layer_sees_the_first_ones_out_of_fold_outputs(run):
+    fitted = run(["oracle"], ["oracle"])
+    first, second = fitted.candidates
+    assert second.bag.key == "oracle_l2"
+    assert fitted.feeds == {2: ("oracle",)}
+    assert first.bag.models[0].model.n_features == 1
+    assert second.bag.models[0].model.n_features == 2
+
+
+def test_time_that_a_spec_leaves_flows_to_those_after_it(run):
+    fitted = run(["oracle", "oracle", "oracle"], budget=Budget.start(90))
+    given = [c.bag.models[-1].model.seconds for c in fitted.candidates]
+    assert given[0] == pytest.approx(30, abs=2)
+    assert given[2] == pytest.approx(90, abs=3)
+
+
+def test_patience_ends_the_layer_when_more_models_bring_nothing(run):
+    fitted = run(["oracle"] * 6, patience=2)
+    assert len(fitted.candidates) == 3
+    assert "no longer improved" in fitted.skipped[-1].reason
+
+
+def test_every_finished_spec_is_reported_with_the_best_score_so_far(run, events):
+    run(["oracle", "oracle"])
+    finished = [event for event in events if isinstance(event, SpecFinished)]
+    assert [event.key for event in finished] == ["oracle", "oracle"]
+    assert finished[-1].best_score >= finished[0].score

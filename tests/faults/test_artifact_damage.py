@@ -1,0 +1,245 @@
+"""Whatever happens to a saved artifact: the saved state, or one sentence of ArtifactError."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.artifacts.storage import read_artifact, write_artifact
+from tabular_automl.core.errors import ArtifactError
+
+STATE = State(
+    meta={"label": "y"},
+    arrays={"x": np.arange(5.0)},
+    blobs={"booster.txt": b"tree"},
+    children={"part": State(arrays={"x": np.arange(3)})},
+)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    write_artifact(STATE, tmp_path / "model", info={})
+    return tmp_path / "model"
+
+
+def root_of(saved):
+    return saved / json.loads((saved / "manifest.json").read_text())["generation"]
+
+
+def edit_manifest(saved, edit):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    edit(manifest)
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+
+
+def forge(saved, name, content):
+    """Replace a file and its sum in the manifest, as somebody with bad intentions would."""
+    (root_of(saved) / name).write_bytes(content)
+
+    def edit(manifest):
+        sums = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        manifest["files"][name] = sums
+
+    edit_manifest(saved, edit)
+
+
+FILES = ["state.json", "arrays.npz", "blobs/00000-booster.txt"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_named(saved, name):
+    (root_of(saved) / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_cut_file_is_named(saved, name):
+    path = root_of(saved) / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=f"{name} has .* bytes instead of"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_changed_file_is_named(saved, name):
+    path = root_of(saved) / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ArtifactError, match=f"{name} was changed after saving"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("name", ["extra.py", "blobs/extra.txt", "../extra.txt"])
+def test_added_file_is_named(saved, name):
+    (root_of(saved) / name).write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"extra\.\w+ was added after saving"):
+        read_artifact(saved)
+
+
+def test_added_folder_is_refused(saved):
+    (root_of(saved) / "more").mkdir()
+    with pytest.raises(ArtifactError, match="more is not a plain file"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_link_is_refused(saved, name, tmp_path):
+    path = root_of(saved) / name
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match="is a link"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("folder", ["", "blobs"])
+def test_folder_that_is_a_link_is_refused(saved, folder, tmp_path):
+    path = root_of(saved) / folder
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match="is a link"):
+        read_artifact(saved)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_named_pipe_is_refused_without_waiting_for_it(saved):
+    path = root_of(saved) / "state.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match="is not a plain file"):
+        read_artifact(saved)
+
+
+def test_manifest_that_is_a_link_is_refused(saved, tmp_path):
+    (saved / "manifest.json").rename(tmp_path / "moved")
+    (saved / "manifest.json").symlink_to(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match=r"manifest\.json is missing"):
+        read_artifact(saved)
+
+
+def test_newer_format_says_upgrade(saved):
+    edit_manifest(saved, lambda m: m.update(format=999, library="9.9", files="other"))
+    with pytest.raises(ArtifactError, match=r"format 999 by tabular-automl 9\.9.*upgrade"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("version", [None, "1", True, 0, -3, 1.0])
+def test_format_that_is_no_number_is_refused(saved, version):
+    edit_manifest(saved, lambda m: m.update(format=version))
+    with pytest.raises(ArtifactError, match="has no format number"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '{"format": 1}', "[" * 99_999])
+def test_bad_manifest_is_refused(saved, text):
+    (saved / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        read_artifact(saved)
+
+
+BAD_NAMES = ["../state.json", "/etc/passwd", "blobs/../../x", "a/b/c", "..", "", "a\\b", "a\n"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_path_traversal_in_the_manifest_is_refused(saved, name):
+    edit_manifest(saved, lambda m: m["files"].update({name: m["files"]["state.json"]}))
+    with pytest.raises(ArtifactError, match=r"names the file .* which we never write"):
+        read_artifact(saved)
+
+
+@pytest.mark.parametrize("name", ["../model", ".", "blobs", "data-1/x", 7, None])
+def test_path_traversal_in_the_generation_is_refused(saved, name):
+    edit_manifest(saved, lambda m: m.update(generation=name))
+    with pytest.raises(ArtifactError, match="which we never write"):
+        read_artifact(saved)
+
+
+def leaf(**parts):
+    return {"meta": {}, "arrays": [], "blobs": {}, "children": {}, **parts}
+
+
+def deep(levels):
+    node = leaf()
+    for _ in range(levels):
+        node = leaf(children={"c": node})
+    return node
+
+
+BAD_TREES = {
+    "no tree": ([], "does not fit the other files"),
+    "no arrays": ({"meta": {}}, "does not fit the other files"),
+    "unknown array": (leaf(arrays=["z"]), "does not fit the other files"),
+    "unknown blob": (leaf(arrays=["x"], blobs={"b": "/etc/passwd"}), "does not fit"),
+    "blob with no place": (leaf(arrays=["x"], children={"part": leaf(arrays=["x"])}), "no place"),
+    "array with no place": (leaf(arrays=["x"]), "no place for the array 'part/x'"),
+    "too deep": (deep(40), "nested deeper than 32"),
+    "much too deep": (deep(5000), "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TREES)
+def test_forged_tree_is_refused(saved, case):
+    tree, words = BAD_TREES[case]
+    sys.setrecursionlimit(20_000)
+    try:
+        content = json.dumps(tree).encode()
+    finally:
+        sys.setrecursionlimit(1000)
+    forge(saved, "state.json", content)
+    with pytest.raises(ArtifactError, match=words):
+        read_artifact(saved)
+
+
+def test_forged_compressed_arrays_are_refused(saved, tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", bytes(10**7))
+    forge(saved, "arrays.npz", (tmp_path / "bomb.npz").read_bytes())
+    with pytest.raises(ArtifactError, match="compressed or encrypted"):
+        read_artifact(saved)
+
+
+def test_forged_object_arrays_are_refused(saved, tmp_path):
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object), allow_pickle=True)
+    forge(saved, "arrays.npz", (tmp_path / "objects.npz").read_bytes())
+    with pytest.raises(ArtifactError, match="got object"):
+        read_artifact(saved)
+
+
+KILLED = """
+import os, sys
+from tabular_automl.artifacts import storage
+from tabular_automl.artifacts.state import State
+calls, die_at = 0, int(sys.argv[2])
+def counted(call):
+    def wrapper(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == die_at:
+            os._exit(9)
+        return call(*args, **kwargs)
+    return wrapper
+for name in ("fsync", "replace", "open"):
+    setattr(os, name, counted(getattr(os, name)))
+storage.shutil.rmtree = counted(storage.shutil.rmtree)
+storage.write_artifact(State(meta={"label": "new"}, blobs={"b": b"1"}), sys.argv[1], info={})
+"""
+
+
+def test_kill_at_any_step_of_a_save_leaves_the_old_or_the_new(saved):
+    seen = set()
+    for die_at in range(1, 40):
+        write_artifact(STATE, saved, info={})
+        done = subprocess.run([sys.executable, "-c", KILLED, str(saved), str(die_at)], check=False)
+        seen.add(read_artifact(saved).meta["label"])
+        if done.returncode == 0:
+            break
+        assert done.returncode == 9
+    else:
+        pytest.fail("the save never came to its end")
+    assert seen == {"y", "new"}
+    assert len(os.listdir(saved)) == 2

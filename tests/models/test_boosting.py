@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.models import boosting
+from tabular_automl.models.boosting import Outputs, Progress, check_can_boost
+
+MULTICLASS = Task(ProblemType.MULTICLASS, 4)
+REGRESSION = Task(ProblemType.REGRESSION)
+
+
+class FakeClock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(boosting.time, "monotonic", lambda: self.now)
+
+
+def rows(n_rows: int) -> FeatureTable:
+    numeric = np.arange(n_rows, dtype=np.float32)[:, None]
+    return FeatureTable(numeric, np.empty((n_rows, 0), dtype=np.int32), ("x",))
+
+
+def progress(n_rounds: int = 1000, n_samples: int = 50_000, **changes: object) -> Progress:
+    options = {"budget": Budget.unlimited(), "is_refit": False} | changes
+    return Progress(n_rounds, 0.05, n_samples, **options)  # type: ignore[arg-type]
+
+
+def run(follower: Progress, losses: list[float]) -> int:
+    for loss in losses:
+        if follower.stops():
+            break
+        follower.record(loss)
+    return follower.round
+
+
+def test_absent_classes_get_a_small_probability_and_rows_sum_to_one() -> None:
+    samples = Samples(rows(3), np.array([0, 2, 2]))
+    outputs = Outputs.of(samples, MULTICLASS)
+    prediction = outputs.decode(np.array([0.25, 1.0]), 2)
+    assert outputs.known == (0, 2)
+    assert prediction.shape == (2, 4)
+    np.testing.assert_allclose(prediction.sum(axis=1), 1.0)
+    np.testing.assert_allclose(prediction[:, [1, 3]], 1 / (4 * 4))
+    assert prediction[0, 0] == pytest.approx(0.75 * (1 - 2 / 16))
+
+
+def test_encode_drops_rows_of_absent_classes_and_numbers_the_rest() -> None:
+    outputs = Outputs.of(Samples(rows(3), np.array([0, 2, 2])), MULTICLASS)
+    weight = np.array([1.0, 2.0, 3.0, 4.0])
+    encoded = outputs.encode(Samples(rows(4), np.array([2, 1, 0, 3]), weight))
+    assert encoded.y.tolist() == [1, 0]
+    assert encoded.weight is not None
+    assert encoded.weight.tolist() == [1.0, 3.0]
+    assert encoded.table.numeric[:, 0].tolist() == [0.0, 2.0]
+
+
+def test_no_rows_to_stop_on_remain_when_all_validation_classes_are_absent() -> None:
+    outputs = Outputs.of(Samples(rows(3), np.array([0, 2, 2])), MULTICLASS)
+    assert outputs.held_out(Samples(rows(2), np.array([1, 3]))) is None
+    assert outputs.held_out(None) is None
+
+
+def test_one_target_value_is_a_constant_prediction() -> None:
+    outputs = Outputs.of(Samples(rows(3), np.full(3, 0.7)), REGRESSION)
+    assert outputs.is_constant
+    assert outputs.decode(np.empty(0), 2).tolist() == [[0.7], [0.7]]
+
+
+def test_outputs_come_back_equal_from_their_fields() -> None:
+    outputs = Outputs(4, (0, 2), 0.01)
+    meta = {"n_outputs": 4, "known": [0, 2], "floor": 0.01, "value": None}
+    assert Outputs.from_meta(meta) == outputs
+
+
+def test_boosting_stops_when_the_loss_no_longer_falls() -> None:
+    follower = progress()
+    done = run(follower, [1.0, 0.9, *[0.95] * 500])
+    assert follower.best_round == 2
+    assert done == 2 + 21  # the patience is 0.3 * 2 + 20 rounds
+
+
+def test_patience_grows_with_the_best_round() -> None:
+    losses = [*np.linspace(2.0, 1.0, 200), *[1.5] * 500]
+    follower = progress()
+    assert run(follower, losses) == 200 + 0.3 * 200 + 20
+
+
+def test_small_tables_are_given_more_patience() -> None:
+    assert run(progress(n_samples=1000), [1.0] * 500) == 101
+
+
+def test_a_refit_runs_all_its_rounds() -> None:
+    follower = progress(n_rounds=37, is_refit=True)
+    while not follower.stops():
+        follower.record(None)
+    assert follower.best_round == follower.round == 37
+
+
+def test_without_a_deadline_the_learning_rate_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, follower = FakeClock(monkeypatch), progress()
+    for _ in range(20):
+        clock.now += 100.0
+        follower.record(1.0)
+        assert not follower.hastens()
+    assert follower.mean_learning_rate == 0.05
+
+
+def test_a_close_deadline_raises_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 400.0))
+    for _ in range(8):
+        clock.now += 1.0
+        follower.record(1.0 / (follower.round + 1))
+    assert follower.hastens()
+    assert follower.learning_rate == pytest.approx((50 - 8 * 0.05) / 392)
+    assert not follower.hastens()  # the next look is after 16 rounds
+
+
+def test_a_very_close_deadline_raises_it_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 20.0))
+    for _ in range(8):
+        clock.now += 1.0
+        follower.record(1.0)
+    assert follower.hastens()
+    assert follower.learning_rate == boosting.MAX_LEARNING_RATE
+
+
+def test_a_far_deadline_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 10_000.0))
+    for _ in range(8):
+        clock.now += 1.0
+        follower.record(1.0)
+    assert not follower.hastens()
+
+
+def test_boosting_stops_when_another_round_would_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 10.0))
+    while not follower.stops():
+        clock.now += 3.0
+        follower.record(1.0 / (follower.round + 1))
+    assert follower.round == 3
+
+
+def test_a_hastened_refit_learns_as_much_as_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(n_rounds=400, budget=Budget(clock.now + 108.0), is_refit=True)
+    learned = 0.0
+    while not follower.stops():
+        clock.now += 1.0
+        learned += follower.learning_rate
+        follower.record(None)
+        follower.hastens()
+    assert follower.round < 110
+    assert learned == pytest.approx(400 * 0.05, abs=0.2)
+    assert follower.best_round * follower.mean_learning_rate == pytest.approx(learned)
+
+
+def test_a_budget_without_a_single_round_raises() -> None:
+    with pytest.raises(OutOfTimeError, match=r"LightGBM needs time for at least one tree"):
+        progress().check_learned("LightGBM")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        FeatureTable.empty(5),
+        FeatureTable(np.ones((5, 1), np.float32), np.empty((5, 0), np.int32), ("x",)),
+        FeatureTable(np.full((5, 1), np.nan, np.float32), np.empty((5, 0), np.int32), ("x",)),
+        FeatureTable(np.empty((5, 0), np.float32), np.full((5, 1), 3, np.int32), (), ("c",), (4,)),
+    ],
+    ids=["no features", "constant", "all missing", "one level"],
+)
+def test_a_table_without_anything_to_split_is_refused(table: FeatureTable) -> None:
+    with pytest.raises(DataError, match="at least one feature with two different values"):
+        check_can_boost("LightGBM", table, Budget.unlimited())
+
+
+def test_missing_beside_one_value_can_be_split() -> None:
+    numeric = np.array([[1.0], [np.nan]], dtype=np.float32)
+    table = FeatureTable(numeric, np.empty((2, 0), np.int32), ("x",))
+    check_can_boost("LightGBM", table, Budget.unlimited())
+
+
+def test_a_spent_budget_raises() -> None:
+    with pytest.raises(OutOfTimeError, match="raise the time limit"):
+        check_can_boost("LightGBM", rows(3), Budget.start(0.0))

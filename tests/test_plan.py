@@ -1,0 +1,106 @@
+from dataclasses import replace
+
+import pytest
+
+from tabular_automl.config import PRESETS, FitConfig
+from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.models.base import ModelSpec
+from tabular_automl.plan import Shape, is_finite_limit, plan_fit
+
+BINARY = Task(ProblemType.BINARY, 2)
+REGRESSION = Task(ProblemType.REGRESSION)
+MACHINE = Machine(n_cores=2, n_bytes=8_000_000_000)
+
+
+def plan(config=None, task=BINARY, n_samples=1000, n_features=10, limit=60.0, **shape):
+    return plan_fit(
+        config or FitConfig(), task, Shape(n_samples, n_features, **shape), MACHINE, limit
+    )
+
+
+def keys(layer):
+    return [planned.spec.key for planned in layer]
+
+
+def test_small_tables_are_bagged_and_huge_ones_held_out():
+    assert plan(n_samples=1000).holdout_fraction is None
+    huge = plan(n_samples=5_000_000, n_features=30)
+    assert 0 < huge.holdout_fraction <= 0.02
+    assert huge.n_folds == 1
+
+
+def test_more_time_never_means_fewer_folds():
+    folds = [plan(n_samples=20_000, limit=limit).n_folds for limit in (5, 15, 60, 300, 3000)]
+    assert folds == sorted(folds)
+
+
+def test_the_reserve_is_a_small_part_of_any_limit():
+    for limit in (1.0, 5.0, 60.0, 3600.0):
+        for rows in (100, 1_000_000):
+            assert 0 < plan(n_samples=rows, limit=limit).reserve <= 0.25 * limit
+
+
+def test_without_a_limit_the_plan_sets_one_and_grows_it_with_the_rows():
+    small, large = plan(limit=None), plan(limit=None, n_samples=500_000)
+    assert small.time_limit <= 600
+    assert large.time_limit > small.time_limit
+    assert small.patience is not None
+
+
+def test_a_budget_in_trials_does_not_look_at_the_clock():
+    trials = plan(FitConfig(max_specs=2), limit=None)
+    assert trials.time_limit is None
+    assert trials.reserve == 0
+    assert len(trials.layers[0]) == 2
+    assert ("neural", "beyond max_specs") in trials.left_out
+
+
+def test_a_second_layer_needs_time_rows_and_complete_out_of_fold_predictions():
+    assert len(plan(n_samples=10_000, limit=600).layers) == 2
+    assert len(plan(n_samples=10_000, limit=60).layers) == 1
+    assert len(plan(n_samples=500, limit=600).layers) == 1
+    assert len(plan(n_samples=10_000, limit=600, in_time_order=True).layers) == 1
+
+
+def test_families_and_exclude_choose_the_specs():
+    only = plan(FitConfig(families=("lightgbm",), exclude=("lightgbm_extra",)))
+    assert all(planned.spec.family == "lightgbm" for planned in only.layers[0])
+    assert "lightgbm_extra" not in keys(only.layers[0])
+
+
+def test_a_users_own_spec_comes_first():
+    spec = ModelSpec.make("prior", "mine")
+    assert keys(plan(FitConfig(specs=(spec,))).layers[0])[0] == "mine"
+
+
+def test_an_unknown_family_names_the_nearest():
+    with pytest.raises(InvalidOptionError, match="Did you mean 'lightgbm'"):
+        plan(FitConfig(families=("lightgb",)))
+
+
+def test_leaving_no_model_raises():
+    with pytest.raises(InvalidOptionError, match="at least one model"):
+        plan(FitConfig(families=("lightgbm",), exclude=("lightgbm",)))
+
+
+def test_the_plan_is_a_pure_function():
+    assert plan() == plan()
+
+
+def test_the_fast_preset_fits_few_models():
+    assert len(plan(PRESETS["fast"], limit=None).layers[0]) <= 5
+    assert plan(replace(PRESETS["fast"], n_folds=3), limit=None).n_folds == 3
+
+
+def test_describe_names_folds_and_specs():
+    text = plan().describe()
+    assert "folds" in text
+    assert "lightgbm" in text
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "60", True, None])
+def test_only_positive_finite_numbers_are_time_limits(value):
+    assert not is_finite_limit(value)
+    assert is_finite_limit(0.5)

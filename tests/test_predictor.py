@@ -1,0 +1,215 @@
+"""The facade: bad input raises at once, and what is said is saved."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl import FitConfig, Predictor
+from tabular_automl.core.errors import (
+    DataError,
+    InvalidOptionError,
+    LabelError,
+    NotFittedError,
+    PathError,
+)
+from tabular_automl.core.events import EnsembleFinished, FitFinished, FitStarted, Note
+
+QUICK = FitConfig(max_specs=1, n_folds=2, on_error="raise")
+
+
+def predictor(tmp_path, label="y", **arguments):
+    return Predictor(label, path=tmp_path / "predictor", verbosity=0, **arguments)
+
+
+@pytest.mark.parametrize("limit", [0, -5, float("nan"), float("inf"), "60", True])
+def test_a_time_limit_that_is_no_positive_number_raises(tmp_path, binary_table, limit):
+    with pytest.raises(InvalidOptionError, match="time_limit must be a positive number"):
+        predictor(tmp_path).fit(binary_table, time_limit=limit)
+
+
+def test_an_absent_label_names_the_nearest_columns(tmp_path, binary_table):
+    with pytest.raises(LabelError, match="Did you mean 'size'"):
+        predictor(tmp_path, "sise").fit(binary_table)
+
+
+def test_an_unknown_metric_raises_before_fit_and_names_the_nearest():
+    with pytest.raises(InvalidOptionError, match="roc_auc"):
+        Predictor("y", eval_metric="roc_acu")
+
+
+def test_a_metric_of_another_task_raises(tmp_path, binary_table):
+    with pytest.raises(InvalidOptionError, match="binary"):
+        predictor(tmp_path, eval_metric="r2").fit(binary_table)
+
+
+def test_an_unknown_problem_type_names_the_nearest():
+    with pytest.raises(InvalidOptionError, match="Did you mean 'multiclass'"):
+        Predictor("y", problem_type="multi_class")
+
+
+def test_an_unknown_preset_raises(tmp_path, binary_table):
+    with pytest.raises(InvalidOptionError, match="Unknown preset"):
+        predictor(tmp_path).fit(binary_table, presets="beste")
+
+
+def test_one_class_raises(tmp_path, binary_table):
+    with pytest.raises(LabelError, match=r"(?i)class"):
+        predictor(tmp_path).fit(binary_table.assign(y="same"))
+
+
+def test_a_label_of_missing_values_only_raises(tmp_path, binary_table):
+    with pytest.raises(LabelError, match="only missing"):
+        predictor(tmp_path).fit(binary_table.assign(y=None))
+
+
+def test_an_empty_table_raises(tmp_path, binary_table):
+    with pytest.raises(DataError, match=r"(?i)row"):
+        predictor(tmp_path).fit(binary_table.iloc[:0])
+
+
+def test_text_labels_for_a_regression_raise(tmp_path, binary_table):
+    with pytest.raises(LabelError, match="yes|no"):
+        predictor(tmp_path, problem_type="regression").fit(binary_table)
+
+
+def test_an_existing_path_raises_and_overwrite_replaces_it(tmp_path, binary_table):
+    fitted = predictor(tmp_path).fit(binary_table, config=QUICK)
+    with pytest.raises(PathError, match="exists"):
+        predictor(tmp_path).fit(binary_table, config=QUICK)
+    again = predictor(tmp_path).fit(binary_table, config=QUICK, overwrite=True)
+    assert again.path == fitted.path
+
+
+def test_an_unreadable_file_raises(tmp_path):
+    with pytest.raises(PathError, match=r"nothing\.csv"):
+        predictor(tmp_path).fit(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [({"sise": "numeric"}, "size"), ({"size": "numbers"}, "numeric")],
+)
+def test_an_override_of_an_unknown_column_or_kind_raises(tmp_path, binary_table, columns, expected):
+    with pytest.raises(InvalidOptionError, match=expected):
+        predictor(tmp_path).fit(binary_table, columns=columns)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "evaluate", "feature_importance"])
+def test_methods_need_a_fitted_predictor(method, binary_table):
+    with pytest.raises(NotFittedError, match="call fit"):
+        getattr(Predictor("y"), method)(binary_table)
+
+
+def test_a_failed_check_leaves_nothing_behind(tmp_path, binary_table):
+    with pytest.raises(LabelError, match="Unknown label"):
+        predictor(tmp_path, "z").fit(binary_table)
+    assert not (tmp_path / "predictor").exists()
+
+
+def test_rows_without_a_label_are_dropped_and_counted(tmp_path, binary_table):
+    notes = []
+    table = binary_table.copy()
+    table.loc[[3, 5], "y"] = None
+    fitted = Predictor(
+        "y", path=tmp_path / "p", reporter=lambda e: notes.append(getattr(e, "text", ""))
+    ).fit(table, config=QUICK)
+    assert any("2 of 160 rows have no label" in note for note in notes)
+    assert len(fitted.oof_predictions()) == 158
+
+
+def test_events_tell_the_plan_the_ensemble_and_the_end(tmp_path, regression_table):
+    events = []
+    Predictor("y", path=tmp_path / "p", reporter=events.append).fit(regression_table, config=QUICK)
+    kinds = [type(event) for event in events]
+    for kind in (FitStarted, EnsembleFinished, FitFinished):
+        assert kinds.count(kind) == 1
+    assert kinds[-1] is FitFinished
+
+
+def test_verbosity_zero_prints_nothing(tmp_path, multiclass_table, capfd):
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out):
+        predictor(tmp_path).fit(multiclass_table, time_limit=8)
+    assert out.getvalue() == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tiny_limit_still_gives_a_predictor(tmp_path, binary_table):
+    fitted = predictor(tmp_path).fit(binary_table, time_limit=0.5)
+    assert fitted.predict(binary_table).isin(["yes", "no"]).all()
+    assert Predictor.load(fitted.path, verbosity=0).predict(binary_table).notna().all()
+
+
+def test_a_table_without_usable_features_predicts_the_base_rate_and_says_so(tmp_path):
+    events = []
+    table = pd.DataFrame({"x": [1] * 40, "y": [0, 0, 0, 1] * 10})
+    fitted = Predictor("y", path=tmp_path / "p", reporter=events.append).fit(table, config=QUICK)
+    np.testing.assert_allclose(fitted.predict_proba(table)[1], 0.25, atol=0.03)
+    assert any(isinstance(e, Note) and "base rate" in e.text for e in events)
+
+
+def test_fit_reads_csv_and_parquet_files(tmp_path, regression_table):
+    regression_table.to_csv(tmp_path / "train.csv.gz", index=False)
+    regression_table.to_parquet(tmp_path / "train.parquet")
+    for name in ("train.csv.gz", "train.parquet"):
+        fitted = Predictor("y", path=tmp_path / f"of {name}", verbosity=0)
+        fitted.fit(tmp_path / name, config=QUICK)
+        assert fitted.evaluate(tmp_path / name)["r2"] > 0.5
+
+
+def test_roles_steer_the_fit_and_are_no_features(tmp_path, regression_table):
+    table = regression_table.assign(w=1.0, patient=np.arange(160) // 8)
+    fitted = predictor(tmp_path).fit(
+        table, columns={"w": "weight", "patient": "group"}, config=QUICK
+    )
+    assert not {"w", "patient"} & {column.name for column in fitted.schema.used}
+    assert "group" in fitted.leaderboard().to_string() or len(fitted.oof_predictions()) == 160
+
+
+def test_time_order_validates_on_later_rows_only(tmp_path, regression_table):
+    table = regression_table.assign(day=np.arange(160))
+    fitted = predictor(tmp_path).fit(table, columns={"day": "time"}, config=QUICK)
+    validated = fitted.oof_predictions().index
+    assert 0 < len(validated) < 160
+    assert validated.min() > 0
+    assert validated.max() == 159
+
+
+def test_two_weight_columns_raise(tmp_path, regression_table):
+    with pytest.raises(DataError, match="Only one column can have the role 'weight'"):
+        predictor(tmp_path).fit(
+            regression_table, columns={"size": "weight", "rooms": "weight"}, config=QUICK
+        )
+
+
+def test_a_negative_weight_names_the_row(tmp_path, regression_table):
+    table = regression_table.assign(w=1.0)
+    table.loc[4, "w"] = -2.0
+    with pytest.raises(DataError, match=r"'w'.*-2\.0 in row 4"):
+        predictor(tmp_path).fit(table, columns={"w": "weight"}, config=QUICK)
+
+
+def test_the_users_own_function_is_a_metric(tmp_path, regression_table):
+    def closeness(y_true, y_pred):
+        return -float(np.mean(np.abs(np.asarray(y_true) - np.asarray(y_pred))))
+
+    fitted = predictor(tmp_path, eval_metric=closeness).fit(regression_table, config=QUICK)
+    assert fitted.metric.name == "closeness"
+    expected = closeness(regression_table["y"], fitted.predict(regression_table))
+    assert fitted.evaluate(regression_table)["closeness"] == pytest.approx(expected)
+
+
+def test_imbalance_is_handled_in_the_metrics_sense(tmp_path, table_of):
+    table = table_of("regression", n_rows=400)
+    table["y"] = np.where(table["y"] > table["y"].quantile(0.93), "rare", "usual")
+    config = FitConfig(max_specs=1, n_folds=4)
+    plain = predictor(tmp_path / "a", eval_metric="accuracy").fit(table, config=config)
+    balanced = predictor(tmp_path / "b", eval_metric="balanced_accuracy").fit(table, config=config)
+    n_plain, n_balanced = (
+        int((fitted.predict(table) == "rare").sum()) for fitted in (plain, balanced)
+    )
+    assert n_balanced >= n_plain
+    assert balanced.evaluate(table)["balanced_accuracy"] > 0.8
