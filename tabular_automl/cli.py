@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,6 @@ ROLES = ("weight", "group", "time")
 
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _REASON_WIDTH = 70
-_DEMO_TEST_SHARE = 0.25
 
 _EPILOG = """\
 examples:
@@ -93,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="AutoML for tables: fit an ensemble on a file, on time, and predict with it.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)
@@ -113,19 +111,28 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_fit(commands: Any) -> None:
     parser = _add(commands, "fit", _fit, "learn to predict one column from the others")
+    parser.usage = f"{PROGRAM} fit TABLE --label COLUMN [options]"
     parser.epilog = _FIT_EPILOG
-    parser.add_argument("train", help="table to learn from")
-    parser.add_argument("--label", required=True, help="column to predict")
-    parser.add_argument("--out", default="model", help="folder to save to (default: model)")
+    parser.add_argument("train", metavar="TABLE", help="table to learn from")
+    parser.add_argument("--label", required=True, metavar="COLUMN", help="column to predict")
+    parser.add_argument(
+        "--out", default="model", metavar="FOLDER", help="folder to save to (default: model)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a predictor saved there")
     parser.add_argument(
         "--time-limit", type=float, metavar="SECONDS", help="time for everything, saving included"
     )
     parser.add_argument(
-        "--preset", default="best", choices=("best", "balanced", "fast"), help="default: best"
+        "--preset", default="best", choices=("best", "balanced", "fast"), help="(default: best)"
     )
-    parser.add_argument("--metric", help="what to optimise, such as roc_auc, log_loss, r2")
-    parser.add_argument("--problem-type", choices=("binary", "multiclass", "regression"))
+    parser.add_argument(
+        "--metric", help="what to optimise, such as roc_auc, log_loss, r2 (default: by task)"
+    )
+    parser.add_argument(
+        "--problem-type",
+        choices=("binary", "multiclass", "regression"),
+        help="(default: told from the label's values)",
+    )
     parser.add_argument(
         "--column",
         action="append",
@@ -137,11 +144,17 @@ def _add_fit(commands: Any) -> None:
     parser.add_argument("--weight", metavar="COLUMN", help="column of sample weights")
     parser.add_argument("--group", metavar="COLUMN", help="rows of a group are validated together")
     parser.add_argument("--time", metavar="COLUMN", help="validate on later rows than trained on")
-    parser.add_argument("--exclude", action="append", default=[], metavar="FAMILY")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="FAMILY",
+        help="leave this model family out; may be given several times",
+    )
     parser.add_argument(
         "--test", metavar="TABLE", help="print the figures on this table at the end"
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", "-q", action="store_true", help="print nothing")
@@ -160,7 +173,7 @@ def _add_predict(commands: Any) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="copy this column of the data too; may be given several times",
+        help="copy this column of the table too; may be given several times",
     )
 
 
@@ -193,7 +206,9 @@ def _add_schema(commands: Any) -> None:
 def _add_demo(commands: Any) -> None:
     parser = _add(commands, "demo", _demo, "show all of it on a real table, in half a minute")
     parser.add_argument("--time-limit", type=float, default=20.0, metavar="SECONDS")
-    parser.add_argument("--out", default="demo", help="folder to write to (default: demo)")
+    parser.add_argument(
+        "--out", default="demo", metavar="FOLDER", help="folder to write to (default: demo)"
+    )
 
 
 def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
@@ -201,7 +216,7 @@ def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentP
         name,
         help=summary,
         description=summary.capitalize() + ".",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
@@ -215,6 +230,13 @@ def _add_model_and_data(parser: argparse.ArgumentParser, data: str) -> None:
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps each option and its help on one line where they fit."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=100)
 
 
 class _Version(argparse.Action):
@@ -297,8 +319,12 @@ def _predict(arguments: argparse.Namespace) -> int:
         predictions = predictor.predict_proba(table)
     else:
         predictions = predictor.predict(table).to_frame()
-    kept = table[arguments.keep].set_axis(predictions.index)
-    _write(kept.join(predictions.rename(columns=str), rsuffix=" predicted"), arguments.out)
+    predictions.columns = [
+        f"{name} predicted" if name in arguments.keep else str(name) for name in predictions.columns
+    ]
+    for name in reversed(arguments.keep):
+        predictions.insert(0, name, table[name].array)
+    _write(predictions, arguments.out)
     return OK
 
 
@@ -342,27 +368,9 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.out)
-    train, test, model = (str(folder / name) for name in ("train.csv", "test.csv", "model"))
-    print("A real table: 569 biopsies of breast tissue, 30 measures of cell nuclei each, and")
-    print("what they turned out to be (scikit-learn's breast cancer data, UCI 1995).")
-    _write_demo_tables(Path(train), Path(test))
-    limit = f"{arguments.time_limit:g}"
-    predictions = str(folder / "predictions.csv")
-    steps = (
-        ["fit", train, "--label", "diagnosis", "--time-limit", limit, "--out", model],
-        ["leaderboard", model],
-        ["predict", model, test, "--out", predictions],
-        ["evaluate", model, test],
-    )
-    for step in steps:
-        words = [*step, "--overwrite"] if step[0] == "fit" else step
-        print(f"\n$ {PROGRAM} {shlex.join(words)}", flush=True)
-        code = main(words)
-        if code != OK:
-            return code
-    print(f"\nNow with a table of your own: {PROGRAM} fit TABLE --label COLUMN")
-    return OK
+    from tabular_automl.demo import show_all
+
+    return show_all(Path(arguments.out), arguments.time_limit, PROGRAM, main)
 
 
 # Reading and writing -----------------------------------------------------------------------------
@@ -414,8 +422,12 @@ def _print_table(table: pd.DataFrame) -> None:
     import pandas as pd
 
     numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
-    rows = [[str(name) for name in table.columns]]
-    rows += [[_cell(value) for value in row] for row in table.itertuples(index=False, name=None)]
+    names = [str(name) for name in table.columns]
+    rows = [names]
+    rows += [
+        [_cell(name, value) for name, value in zip(names, values, strict=True)]
+        for values in table.itertuples(index=False, name=None)
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
@@ -425,8 +437,12 @@ def _print_table(table: pd.DataFrame) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _cell(value: object) -> str:
-    return _figure(value) if isinstance(value, float) else str(value)
+def _cell(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if name.endswith("_seconds") and math.isfinite(value):
+        return f"{value:.3f}"
+    return _figure(value)
 
 
 def _figure(value: float) -> str:
@@ -438,34 +454,6 @@ def _figure(value: float) -> str:
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _REASON_WIDTH else line[: _REASON_WIDTH - 1] + "…"
-
-
-def _write_demo_tables(train: Path, test: Path) -> None:
-    """Write scikit-learn's breast cancer table as two CSV files, the label in words."""
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer(as_frame=True)
-    table = data.data.rename(columns=lambda name: name.replace(" ", "_"))
-    table["diagnosis"] = [data.target_names[code] for code in data.target]
-    held_out = table.sample(frac=_DEMO_TEST_SHARE, random_state=0).index
-    for path, part in ((train, table.drop(held_out)), (test, table.loc[held_out])):
-        _write_unless_foreign(path, part.to_csv(index=False))
-        print(f"wrote {path}: {len(part)} rows, {part.shape[1]} columns")
-
-
-def _write_unless_foreign(path: Path, text: str) -> None:
-    """Write a file that is ours to write: absent, or with this very text already."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_text() != text:
-            raise PathError(
-                f"{str(path)!r} must be free for the demo, got another file; choose another --out."
-            )
-        path.write_text(text)
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, AutoMLError):
-            raise
-        raise PathError(f"{str(path)!r} must be writable, got: {error}.") from error
 
 
 if __name__ == "__main__":

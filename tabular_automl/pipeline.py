@@ -17,9 +17,10 @@ from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds, make_folds
+from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.data.task import TargetCodec, Task, infer_task
+from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
@@ -243,16 +244,28 @@ def _read_target(request: FitRequest, report: Reporter) -> _Target:
     if not len(table):
         raise LabelError(f"The label column {label!r} must hold values, got only missing ones.")
     y = table[label]
-    task, reason = infer_task(y, request.problem_type)
+    task, reason = infer_task(y, request.problem_type or _settled_by_metric(request.metric, y))
     metric = resolve_metric(request.metric, task.problem_type)
     codec = TargetCodec.fit(y, task, metric.loss)
     encoded = codec.encode(y)
-    in_user_units = encoded if task.is_classification else y.to_numpy(dtype=np.float64)
+    in_user_units = encoded if task.is_classification else read_numbers(y)
     if task.is_classification:
         metric = metric.bind(codec.classes.to_numpy())
     check_on_labels(metric, task, in_user_units)
     features = table.drop(columns=[label])
     return _Target(features, codec, metric, encoded, in_user_units, reason)
+
+
+def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:
+    """Return the problem type where the metric leaves one only; whole numbers could be either."""
+    if not isinstance(metric, (str, Metric)):
+        return None
+    types = resolve_metric(metric, None).problem_types
+    if types == (ProblemType.REGRESSION,):
+        return ProblemType.REGRESSION
+    if ProblemType.REGRESSION in types or not pd.api.types.is_integer_dtype(y.dtype):
+        return None
+    return ProblemType.BINARY if y.nunique() == 2 else ProblemType.MULTICLASS
 
 
 def _read_roles(schema: Schema, features: pd.DataFrame) -> _Roles:
@@ -281,7 +294,7 @@ def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
         row, value = column.index[bad][0], column[bad].iloc[0]
         raise DataError(
             f"The weight column {column.name!r} must hold non-negative numbers, "
-            f"got {value!r} in row {row!r}."
+            f"got {value} in row {row!r}."
         )
     if not weight.sum() > 0:
         raise DataError(f"The weight column {column.name!r} must not be all zero.")

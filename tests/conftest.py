@@ -27,19 +27,19 @@ def _mixed_table(n_rows: int, seed: int) -> pd.DataFrame:
 
 @pytest.fixture
 def binary_table() -> pd.DataFrame:
-    """160 rows, label ``y`` of "no" and "yes" that depends on size, city and garden."""
+    """240 rows, label ``y`` of "no" and "yes" that depends on size, city and garden."""
     return make_table("binary")
 
 
 @pytest.fixture
 def multiclass_table() -> pd.DataFrame:
-    """160 rows, label ``y`` of three words."""
+    """240 rows, label ``y`` of three words."""
     return make_table("multiclass")
 
 
 @pytest.fixture
 def regression_table() -> pd.DataFrame:
-    """160 rows, label ``y`` of floats."""
+    """240 rows, label ``y`` of floats."""
     return make_table("regression")
 
 
@@ -49,7 +49,7 @@ def table_of() -> Callable[..., pd.DataFrame]:
     return make_table
 
 
-def make_table(task: str, n_rows: int = 160, seed: int = 0) -> pd.DataFrame:
+def make_table(task: str, n_rows: int = 240, seed: int = 0) -> pd.DataFrame:
     """Return a mixed table with label ``y`` of the given task."""
     table = _mixed_table(n_rows, seed)
     rng = np.random.default_rng(seed + 1)

@@ -1,1 +1,1 @@
-"""Text columns for tabular_automl; torch is imported only when used."""
+"""Texts that words do not take apart, for tabular_automl, registered through its entry points."""

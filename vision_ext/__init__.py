@@ -1,1 +1,1 @@
-"""Image columns for tabular_automl; torch is imported only when used."""
+"""Image columns for tabular_automl, registered through its entry points like any plug-in."""

@@ -72,7 +72,7 @@ def must_be(name: str, expected: str, value: object) -> str:
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """Return a sentence that names the unknown value, its nearest known names and all of them."""
-    options = sorted(known)
+    options = sorted(map(str, known))
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
     return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(options)}."

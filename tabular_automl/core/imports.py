@@ -29,4 +29,11 @@ def import_optional(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 def is_installed(module: str) -> bool:
     """Return whether a package can be found, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def import_installed(modules: tuple[str, ...]) -> None:
+    """Import those of the packages that are there, so that later imports cost no time."""
+    for module in modules:
+        if is_installed(module):
+            importlib.import_module(module)

@@ -67,11 +67,11 @@ class Domain:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
-        if self.integer and value != int(value):
+        if not math.isfinite(value) or (self.integer and value != int(value)):
             return False
         above = self.low is None or value >= self.low
         below = self.high is None or value <= self.high
-        return math.isfinite(value) and above and below
+        return above and below
 
 
 def param(

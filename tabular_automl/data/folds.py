@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -194,7 +195,7 @@ def _group_codes(groups: npt.ArrayLike | pd.Series, n_samples: int) -> Rows:
     codes, names = pd.factorize(pd.Series(groups).array, use_na_sentinel=False)
     if len(names) < 2:
         raise DataError(
-            f"The group column must hold at least 2 groups, got only {names[0]!r}; "
+            f"The group column must hold at least 2 groups, got only {str(names[0])!r}; "
             "leave it out or choose another column."
         )
     return np.asarray(codes, dtype=np.intp)
@@ -291,12 +292,14 @@ def _read_time(time: npt.ArrayLike | pd.Series, n_samples: int) -> npt.NDArray[A
             f"{row}; fill them or leave those rows out."
         )
     moments = _as_moments(values)
-    if moments.nunique() < 2:
+    if (moments == moments.iloc[0]).all():
         raise DataError(
-            f"The time column must hold at least 2 different times, got only {values[0]!r}; "
+            f"The time column must hold at least 2 different times, got only {str(values[0])!r}; "
             "leave it out or choose another column."
         )
-    return moments.to_numpy()
+    if isinstance(moments.dtype, np.dtype):
+        return moments.to_numpy()
+    return pd.factorize(moments, sort=True)[0]  # numpy cannot sort time zones and nullable numbers
 
 
 def _as_moments(values: pd.Series) -> pd.Series:
@@ -314,7 +317,9 @@ def _as_moments(values: pd.Series) -> pd.Series:
     except (ValueError, TypeError):
         pass
     try:
-        return pd.to_datetime(values)
+        with warnings.catch_warnings():  # dates in no common format are an error below
+            warnings.simplefilter("ignore", UserWarning)
+            return pd.to_datetime(values)
     except (ValueError, TypeError) as error:
         first: Hashable = values.iloc[0]
         raise DataError(

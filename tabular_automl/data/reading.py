@@ -189,9 +189,7 @@ def _read_decoded(path: Path, separator: str, encoding: str) -> pd.DataFrame:
     # pandas would rename the second of two equal names, and nobody would see it
     _check_names((name for name in header if name), f"The table in {str(path)!r}")
     table = pd.read_csv(path, sep=separator, **options)
-    if isinstance(table.index, pd.RangeIndex):
-        return table
-    return _without_phantom_index(table, path, separator, options)
+    return _without_phantom_index(table, path, separator, options) if table.size else table
 
 
 def _read_header(path: Path, separator: str, options: dict[str, Any]) -> list[str]:
@@ -204,10 +202,10 @@ def _read_header(path: Path, separator: str, options: dict[str, Any]) -> list[st
 def _without_phantom_index(
     table: pd.DataFrame, path: Path, separator: str, options: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return a table whose rows have more fields than its header, read rightly.
+    """Read a table again whose rows end in a separator, which shifts all columns by one.
 
-    pandas takes the first fields as the index then. That is right for the row names that R
-    writes, and shifts every column where rows merely end in a separator.
+    Where rows have one field more than the header, pandas takes the first field as the index.
+    That is right for the row names that R writes, and wrong where the last field is just empty.
     """
     if table.index.nlevels > 1:
         raise ValueError(
@@ -245,7 +243,11 @@ def _read_frame(source: Frame) -> pd.DataFrame:
     """Convert a frame of another library."""
     import narwhals as nw
 
-    frame = nw.from_native(source, pass_through=True)
+    try:
+        frame = nw.from_native(source, pass_through=True)
+    except nw.exceptions.DuplicateError as error:
+        _check_names(getattr(source, "column_names", ()), "The table")
+        raise DataError(f"The table must have unique column names: {error}") from error
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, nw.DataFrame):

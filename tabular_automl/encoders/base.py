@@ -28,7 +28,9 @@ class ColumnEncoder(ABC):
     keeps_raw : bool
         Whether the untouched column goes into `FeatureTable.raw` too, for models that read it.
     junk : frozenset of str
-        After fit, the texts of cells that could not be read; they count as missing from then on.
+        After fit, the texts of cells that could not be read. They count as missing, and so does
+        whatever cannot be read later in a column that had some: `transform` raises for columns
+        that were clean in training.
     """
 
     kind: ClassVar[Kind]
@@ -49,7 +51,7 @@ class ColumnEncoder(ABC):
     def fit(self, column: pd.Series) -> Self:
         """Learn from the whole training column.
 
-        Values that cannot be read now count as missing, here and whenever they come again.
+        Values that cannot be read count as missing here; see `junk`.
         """
 
     def fit_transform(self, column: pd.Series) -> FeatureTable:

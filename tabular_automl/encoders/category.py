@@ -21,10 +21,16 @@ from tabular_automl.encoders.storage import (
     first_values,
     storage_of,
 )
+from tabular_automl.encoders.text import TextEncoder
 
 MAX_LEVELS = 10_000
 # Columns with more kept levels than this also get the frequency of their level as a feature.
 COUNTED_LEVELS = 30
+# Columns of more distinct texts than this, that come back less often than this on average, are
+# also read letter by letter: many of their values are rare, but share parts with others.
+SPELT_LEVELS = 50
+SPELT_REPEATS = 20
+SPELT_COMPONENTS = 16
 # A two-valued column with a larger share of missing cells keeps "missing" as a level of its own.
 MAX_BINARY_MISSING = 0.01
 _BOOLEAN_SPELLINGS = {
@@ -43,6 +49,8 @@ class CategoryEncoder(ColumnEncoder):
       that best, without any machinery for categories.
     - More than `COUNTED_LEVELS` levels: also "<column>:count", the logarithm of how often the
       level occurred in training.
+    - Many values that seldom repeat (tickets, cabins, comma lists): also the features of a small
+      `TextEncoder`, so that a rare value is known by the parts it shares with others.
 
     Cells match by what they say: 1, 1.0, "1" and, among true/false levels, True are one level.
     """
@@ -54,6 +62,7 @@ class CategoryEncoder(ColumnEncoder):
         self.levels: list[str] = []
         self.counts: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.is_binary = False
+        self.spelling: TextEncoder | None = None
         self._codes: dict[str, int] = {}
 
     @classmethod
@@ -86,6 +95,8 @@ class CategoryEncoder(ColumnEncoder):
         self.is_binary = (
             len(kept) == 2 and all_kept and n_missing <= MAX_BINARY_MISSING * len(column)
         )
+        if _is_spelt(counted, len(present)):
+            self.spelling = TextEncoder(SPELT_COMPONENTS).fit(column)
         self._index()
         return self
 
@@ -98,13 +109,16 @@ class CategoryEncoder(ColumnEncoder):
             binary = np.where(codes >= FIRST_LEVEL, codes - FIRST_LEVEL, np.nan)
             block = binary.astype(np.float32).reshape(n_rows, 1)
             return FeatureTable(block, np.empty((n_rows, 0), np.int32), (name,))
-        numeric = np.empty((n_rows, 0), dtype=np.float32)
-        names: tuple[str, ...] = ()
-        if self.is_counted:
-            numeric = self._log_counts()[codes].reshape(n_rows, 1)
-            names = (f"{name}:count",)
         n_levels = (len(self.levels) + FIRST_LEVEL,)
-        return FeatureTable(numeric, codes.reshape(n_rows, 1), names, (name,), n_levels)
+        table = FeatureTable.empty(n_rows)
+        table = FeatureTable(table.numeric, codes.reshape(n_rows, 1), (), (name,), n_levels)
+        if self.is_counted:
+            counts = self._log_counts()[codes].reshape(n_rows, 1)
+            table = table.with_numeric(counts, (f"{name}:count",))
+        if self.spelling is not None:
+            spelt = self.spelling.transform(column)
+            table = table.with_numeric(spelt.numeric, spelt.numeric_names)
+        return table
 
     def encode(self, column: pd.Series) -> npt.NDArray[np.int32]:
         """Return the code of each row, shape (n_samples,)."""
@@ -119,6 +133,7 @@ class CategoryEncoder(ColumnEncoder):
         return State(
             meta={"levels": list(self.levels), "is_binary": self.is_binary},
             arrays={"counts": self.counts},
+            children={} if self.spelling is None else {"spelling": self.spelling.state()},
         )
 
     def restore(self, state: State) -> None:
@@ -126,6 +141,10 @@ class CategoryEncoder(ColumnEncoder):
         self.levels = [str(level) for level in state.meta["levels"]]
         self.is_binary = bool(state.meta["is_binary"])
         self.counts = np.asarray(state.arrays["counts"], dtype=np.int64)
+        self.spelling = None
+        if "spelling" in state.children:
+            self.spelling = TextEncoder(SPELT_COMPONENTS)
+            self.spelling.restore(state.children["spelling"])
         self._index()
 
     def _index(self) -> None:
@@ -162,6 +181,15 @@ def _frequent(counted: dict[str, int], n_rows: int) -> dict[str, int]:
     least = 1 if n_rows < 100 else 2 if n_rows < 10_000 else 3
     kept = [(key, count) for key, count in counted.items() if count >= least]
     return dict(kept[:MAX_LEVELS])
+
+
+def _is_spelt(counted: dict[str, int], n_present: int) -> bool:
+    """Return whether the levels are many, seldom repeated, and made of letters."""
+    if len(counted) <= SPELT_LEVELS or n_present > SPELT_REPEATS * len(counted):
+        return False
+    head = list(counted)[:500]
+    n_spelt = sum(any(sign.isalpha() for sign in key) for key in head)
+    return n_spelt >= 0.3 * len(head)
 
 
 def _given_order(column: pd.Series) -> list[str]:

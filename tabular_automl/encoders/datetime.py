@@ -24,7 +24,7 @@ from tabular_automl.encoders.date_formats import (
     epoch_unit,
     parse_texts,
 )
-from tabular_automl.encoders.numeric import informs
+from tabular_automl.encoders.numeric import MAX_JUNK_SAVED, informs
 from tabular_automl.encoders.storage import (
     MISSING,
     Storage,
@@ -123,16 +123,14 @@ class DatetimeEncoder(ColumnEncoder):
         Raises
         ------
         DataError
-            When values are neither dates nor times, and were not among the unreadable ones of
-            training.
+            When values are neither dates nor times, in a column that held nothing else in training.
         """
         seconds, unread = self._read(column)
-        bad = [text for text in unread if text not in self.junk]
-        if bad:
+        if unread and not self.junk:
             example = f" such as {self.formats[0]}" if self.formats else ""
             raise DataError(
                 f"Column {column.name!r} must hold dates or times{example}, as in training, got "
-                f"{first_values(bad)}; correct the values, or pass on_error='coerce' to treat "
+                f"{first_values(unread)}; correct the values, or pass on_error='coerce' to treat "
                 "them as missing."
             )
         return seconds
@@ -140,7 +138,7 @@ class DatetimeEncoder(ColumnEncoder):
     def unreadable(self, column: pd.Series) -> npt.NDArray[np.bool_]:
         """Return which rows hold something that is neither a time nor missing."""
         _, unread = self._read(column)
-        bad = set(unread) - self.junk
+        bad = set() if self.junk else set(unread)
         codes, keys = distinct_cells(column)
         return np.array([*(key in bad for key in keys), False])[codes]
 
@@ -152,7 +150,7 @@ class DatetimeEncoder(ColumnEncoder):
                 "unit": self.unit,
                 "center": self.center,
                 "parts": list(self.parts),
-                "junk": sorted(self.junk),
+                "junk": sorted(self.junk)[:MAX_JUNK_SAVED],
                 "has_indicator": self.has_indicator,
             }
         )

@@ -22,6 +22,8 @@ from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
 from tabular_automl.encoders.column_names import name_from_json, name_to_json
+from tabular_automl.encoders.datetime import DatetimeEncoder
+from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
 from tabular_automl.encoders.repeats import informative
 
@@ -62,7 +64,8 @@ class _Part:
 class Featurizer:
     """Turns tables of one schema into feature tables; never sees the target.
 
-    Features that are constant in training, or equal to an earlier feature, are left out.
+    Features are each column's own, then the days between each two date columns. Those that are
+    constant in training, or equal to an earlier feature, are left out.
 
     Parameters
     ----------
@@ -72,13 +75,15 @@ class Featurizer:
     Attributes
     ----------
     sources : dict of str to column name
-        The column that each feature comes from, in the order of `FeatureTable.names`.
+        The column that each feature comes from, in the order of `FeatureTable.names`; the second
+        column of the two for the days between them.
     """
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.sources: dict[str, Hashable] = {}
         self._parts: list[_Part] | None = None
+        self._pairs: list[Pair] = []
         self._numeric_names: tuple[str, ...] = ()
         self._code_names: tuple[str, ...] = ()
         self._n_levels: tuple[int, ...] = ()
@@ -88,14 +93,17 @@ class Featurizer:
         """Learn every encoder and return the features of the training table."""
         positions = self._positions(table)
         encoders, blocks = [], []
+        instants: Instants = {}
         for column in self.schema.used:
             encoder = ENCODERS.get(str(column.encoder))()
-            blocks.append(encoder.fit_transform(table.iloc[:, positions[column.name]]))
+            values = table.iloc[:, positions[column.name]]
+            blocks.append(_learnt(encoder, values, instants))
             encoders.append(encoder)
-        self._arrange(encoders, blocks)
+        self._arrange(encoders, blocks, instants, len(table))
         out = self._blank(table, positions)
         for part, block in zip(self._fitted(), blocks, strict=True):
             part.write(block, out)
+        self._write_intervals(instants, out)
         return out
 
     def transform(self, table: pd.DataFrame, *, on_error: OnError = "raise") -> FeatureTable:
@@ -123,9 +131,11 @@ class Featurizer:
         out = self._blank(table, positions)
         if len(table) <= BLOCK_ROWS:
             parts = self._plain.write(table, positions, out.numeric, parts)
+        instants: Instants = {}
         for part in parts:
             column = table.iloc[:, positions[part.name]]
-            part.write(_encoded(part.encoder, column, on_error), out)
+            part.write(_encoded(part.encoder, column, on_error, instants), out)
+        self._write_intervals(instants, out)
         return out
 
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
@@ -145,6 +155,7 @@ class Featurizer:
                 "numeric_names": list(self._numeric_names),
                 "code_names": list(self._code_names),
                 "n_levels": list(self._n_levels),
+                "pairs": [[name_to_json(name) for name in pair] for pair in self._pairs],
             },
             children={str(i): part.encoder.state() for i, part in enumerate(parts)},
         )
@@ -166,6 +177,9 @@ class Featurizer:
         featurizer._numeric_names = tuple(meta["numeric_names"])
         featurizer._code_names = tuple(meta["code_names"])
         featurizer._n_levels = tuple(int(n) for n in meta["n_levels"])
+        featurizer._pairs = [
+            (name_from_json(first), name_from_json(second)) for first, second in meta["pairs"]
+        ]
         featurizer._place(encoders, meta["kept_numeric"], meta["kept_codes"])
         return featurizer
 
@@ -196,11 +210,20 @@ class Featurizer:
                 "once; rename or drop the repeated columns."
             )
 
-    def _arrange(self, encoders: list[ColumnEncoder], blocks: list[FeatureTable]) -> None:
+    def _arrange(
+        self,
+        encoders: list[ColumnEncoder],
+        blocks: list[FeatureTable],
+        instants: Instants,
+        n_rows: int,
+    ) -> None:
         """Choose the features worth keeping and name them."""
-        kept_numeric = informative([block.numeric for block in blocks])
+        pairs = choose_pairs(instants)
+        intervals = interval_table(instants, pairs, n_rows)
+        *kept_numeric, kept_pairs = informative([b.numeric for b in [*blocks, intervals]])
         kept_codes = informative([block.codes for block in blocks])
-        names = _unique_names(blocks, kept_numeric, kept_codes)
+        self._pairs = [pairs[i] for i in kept_pairs]
+        names = _unique_names([*blocks, intervals], [*kept_numeric, kept_pairs], [*kept_codes, []])
         self._numeric_names, self._code_names = names
         self._n_levels = tuple(
             block.n_levels[i] for block, kept in zip(blocks, kept_codes, strict=True) for i in kept
@@ -227,9 +250,16 @@ class Featurizer:
         self._parts = parts
         self._plain = _PlainNumbers(parts)
         owners = [part.name for part in parts for _ in part.numeric]
+        owners += [second for _, second in self._pairs]
         owners += [part.name for part in parts for _ in part.codes]
         names = self._numeric_names + self._code_names
         self.sources = dict(zip(names, owners, strict=True))
+
+    def _write_intervals(self, instants: Instants, out: FeatureTable) -> None:
+        """Fill the last columns of the numeric block."""
+        if self._pairs:
+            intervals = interval_table(instants, self._pairs, len(out))
+            out.numeric[:, -len(self._pairs) :] = intervals.numeric
 
     def _blank(self, table: pd.DataFrame, positions: Positions) -> FeatureTable:
         """Return the feature table to write into, raw columns in place."""
@@ -303,14 +333,33 @@ def _is_plain(dtype: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
-def _encoded(encoder: ColumnEncoder, column: pd.Series, on_error: OnError) -> FeatureTable:
+def _learnt(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> FeatureTable:
+    """Fit an encoder and return its features, the times of a date column noted in passing."""
+    if isinstance(encoder, DatetimeEncoder):
+        return _transformed(encoder.fit(column), column, instants)
+    return encoder.fit_transform(column)
+
+
+def _encoded(
+    encoder: ColumnEncoder,
+    column: pd.Series,
+    on_error: OnError,
+    instants: Instants,
+) -> FeatureTable:
     try:
-        return encoder.transform(column)
+        return _transformed(encoder, column, instants)
     except DataError:
         if on_error == "raise":
             raise
         readable = column.astype(object).mask(encoder.unreadable(column), None)
-        return encoder.transform(readable)
+        return _transformed(encoder, readable, instants)
+
+
+def _transformed(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> FeatureTable:
+    if not isinstance(encoder, DatetimeEncoder):
+        return encoder.transform(column)
+    instants[column.name] = encoder.read(column)
+    return encoder.features(instants[column.name], str(column.name))
 
 
 def _unique_names(

@@ -29,6 +29,7 @@ from tabular_automl.encoders.storage import (
 # Largest share of unreadable values (other than NA tokens) in a column of numbers as text.
 MAX_JUNK = 0.05
 MIN_READABLE = 0.5
+MAX_JUNK_SAVED = 20
 # Text such as "007" names things; with at most this many distinct values it is a category.
 MAX_CODE_LEVELS = 100
 
@@ -98,7 +99,7 @@ class NumericEncoder(ColumnEncoder):
     Infinities become the largest (smallest) finite value of training. A column whose values are
     large against their spread, or beyond what float32 holds well, is centred by its median and
     scaled by its interquartile range in float64 before the cast; any other keeps its values.
-    Text that could not be read in training counts as missing from then on.
+    When some text could not be read in training, such text is missing from then on.
     """
 
     kind: ClassVar[Kind] = Kind.NUMERIC
@@ -164,24 +165,23 @@ class NumericEncoder(ColumnEncoder):
         Raises
         ------
         DataError
-            When values are not numbers, and were not among the unreadable ones of training.
+            When values are not numbers, in a column that held nothing else in training.
         """
         values, unread = _read(column, self.mark)
-        bad = [key for key in unread if key not in self.junk]
-        if bad:
+        if unread and not self.junk:
             raise DataError(
                 f"Column {column.name!r} must hold numbers, as in training, "
-                f"got {first_values(bad)}; correct the values, or pass on_error='coerce' to "
+                f"got {first_values(unread)}; correct the values, or pass on_error='coerce' to "
                 "treat them as missing."
             )
         return values
 
     def unreadable(self, column: pd.Series) -> npt.NDArray[np.bool_]:
         """Return which rows hold something that is neither a number nor missing."""
-        if storage_of(column) in _PLAIN:
+        if self.junk or storage_of(column) in _PLAIN:
             return np.zeros(len(column), dtype=bool)
         codes, keys = distinct_cells(column)
-        bad = [_is_junk(key, self.mark) and key not in self.junk for key in keys]
+        bad = [_is_junk(key, self.mark) for key in keys]
         return np.array([*bad, False])[codes]
 
     def state(self) -> State:
@@ -193,7 +193,7 @@ class NumericEncoder(ColumnEncoder):
                 "low": self.low,
                 "high": self.high,
                 "mark": self.mark,
-                "junk": sorted(self.junk),
+                "junk": sorted(self.junk)[:MAX_JUNK_SAVED],
                 "has_indicator": self.has_indicator,
             }
         )

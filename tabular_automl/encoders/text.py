@@ -71,7 +71,8 @@ class TextEncoder(ColumnEncoder):
     kind: ClassVar[Kind] = Kind.TEXT
     priority: ClassVar[int] = -30
 
-    def __init__(self) -> None:
+    def __init__(self, max_components: int = MAX_COMPONENTS) -> None:
+        self.max_components = max_components
         self.is_short = False
         self.vocabulary: list[str] = []
         self.idf: npt.NDArray[np.float32] = np.empty(0, dtype=np.float32)
@@ -176,7 +177,8 @@ class TextEncoder(ColumnEncoder):
         # Smoothed, as if one more text held every gram.
         self.idf = (np.log((1 + repeats.sum()) / (1 + n_texts[kept])) + 1).astype(np.float32)
         weighted = weigh(counts[:, kept], self.idf)
-        self.components = _directions(weighted, np.sqrt(repeats).astype(np.float32))
+        row_weight = np.sqrt(repeats).astype(np.float32)
+        self.components = _directions(weighted, row_weight, self.max_components)
         return weighted if len(sample) == len(texts) else None
 
     def _project(
@@ -217,12 +219,12 @@ def _frequent(
 
 
 def _directions(
-    weighted: csr_matrix, row_weight: npt.NDArray[np.float32]
+    weighted: csr_matrix, row_weight: npt.NDArray[np.float32], limit: int
 ) -> npt.NDArray[np.float32]:
     """Return the leading right singular vectors, shape (n_components, n_grams)."""
     n_texts, n_grams = weighted.shape
     wanted = max(4, n_texts // ROWS_PER_COMPONENT)
-    n_components = min(MAX_COMPONENTS, wanted, n_texts, n_grams)
+    n_components = min(limit, wanted, n_texts, n_grams)
     if n_components == 0:
         return np.empty((0, n_grams), dtype=np.float32)
     from scipy.sparse import diags

@@ -14,7 +14,7 @@ from tabular_automl.ensemble.decision import DecisionRule as DecisionRule
 Floats = npt.NDArray[np.float64]
 
 _N_PARTS = 5  # of the rows, to judge the temperature on rows that did not choose it
-_MOST_SHARPENING = np.log(2.5)  # beyond, float64 makes ties of probabilities near 0 and 1
+_POWER_BOUNDS = (0.1, 2.5)  # above, float64 makes ties of probabilities near 0 and 1
 _FLOORS = (1e-6, 1e-3)
 
 
@@ -128,7 +128,6 @@ def _best_power(logs: Floats, y: npt.NDArray[np.intp], w: Floats) -> float:
     own, power, total = logs[rows, y], 1.0, w.sum()
     if not total > 0:
         return 1.0
-    low, high = np.exp(-_MOST_SHARPENING), np.exp(_MOST_SHARPENING)
     for _ in range(20):
         p = _softmax(power * logs)
         expected = np.einsum("ij,ij->i", p, logs)
@@ -137,7 +136,7 @@ def _best_power(logs: Floats, y: npt.NDArray[np.intp], w: Floats) -> float:
         if not curvature > 1e-12:
             break
         step = float(np.clip(slope / curvature, -0.5 * power, power))
-        power, before = float(np.clip(power - step, low, high)), power
+        power, before = float(np.clip(power - step, *_POWER_BOUNDS)), power
         if abs(power - before) < 1e-6:
             break
     return power

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import AutoMLError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Reporter, SpecFinished, SpecSkipped, SpecStarted
+from tabular_automl.core.imports import import_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
@@ -23,6 +24,7 @@ from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 _HOPELESS = 2.0  # an error so many times the best one's never earned weight
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _MEMORY_SHARE = 0.8
+_GAIN = 1e-3  # a smaller relative gain of the ensemble is noise
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class _Layer:
         self.candidates: list[Candidate] = []
         self.skipped: list[Skipped] = []
         self._since_gain = 0
-        self._ensemble_score = -np.inf
+        self._ensemble_score: float | None = None
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
         """Try every spec while there is time and more of them still help."""
@@ -200,6 +202,7 @@ class _Layer:
             if reason is not None:
                 self._skip(key, reason, failed=False)
                 continue
+            import_installed(MODELS.get(planned.spec.family).modules)
             costs = sum(later.cost for later in specs[position:])
             self._report_start(key, position, len(specs))
             self._try(planned.spec, key, self.budget.share(planned.cost / costs))
@@ -244,9 +247,10 @@ class _Layer:
         weights = ensemble_weights(self.request, self.candidates, self.budget)
         blended = blend([c.prediction for c in self.candidates], weights)
         score = self.request.judge.score(blended, self.request.folds.validated)
-        gained = score > self._ensemble_score + 1e-3 * abs(self._ensemble_score)
+        before = self._ensemble_score
+        gained = before is None or score > before + _GAIN * abs(before)
         self._since_gain = 0 if gained else self._since_gain + 1
-        self._ensemble_score = max(score, self._ensemble_score)
+        self._ensemble_score = score if before is None else max(score, before)
 
     def _reason_to_skip(self, spec: ModelSpec) -> str | None:
         if self.budget.remaining() < _LEAST_SECONDS:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.task import ProblemType
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.metrics.resolve import resolve_metric
@@ -36,7 +36,7 @@ def read_labels(pipeline: FittedPipeline, y: pd.Series) -> npt.NDArray[Any]:
     encoded = pipeline.codec.encode(y)
     if pipeline.task.is_classification:
         return encoded
-    return y.to_numpy(dtype=np.float64)
+    return read_numbers(y)
 
 
 def evaluate_predictions(

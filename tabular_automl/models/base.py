@@ -55,12 +55,17 @@ class Model(ABC):
 
     Attributes
     ----------
+    interruptible : bool
+        Whether fit asks its budget often enough to stop by itself.
+    modules : tuple of str
+        Packages that fit imports: loaded before the first fold's clock starts.
     params : Params
         After fit, `fitted_params` gives them with the choices made from the data filled in.
     """
 
     Params: ClassVar[type[AnyParams]] = AnyParams
     interruptible: ClassVar[bool] = True
+    modules: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: AnyParams, setting: Setting) -> None:
         self.params: Any = params

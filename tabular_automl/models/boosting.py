@@ -148,7 +148,7 @@ class Progress:
         self._learned = [0.0]
         self._aim = n_rounds * learning_rate
         self._is_refit = is_refit
-        self._started = self._last = time.monotonic()
+        self._started = time.monotonic()
         self._next_check = 8
 
     @property
@@ -175,14 +175,12 @@ class Progress:
 
     def stops(self) -> bool:
         """Return whether to stop: all learned, no better for long, or no time for another round."""
-        now = time.monotonic()
-        latest, self._last = now - self._last, now
         patience = max(self._patience, 0.3 * self.best_round + 20)
         return (
             self.round >= self.n_rounds
             or self._learned[-1] > self._aim - 0.5 * self.learning_rate
             or self.round - self.best_round >= patience
-            or self._budget.remaining() <= latest
+            or self._budget.remaining() <= self._pace()
         )
 
     def hastens(self) -> bool:
@@ -194,14 +192,17 @@ class Progress:
         if not self._budget.limited or self.round < self._next_check:
             return False
         self._next_check = 2 * self.round
-        pace = (time.monotonic() - self._started) / self.round
-        affordable = max(1.0, self._budget.remaining() / pace)
+        affordable = max(1.0, self._budget.remaining() / max(1e-9, self._pace()))
         aim = self._aim if self._is_refit else min(self._aim, _CONVERGED)
         needed = min((aim - self._learned[-1]) / affordable, MAX_LEARNING_RATE)
         if needed < 1.2 * self.learning_rate:
             return False
         self.learning_rate = needed
         return True
+
+    def _pace(self) -> float:
+        """Return the mean seconds of a round so far."""
+        return (time.monotonic() - self._started) / max(1, self.round)
 
 
 def first_patience(n_samples: int) -> int:

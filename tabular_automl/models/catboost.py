@@ -32,8 +32,9 @@ _BLOB = "booster.cbm"
 _LOSSES = {"log_loss": "MultiClass", "squared_error": "RMSE", "absolute_error": "MAE"}
 # Below this many rows an array of objects is quicker to build than a frame, and one thread enough.
 _FEW_ROWS = 64
-# Iterations whose pace decides how many the budget has room for.
+# Iterations whose pace decides how many the budget has room for, or the share of it they may take.
 _PROBE = 6
+_PROBE_SHARE = 0.1
 # Iterations times learning rate to aim at where CatBoost has no learning rate of its own.
 _CONVERGED = 50.0
 
@@ -217,39 +218,45 @@ class _Clock:
         self._budget = budget
         self._may_restart = may_restart
         self._started = time.monotonic()
-        self._first = self._last = self._started
+        self._first = self._started
         self._best_loss = np.inf
         self._best_round = 0
 
     def after_iteration(self, info: Any) -> bool:
         """Return whether to go on."""
         now = time.monotonic()
-        latest, self._last = now - self._last, now
         if info.iteration == 1:
             self._first = now
-            latest = 0.0  # that was mostly preparation
-        if info.iteration == _PROBE and self._may_restart:
-            self._measure(now)
+        pace = (now - self._first) / max(1, info.iteration - 1)
+        if self._may_restart and self._can_tell(info.iteration, now):
+            self._may_restart = False
+            self._measure(info.iteration, pace)
         self._note_loss(info)
         patience = max(self._patience, 0.3 * self._best_round + 20)
         return (
             self.room is None
             and info.iteration - self._best_round < patience
-            and self._budget.remaining() > latest
+            and self._budget.remaining() > pace
         )
 
-    def _measure(self, now: float) -> None:
-        """Set `room` if the budget ends clearly before the last iteration."""
-        pace = max(1e-6, (now - self._first) / (_PROBE - 1))
+    def _can_tell(self, n_done: int, now: float) -> bool:
+        """Return whether the pace is known: after a few iterations, fewer where they are slow."""
+        slow = now - self._started > _PROBE_SHARE * self._budget.remaining()
+        return n_done >= (2 if slow else _PROBE)
+
+    def _measure(self, n_done: int, pace: float) -> None:
+        """Set `room` if, at ``pace`` seconds each, not all iterations fit into the budget."""
+        pace = max(1e-6, pace)
         remaining = self._budget.remaining()
-        if remaining / pace >= 0.9 * (self.n_rounds - _PROBE):
+        if remaining / pace >= 0.9 * (self.n_rounds - n_done):
             return
         preparation = self._first - self._started
         room = int((remaining - preparation) / pace)
-        if room > _PROBE:
+        if room > 2 * n_done:
             self.room = room
 
     def _note_loss(self, info: Any) -> None:
+        """Remember the best iteration; without validation rows, the latest."""
         validation = info.metrics.get("validation")
         loss = next(iter(validation.values()))[-1] if validation else -np.inf
         if loss < self._best_loss or not validation:

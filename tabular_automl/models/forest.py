@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,22 +13,22 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
+from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.data.task import Task
+from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models.base import Model, Prediction
-
-Floats = npt.NDArray[np.float32]
-Reals = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int32]
+from tabular_automl.models.forest_nodes import Floats, Ints, Nodes, Reals, compact
 
 _ROWS_PER_TREE = 100_000  # of larger tables each tree sees this many, unless told otherwise
 _FEW_ROWS = 100  # up to here all trees descend together; above, one tree after the other
 _PROBE_ROWS = 2_000
+_MAX_BY_TARGET = 32  # levels; the order of more of them gives away the training rows' target
+_LEAF_ROWS = {ProblemType.BINARY: 5, ProblemType.MULTICLASS: 1, ProblemType.REGRESSION: 1}
+_SMOOTHINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_MAX_LOOKUPS = 5_000_000  # of leaf values while choosing among them
 _MIN_WAVES = 10  # rounds of trees that should fit into the time, on fewer rows if need be
-_TREES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -41,149 +39,20 @@ class ForestParams(AnyParams):
     max_features: float | None = param(
         None, 0.01, 1.0, doc="fraction of the features tried at each split; None: by the task"
     )
-    min_samples_leaf: int = param(1, 1, 1000, log=True, doc="fewest rows in a leaf")
+    min_samples_leaf: int | None = param(
+        None, 1, 1000, log=True, doc="fewest rows in a leaf; None: by the task"
+    )
     max_depth: int | None = param(None, 1, 64, doc="deepest leaf; None: no limit")
     max_samples: float | None = param(
         None, 0.01, 1.0, doc="fraction of the rows each tree sees; None: at most 100,000 rows"
     )
     criterion: str = param("gini", choices=("gini", "entropy"), doc="impurity, for classes")
-    leaf_smoothing: float = param(
-        0.1, 0.0, 100.0, doc="imagined rows at the base rate in each leaf, for classes"
+    leaf_smoothing: float | None = param(
+        None, 0.001, 100.0, log=True, doc="imagined rows at the base rate in a leaf, for classes"
     )
     category_order: str = param(
         "target", choices=("target", "frequency", "code"), doc="how categories become numbers"
     )
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The nodes of one tree or of many, children behind their parents, siblings side by side.
-
-    Attributes
-    ----------
-    feature : ndarray of int32, shape (n_nodes,)
-        Feature that a node asks about; -1 for a leaf.
-    threshold : ndarray of float32, shape (n_nodes,)
-        Rows with a value of at most this go to the first child.
-    child : ndarray of int32, shape (n_nodes,)
-        Position of the first child, the second one follows; for a leaf the row of ``values``.
-    values : ndarray of float32, shape (n_values, n_outputs)
-        What the leaves predict; leaves that predict the same share a row.
-    starts : ndarray of int32, shape (n_trees + 1,)
-        Position of each tree's root, and the number of nodes.
-    """
-
-    feature: Ints
-    threshold: Floats
-    child: Ints
-    values: Floats
-    starts: Ints
-
-    @classmethod
-    def join(cls, trees: list[Nodes]) -> Nodes:
-        """Return the nodes of several trees as one set of arrays."""
-        starts = np.cumsum([0] + [len(tree.feature) for tree in trees])
-        first_values = np.cumsum([0] + [len(tree.values) for tree in trees])
-        children = [
-            tree.child + np.where(tree.feature < 0, first_value, start).astype(np.int32)
-            for tree, start, first_value in zip(trees, starts, first_values, strict=False)
-        ]
-        return cls(
-            feature=np.concatenate([tree.feature for tree in trees]),
-            threshold=np.concatenate([tree.threshold for tree in trees]),
-            child=np.concatenate(children),
-            values=np.concatenate([tree.values for tree in trees]),
-            starts=starts.astype(np.int32),
-        )
-
-    @property
-    def n_trees(self) -> int:
-        """Number of trees."""
-        return len(self.starts) - 1
-
-    def check(self, n_features: int, n_outputs: int) -> None:
-        """Raise unless every path through the nodes ends in a leaf, whoever wrote them.
-
-        Raises
-        ------
-        ArtifactError
-            When a node points backwards, outside its tree, or at a feature that is not there.
-        """
-        n_nodes = len(self.feature)
-        lengths = {n_nodes, len(self.threshold), len(self.child)}
-        growing = self.starts[:1].tolist() == [0] and bool((np.diff(self.starts) > 0).all())
-        sound = len(lengths) == 1 and growing and self.starts[-1] == n_nodes
-        if sound and self.values.ndim == 2 and self.values.shape[1] == n_outputs:
-            position = np.arange(n_nodes)
-            end = np.repeat(self.starts[1:], np.diff(self.starts))
-            inner = (self.child > position) & (self.child < end - 1) & (self.feature < n_features)
-            leaf = (self.child >= 0) & (self.child < len(self.values))
-            sound = bool(np.where(self.feature >= 0, inner, leaf).all())
-        else:
-            sound = False
-        if not sound:
-            raise ArtifactError(
-                f"The nodes of a forest must lead from a root to leaves over {n_features} "
-                f"features, got {n_nodes} nodes that do not; the file is damaged, so save the "
-                "predictor again."
-            )
-
-    def leaves_of_few(self, matrix: Floats) -> Ints:
-        """Return the row of ``values`` that each row reaches, shape (n_samples, n_trees).
-
-        All rows descend all trees at once, one level a step: quick for few rows.
-        """
-        n_samples, n_features = matrix.shape
-        flat, first = matrix.ravel(), np.arange(n_samples)[:, None] * n_features
-        node = np.repeat(self.starts[None, :-1].astype(np.intp), n_samples, axis=0)
-        feature = self.feature[node]
-        while (feature >= 0).any():
-            below = flat[first + np.maximum(feature, 0)] > self.threshold[node]
-            node = np.where(feature >= 0, self.child[node] + below, node)
-            feature = self.feature[node]
-        return self.child[node]
-
-    def add_up(self, matrix: Floats, n_threads: int) -> Reals:
-        """Return the sum over trees of what each row's leaves predict, (n_samples, n_outputs).
-
-        Sums run in the trees' order for each row, whatever the number of threads.
-        """
-        total = np.zeros((len(matrix), self.values.shape[1]))
-        cuts = np.linspace(0, len(matrix), n_threads + 1).astype(int)
-        blocks = [slice(a, b) for a, b in pairwise(cuts)]
-        with ThreadPoolExecutor(n_threads) as pool:
-            for first in range(0, self.n_trees, _TREES_AT_ONCE):
-                stop = min(first + _TREES_AT_ONCE, self.n_trees)
-                trees = [(self._compiled(i, matrix.shape[1]), i) for i in range(first, stop)]
-                list(pool.map(partial(self._add_block, trees, matrix, total), blocks))
-        return total
-
-    def _add_block(
-        self, trees: list[tuple[Any, int]], matrix: Floats, total: Reals, block: slice
-    ) -> None:
-        for tree, number in trees:
-            leaf = tree.apply(matrix[block])
-            total[block] += self.values[self.child[self.starts[number] + leaf]]
-
-    def _compiled(self, number: int, n_features: int) -> Any:
-        """Return one tree as scikit-learn's own, whose descent is compiled."""
-        from sklearn.tree import _tree
-
-        here = slice(self.starts[number], self.starts[number + 1])
-        feature = self.feature[here]
-        first_child = self.child[here] - self.starts[number]
-        nodes = np.zeros(len(feature), dtype=_tree.NODE_DTYPE)
-        inner = feature >= 0
-        nodes["left_child"] = np.where(inner, first_child, -1)
-        nodes["right_child"] = np.where(inner, first_child + 1, -1)
-        nodes["feature"] = np.where(inner, feature, -2)
-        nodes["threshold"] = self.threshold[here]
-        tree = _tree.Tree(n_features, np.ones(1, dtype=np.intp), 1)
-        values = np.zeros((len(nodes), 1, 1))
-        tree.__setstate__(
-            {"max_depth": 0, "node_count": len(nodes), "nodes": nodes, "values": values}
-        )
-        return tree
 
 
 class _Forest(Model):
@@ -200,7 +69,14 @@ class _Forest(Model):
             raise DataError("A forest needs at least 1 feature, got 0; leave it out of this fit.")
         self._fit_encoding(train)
         growth = _Growth(self, self._encoded(train.table), train)
-        self.nodes = Nodes.join(growth.grow(budget))
+        grown = Nodes.join(growth.grow(budget))
+        self.smoothing = 0.0
+        if self.setting.task.is_classification:
+            self.smoothing = self.params.leaf_smoothing or self._chosen_smoothing(
+                grown, growth.base, valid
+            )
+            grown = replace(grown, values=_smoothed(grown.values, growth.base, self.smoothing))
+        self.nodes = grown
         return self
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -253,11 +129,32 @@ class _Forest(Model):
         """Count the encoded matrix, all trees' nodes, and one tree in scikit-learn's form."""
         shape: Any = params
         rows = min(len(table), _ROWS_PER_TREE if shape.max_samples is None else len(table))
-        n_nodes = 2 * rows // max(1, int(1.5 * shape.min_samples_leaf)) + 1
+        n_nodes = 2 * rows // max(1, int(1.5 * _leaf_rows(shape, task))) + 1
         if shape.max_depth is not None:
             n_nodes = min(n_nodes, 2 ** (shape.max_depth + 1))
         kept = shape.n_trees * n_nodes * (12 + 2 * task.n_outputs)
         return int(2 * table.n_bytes + kept + n_nodes * (64 + 8 * task.n_outputs))
+
+    def fitted_params(self) -> AnyParams:
+        """Return the params with the smoothing that was chosen."""
+        params: ForestParams = self.params
+        return replace(params, leaf_smoothing=self.smoothing) if self.smoothing else params
+
+    def _chosen_smoothing(self, grown: Nodes, base: Reals, valid: Samples | None) -> float:
+        """Return the smoothing of leaves with the least log loss on validation rows."""
+        if valid is None or not len(valid):
+            return 0.1
+        n_rows = max(100, _MAX_LOOKUPS // (grown.n_trees * len(base)))
+        # Rows in order may be rows of one kind, so a part of them is drawn.
+        order = np.random.default_rng(self.setting.seed).permutation(len(valid))[:n_rows]
+        leaves = grown.leaves_of_few(self._encoded(valid.table.take(order)))
+        truth = np.arange(len(order)), valid.y[order]
+        losses = []
+        for smoothing in _SMOOTHINGS:
+            values = _smoothed(grown.values, base, smoothing)
+            shares = values[leaves].mean(axis=1, dtype=np.float64)
+            losses.append(-np.log(shares[truth]).mean())
+        return _SMOOTHINGS[int(np.argmin(losses))]
 
     def _tree(self, **options: Any) -> Any:
         """Return an unfitted scikit-learn tree."""
@@ -327,6 +224,9 @@ class _Growth:
         self.params: ForestParams = forest.params
         self.task = forest.setting.task
         self.matrix, self.y, self.weight = matrix, train.y, train.weight
+        # A leaf of one row has no use for the row's weight.
+        weighed = self.params.min_samples_leaf is None and train.weight is not None
+        self._leaf_rows = max(2 if weighed else 1, _leaf_rows(self.params, self.task))
         self.share = self.params.max_samples or min(1.0, _ROWS_PER_TREE / len(train))
         if self.task.is_classification:
             count = np.bincount(train.y, weights=train.weight, minlength=self.task.n_classes)
@@ -378,7 +278,7 @@ class _Growth:
             values = self._class_values(tree, values)
         elif self.forest.setting.loss == "absolute_error":
             values = _leaf_medians(grown.apply(self.matrix), self.y, weight, values)
-        return _compact(grown, values.astype(np.float32))
+        return compact(grown, values.astype(np.float32))
 
     def _drawn(self, seed: int) -> Reals | None:
         """Return the rows' weights in this tree: 0 for rows left out."""
@@ -398,7 +298,7 @@ class _Growth:
         n_features = self.matrix.shape[1]
         options = {
             "max_features": max(1, round(self._features_tried() * n_features)),
-            "min_samples_leaf": self.params.min_samples_leaf,
+            "min_samples_leaf": self._leaf_rows,
             "max_depth": self.params.max_depth,
             "random_state": seed,
         }
@@ -412,54 +312,25 @@ class _Growth:
         return 1 / math.sqrt(self.matrix.shape[1]) if self.task.is_classification else 0.75
 
     def _class_values(self, tree: Any, values: Reals) -> Reals:
-        """Return smoothed class shares of each node over all classes, absent ones included."""
-        mass = tree.tree_.weighted_n_node_samples[:, None]
-        shares = np.zeros((len(values), self.task.n_classes))
+        """Return each node's class shares over all classes, and last the weight of its rows."""
+        shares = np.zeros((len(values), self.task.n_classes + 1))
         shares[:, tree.classes_] = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
-        smoothing = self.params.leaf_smoothing
-        smoothed: Reals = (shares * mass + smoothing * self.base) / (mass + smoothing)
-        return smoothed
+        shares[:, -1] = tree.tree_.weighted_n_node_samples
+        return shares
 
 
-def _compact(grown: Any, values: Floats) -> Nodes:
-    """Return a scikit-learn tree with siblings side by side, as `Nodes` has them."""
-    n_nodes = grown.node_count
-    inner = np.flatnonzero(grown.children_left >= 0)
-    place = np.zeros(n_nodes, dtype=np.int32)
-    first_child = 1 + 2 * np.arange(len(inner), dtype=np.int32)
-    place[grown.children_left[inner]] = first_child
-    place[grown.children_right[inner]] = first_child + 1
-    leaves = np.flatnonzero(grown.children_left < 0)
-    distinct, which = _distinct_rows(values[leaves])
-    feature = np.full(n_nodes, -1, dtype=np.int32)
-    threshold = np.zeros(n_nodes, dtype=np.float32)
-    child = np.empty(n_nodes, dtype=np.int32)
-    feature[place[inner]] = grown.feature[inner]
-    threshold[place[inner]] = _float32_below(grown.threshold[inner])
-    child[place[inner]] = first_child
-    child[place[leaves]] = which
-    return Nodes(feature, threshold, child, distinct, np.array([0, n_nodes], dtype=np.int32))
+def _smoothed(values: Floats, base: Reals, smoothing: float) -> Floats:
+    """Return class shares pulled to the base rate, the more the lighter the leaf."""
+    shares, mass = values[:, :-1], values[:, -1:]
+    pulled: Floats = (shares * mass + smoothing * base) / (mass + smoothing)
+    return pulled.astype(np.float32)
 
 
-def _float32_below(threshold: Reals) -> Floats:
-    """Round down, so that float32 values fall on the same side as of the exact threshold."""
-    rounded = threshold.astype(np.float32)
-    lower = np.nextafter(rounded, np.float32(-np.inf))
-    return np.where(rounded > threshold, lower, rounded)
-
-
-def _distinct_rows(rows: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """Return the distinct rows, and which of them each row is.
-
-    Deep trees of classes have thousands of leaves and few distinct predictions. Rows are told
-    apart by one random projection, which is much quicker than by sorting them.
-    """
-    direction = np.random.default_rng(0).normal(size=rows.shape[1])
-    _, first, which = np.unique(rows @ direction, return_index=True, return_inverse=True)
-    distinct = rows[first]
-    if np.array_equal(distinct[which], rows):
-        return distinct, which
-    return rows, np.arange(len(rows))
+def _leaf_rows(params: ForestParams, task: Task) -> int:
+    """Return the fewest rows in a leaf; two classes are noisy more often than many are."""
+    if params.min_samples_leaf is not None:
+        return params.min_samples_leaf
+    return _LEAF_ROWS[task.problem_type]
 
 
 def _leaf_medians(
@@ -481,7 +352,7 @@ def _level_values(codes: Ints, n_levels: int, train: Samples, task: Task, order:
     if order == "code":
         return np.arange(n_levels, dtype=np.float32)
     count = np.bincount(codes, weights=train.weight, minlength=n_levels).astype(np.float64)
-    if order == "frequency":
+    if order == "frequency" or n_levels > _MAX_BY_TARGET:
         return _ranks(count)
     target = train.y if not task.is_classification else train.y == _split_class(train, task)
     sums = np.bincount(codes, weights=target * _weights(train), minlength=n_levels)

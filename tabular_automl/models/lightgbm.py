@@ -78,10 +78,10 @@ class LightGBM(Model):
         cat_smooth: float = param(10.0, 0.0, 1_000.0, doc="Smoothing of levels when sorted.")
         cat_l2: float = param(10.0, 0.0, 1_000.0, doc="L2 penalty of splits on sorted levels.")
         max_cat_to_onehot: int = param(
-            4, 1, 1_000, log=True, doc="Levels up to which one is split from the rest."
+            16, 1, 1_000, log=True, doc="Levels up to which one is split from the rest."
         )
         max_cat_threshold: int = param(32, 1, 10_000, log=True, doc="Levels on one side at most.")
-        min_data_per_group: int = param(100, 1, 10_000, log=True, doc="Rows of a level at least.")
+        min_data_per_group: int = param(10, 1, 10_000, log=True, doc="Rows of a level at least.")
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
@@ -189,8 +189,6 @@ class LightGBM(Model):
 
     def _subset(self, samples: Samples, root: FeatureTable) -> lightgbm.Dataset:
         """Return the binned rows of ``samples`` with their target, bins as of ``root``."""
-        import lightgbm
-
         options = self._bin_options()
         threads = {"num_threads": self.setting.n_threads}
         binned = root.derived(
@@ -203,7 +201,7 @@ class LightGBM(Model):
             dataset = binned.subset(rows[order].tolist())
         else:
             order = np.arange(len(samples))
-            dataset = binned.create_valid(table.matrix())
+            dataset = binned.create_valid(table.matrix(), params=binned.get_params())
         dataset.construct()
         dataset.set_label(samples.y[order])
         if samples.weight is not None:

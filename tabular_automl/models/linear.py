@@ -28,6 +28,7 @@ _PATH = tuple(float(10**power) for power in np.arange(4.0, -3.1, -0.5))
 _PATIENCE = 2  # strengths in a row without improvement before the path ends
 _MAX_EXACT = 1500  # largest system of equations that is solved in closed form
 _MAX_ITERATIONS = 100
+_TOLERANCE = 1e-5  # relative improvement of the loss below which descent ends
 _CORNER = 0.05  # |error| is rounded off below this many standard deviations of the target
 _MAX_CONDITIONED = 700  # columns up to which descent is worth a change of coordinates
 _BLOCK_ROWS = 16_384
@@ -45,6 +46,7 @@ class LinearParams(AnyParams):
     one_hot_max_levels: int = param(
         100, 2, 1000, log=True, doc="most levels of a category that get a coefficient each"
     )
+    max_rows: int = param(100_000, 100, 10_000_000, log=True, doc="most training rows to fit on")
 
 
 class Linear(Model):
@@ -68,6 +70,9 @@ class Linear(Model):
             clip=options.clip,
             n_knots=options.n_knots,
         )
+        if len(train) > options.max_rows:
+            rng = np.random.default_rng(self.setting.seed)
+            train = train.take(np.sort(rng.choice(len(train), options.max_rows, replace=False)))
         with one_blas_thread():
             matrix = self.encoder.fit_transform(train, self.setting.task, self.setting.seed)
             self._fit_matrix(matrix, train, valid, budget)
@@ -155,7 +160,7 @@ class _Problem:
         """Yield (strength, coefficients, intercept) for each strength, until time is over."""
         squared = not self.task.is_classification and not self.absolute
         if squared and min(self.matrix.shape) <= _MAX_EXACT:
-            return self._exact_path(strengths)
+            return self._exact_path(strengths, budget)
         return self._descent_path(strengths, budget)
 
     def loss_of(self, scores: Floats, samples: Samples) -> float:
@@ -163,7 +168,7 @@ class _Problem:
         weight = np.ones(len(samples)) if samples.weight is None else samples.weight
         return self._loss(scores, samples.y, weight)[0] / len(samples)
 
-    def _exact_path(self, strengths: tuple[float, ...]) -> Any:
+    def _exact_path(self, strengths: tuple[float, ...], budget: Budget) -> Any:
         """Solve ridge regression for all strengths through one eigendecomposition."""
         from scipy.linalg import eigh
 
@@ -178,7 +183,7 @@ class _Problem:
             basis = centred.T @ vectors
             target = vectors.T @ (root[:, 0] * (self.y - y_mean))
         else:
-            gram, moment = self._moments(mean, y_mean)
+            gram, moment = self._moments(mean, y_mean, budget)
             values, basis = eigh(gram)
             target = basis.T @ moment
         for strength in strengths:
@@ -186,16 +191,21 @@ class _Problem:
             intercept = y_mean - float(mean @ coefficients)
             yield strength, _column(coefficients), np.array([intercept], dtype=np.float32)
 
-    def _moments(self, mean: Reals, y_mean: float) -> tuple[Reals, Reals]:
-        """Return X'WX and X'Wy of centred rows, in float64, a block of rows at a time."""
+    def _moments(self, mean: Reals, y_mean: float, budget: Budget) -> tuple[Reals, Reals]:
+        """Return X'WX and X'Wy of centred rows, of those that there is time for.
+
+        Blocks of rows are multiplied in float32 and summed in float64.
+        """
         width = self.matrix.shape[1]
         gram, moment = np.zeros((width, width)), np.zeros(width)
         for first in range(0, len(self.y), _BLOCK_ROWS):
             rows = slice(first, first + _BLOCK_ROWS)
-            centred = self.matrix[rows] - mean
-            weighted = centred * self.weight[rows, None]
+            centred = self.matrix[rows] - mean.astype(np.float32)
+            weighted = centred * self.weight[rows, None].astype(np.float32)
             gram += centred.T @ weighted
             moment += weighted.T @ (self.y[rows] - y_mean)
+            if budget.expired():
+                break
         return gram, moment
 
     def _descent_path(self, strengths: tuple[float, ...], budget: Budget) -> Any:
@@ -208,7 +218,7 @@ class _Problem:
 
         solution = self._start()
         fits = self.shape[0] <= min(_MAX_CONDITIONED, len(self.y))
-        curvature = self._curvature() if fits else None
+        curvature = self._curvature(budget) if fits else None
         for strength in strengths:
             chart = _Chart(curvature, strength, self.shape)
             found = minimize(
@@ -218,12 +228,12 @@ class _Problem:
                 method="L-BFGS-B",
                 jac=True,
                 callback=stop_in_time if budget.limited else None,
-                options={"maxiter": _MAX_ITERATIONS, "gtol": 1e-5, "ftol": 1e-5},
+                options={"maxiter": _MAX_ITERATIONS, "gtol": 1e-5, "ftol": _TOLERANCE},
             )
             solution = chart.solution(found.x)
             yield strength, solution[:-1].astype(np.float32), solution[-1].astype(np.float32)
 
-    def _curvature(self) -> Reals:
+    def _curvature(self, budget: Budget) -> Reals:
         """Return an upper bound of the summed loss' second derivative by one score's solution."""
         steepest = 1.0
         if self.task.is_classification:
@@ -232,9 +242,11 @@ class _Problem:
         bound = np.zeros((width + 1, width + 1))
         for first in range(0, len(self.y), _BLOCK_ROWS):
             rows = slice(first, first + _BLOCK_ROWS)
-            block = self.matrix[rows].astype(np.float64)
-            block = np.hstack([block, np.ones((len(block), 1))])
-            bound += block.T @ (block * self.weight[rows, None])
+            block = self.matrix[rows]
+            block = np.hstack([block, np.ones((len(block), 1), dtype=np.float32)])
+            bound += block.T @ (block * self.weight[rows, None].astype(np.float32))
+            if budget.expired():
+                break
         return steepest * bound
 
     def _start(self) -> Reals:

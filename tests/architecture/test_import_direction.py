@@ -24,6 +24,8 @@ LAYERS = [
 # Parts of one layer that may see each other, in this direction only.
 BESIDE = {
     ("metrics", "data"),
+    ("data", "artifacts"),
+    ("plan", "ensemble"),
     ("plan", "config"),
     ("pipeline", "config"),
     ("pipeline", "plan"),

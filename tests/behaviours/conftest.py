@@ -12,7 +12,13 @@ from tabular_automl import FitConfig, Predictor
 from tests.conftest import make_table
 
 TASKS = ("binary", "multiclass", "regression")
-QUICK = FitConfig(max_specs=2, n_folds=2, families=("lightgbm", "linear"), on_error="raise")
+QUICK = FitConfig(
+    max_specs=2,
+    n_folds=3,
+    families=("lightgbm", "linear"),
+    exclude=("lightgbm_extra", "lightgbm_large", "lightgbm_linear"),
+    on_error="raise",
+)
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,22 @@ def test_many_levels_bring_the_count_of_each():
     np.testing.assert_allclose(table.numeric[:, 0], expected, rtol=1e-6)
 
 
+def test_values_that_seldom_repeat_are_known_by_their_parts():
+    rng = np.random.default_rng(0)
+    decks = rng.choice(list("ABCD"), 200)
+    cabins = [f"{deck}{number}" for deck, number in zip(decks, range(100, 300), strict=True)]
+    encoder = CategoryEncoder().fit(column(cabins))
+    unseen = encoder.transform(column(["A999", "A998", "B997"]))
+    topics = unseen.numeric[:, ["topic" in name for name in unseen.numeric_names]]
+    same, other = np.linalg.norm(topics[0] - topics[1]), np.linalg.norm(topics[0] - topics[2])
+    assert same < other
+    again = CategoryEncoder()
+    again.restore(encoder.state())
+    np.testing.assert_array_equal(
+        again.transform(column(cabins)).numeric[:9], encoder.transform(column(cabins)).numeric[:9]
+    )
+
+
 def test_levels_do_not_depend_on_row_order():
     values = column([1, True, "1", "x", 2.0, None, "x", 3] * 20, dtype=object)
     shuffled = values.sample(frac=1, random_state=0)

@@ -130,6 +130,11 @@ def test_unreadable_values_raise_with_column_and_first_values():
     assert encoder.unreadable(bad).tolist() == [False, True, False]
 
 
+def test_a_column_with_junk_in_training_reads_junk_as_missing_ever_after():
+    encoder = DatetimeEncoder().fit(column(["2024-01-31"] * 30 + ["soon"]))
+    assert np.isnan(encoder.read(column(["later"]))).all()
+
+
 def test_state_round_trip_gives_equal_features():
     values = column(["31/01/2024 10:00", "01/02/2024 11:30", None, "junk"] * 4)
     encoder, other = DatetimeEncoder().fit(values), DatetimeEncoder()

@@ -27,7 +27,7 @@ def assert_equal(left, right):
 def table():
     rng = np.random.default_rng(0)
     n = 120
-    words = "red green blue big small fast slow old new".split()
+    words = ["red", "green", "blue", "big", "small", "fast", "slow", "old", "new"]
     return pd.DataFrame(
         {
             "number": rng.normal(size=n),
@@ -132,6 +132,20 @@ def test_sources_trace_every_feature_to_its_column(table):
     assert tuple(featurizer.sources) == features.names
     assert set(featurizer.sources.values()) == set(table.columns) - {"index"}
     assert featurizer.sources["day:weekday"] == "day"
+
+
+def test_days_between_two_dates_are_a_feature():
+    start = pd.date_range("2024-01-01", periods=50, freq="37h")
+    lengths = pd.to_timedelta(np.arange(50) % 7 * 6, unit="h")
+    table = pd.DataFrame({"start": start, "end": (start + lengths).astype(str)})
+    featurizer, features = fitted(table)
+    days = features.numeric[:, features.names.index("end:since start")]
+    np.testing.assert_array_equal(days, np.arange(50) % 7 / 4)
+    assert featurizer.sources["end:since start"] == "end"
+    assert_equal(Featurizer.from_state(featurizer.state()).transform(table), features)
+    bad = table.assign(end="never")
+    coerced = featurizer.transform(bad, on_error="coerce")
+    assert np.isnan(coerced.numeric[:, -1]).all()
 
 
 def test_equal_missing_indicators_are_kept_once():

@@ -4,7 +4,20 @@ import pytest
 
 from tabular_automl.encoders.text import TextEncoder
 
-WORDS = ("good bad fine dress size colour small large soft cheap love hate very not so fit").split()
+WORDS = [
+    "good",
+    "bad",
+    "fine",
+    "dress",
+    "size",
+    "colour",
+    "small",
+    "large",
+    "soft",
+    "cheap",
+    "love",
+]
+WORDS += ["hate", "very", "not", "so", "fit"]
 
 
 def texts(n_rows, seed=0, length=12):

@@ -1,0 +1,288 @@
+"""A neural network for mixed tables, all folds of a bag trained as one model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import NotFittedError, OutOfTimeError
+from tabular_automl.core.imports import import_optional
+from tabular_automl.core.params import Params as AnyParams
+from tabular_automl.core.params import param
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Model, Prediction, Setting
+from tabular_automl.models.dense import DenseEncoder
+
+Matrix = npt.NDArray[np.float32]
+
+_CHUNK = 2048  # rows predicted at a time: their activations stay in the processor's cache
+_MANY_VALUES = 10  # different values from which a number gets a periodic embedding
+_MAX_WAVY = 64  # more embedded numbers than this cost more than they bring
+_SAMPLE_ROWS = 2000  # rows that are looked at to count different values
+_LEAST_SECONDS = 0.5  # less than loading torch and encoding takes
+
+
+class NeuralNetwork(Model):
+    """A multilayer perceptron in the manner of RealMLP [1]_, sized for few processor cores.
+
+    Numbers are scaled by median and quartiles and squashed, and get learned periodic features;
+    categories become columns of their own, or target averages when there are many. The folds of a
+    bag are trained together, as one model with a leading axis of folds, because the time of a
+    small network's step is spent on calls, not on arithmetic. The number of epochs follows from
+    the time left and the measured time of a step; the schedule of the learning rate is stretched
+    over it, and the epoch with the lowest validation loss is kept.
+
+    Prediction is plain numpy: a loaded model needs no torch.
+
+    References
+    ----------
+    .. [1] D. Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees on
+       tabular data", NeurIPS 2024, arXiv 2407.04491.
+    """
+
+    @dataclass(frozen=True)
+    class Params(AnyParams):
+        """Hyperparameters of `NeuralNetwork`."""
+
+        n_epochs: int | None = param(None, 1, 2048, log=True, doc="Most epochs; None: by rows.")
+        stop_epoch: int | None = param(None, 1, 2048, doc="Stop after this epoch of n_epochs.")
+        batch_size: int | None = param(None, 1, 8192, log=True, doc="None: by rows.")
+        width: int = param(128, 8, 1024, log=True, doc="Neurons of a hidden layer.")
+        n_layers: int = param(3, 1, 8, doc="Hidden layers.")
+        n_members: int = param(1, 1, 32, doc="Networks averaged in each fold.")
+        n_frequencies: int = param(8, 0, 64, doc="Periodic features of a number; 0 for none.")
+        frequency_scale: float = param(0.1, 0.001, 10.0, log=True, doc="Waves per unit.")
+        learning_rate: float | None = param(None, 1e-4, 1.0, log=True, doc="None: by task.")
+        weight_decay: float = param(0.02, 0.0, 1.0, doc="Decoupled decay of the weights.")
+        dropout: float = param(0.15, 0.0, 0.8, doc="Share of neurons left out of a step.")
+        activation: str | None = param(None, choices=("mish", "selu"), doc="None: by task.")
+        one_hot_max_levels: int = param(16, 2, 1024, log=True, doc="More: target averages.")
+        device: str = param("auto", choices=("auto", "cpu", "cuda"), doc="Where to train.")
+
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        """Train on one fold; see `Model.fit`."""
+        _fit_together([self], [(train, valid)], budget)
+        return self
+
+    @classmethod
+    def fit_folds(
+        cls,
+        params: AnyParams,
+        settings: Sequence[Setting],
+        folds: Sequence[tuple[Samples, Samples]],
+        budget: Budget,
+    ) -> list[Self] | None:
+        """Train the networks of all folds as one model; see `Model.fit_folds`."""
+        models = [cls(params, setting) for setting in settings]
+        _fit_together(models, folds, budget)
+        return models
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return the mean prediction of the members; see `Model.predict`."""
+        if not hasattr(self, "_arrays"):
+            raise NotFittedError("NeuralNetwork must be fitted before predict; call fit first.")
+        result = np.empty((len(table), self.setting.task.n_outputs))
+        for start in range(0, len(table), _CHUNK):
+            rows = slice(start, min(start + _CHUNK, len(table)))
+            part = table if len(table) <= _CHUNK else table.take(np.arange(rows.start, rows.stop))
+            result[rows] = self._predict_chunk(self._encoder.transform(part))
+        return result
+
+    def _predict_chunk(self, x: Matrix) -> npt.NDArray[np.float64]:
+        n_members = len(self._arrays["bias_0"])
+        outputs = [self._outputs(x, member) for member in range(n_members)]
+        if self.setting.task.is_classification:
+            outputs = [_softmax(output) for output in outputs]
+        mean = np.mean(outputs, axis=0)
+        if not self.setting.task.is_classification:
+            np.clip(mean, self._range[0], self._range[1], out=mean)
+        return mean
+
+    def _outputs(self, x: Matrix, member: int) -> npt.NDArray[np.float64]:
+        """Return one member's last layer, before probabilities are made of it."""
+        arrays = {name: array[member] for name, array in self._arrays.items()}
+        if "frequency" in arrays:
+            angle = x[:, self._wavy, None] * arrays["frequency"] + arrays["phase"]
+            x = np.hstack([x, np.cos(angle, out=angle).reshape(len(x), -1)])
+        n_layers = self.params.n_layers
+        for layer in range(n_layers):
+            x = x @ arrays[f"weight_{layer}"]
+            x += arrays[f"bias_{layer}"]
+            bent = _mish(x) if self._activation == "mish" else _selu(x)
+            bent -= x
+            bent *= arrays[f"mix_{layer}"]
+            x += bent
+        last = x @ arrays[f"weight_{n_layers}"] + arrays[f"bias_{n_layers}"]
+        return last.astype(np.float64)
+
+    def state(self) -> State:
+        """Return the networks' arrays and the encoder's state."""
+        arrays = {f"net.{name}": array for name, array in self._arrays.items()}
+        arrays |= {"range": self._range, "wavy": self._wavy}
+        meta = {"epoch": self._epoch, "n_epochs": self._n_epochs}
+        return State(meta=meta, arrays=arrays, children={"encoder": self._encoder.state()})
+
+    def restore(self, state: State) -> None:
+        """Take the networks and the encoder back."""
+        self._encoder = self._new_encoder()
+        self._encoder.restore(state.children["encoder"])
+        self._range, self._wavy = state.arrays["range"], state.arrays["wavy"]
+        named = {name.partition("net.")[2]: array for name, array in state.arrays.items()}
+        self._arrays = {name: array for name, array in named.items() if name}
+        self._epoch, self._n_epochs = int(state.meta["epoch"]), int(state.meta["n_epochs"])
+
+    def fitted_params(self) -> AnyParams:
+        """Return the params with the epoch to stop at, on the same schedule."""
+        params: AnyParams = dataclasses.replace(
+            self.params, n_epochs=self._n_epochs, stop_epoch=self._epoch
+        )
+        return params
+
+    @classmethod
+    def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
+        """Return the bytes of one fold's encoded rows and of its parameters while they learn."""
+        chosen: Any = params
+        levels = sum(min(n, chosen.one_hot_max_levels) for n in table.n_levels)
+        n_inputs = table.numeric.shape[1] + levels
+        first = n_inputs + min(table.numeric.shape[1], _MAX_WAVY) * chosen.n_frequencies
+        sizes = first + chosen.width * chosen.n_layers + task.n_outputs
+        n_parameters = chosen.n_members * chosen.width * sizes
+        return 4 * (2 * len(table) * n_inputs + 6 * n_parameters)
+
+    @property
+    def _activation(self) -> str:
+        fallback = "selu" if self.setting.task.is_classification else "mish"
+        return str(self.params.activation or fallback)
+
+    def _new_encoder(self) -> DenseEncoder:
+        return DenseEncoder(one_hot_max_levels=self.params.one_hot_max_levels, clip=True)
+
+
+def _fit_together(
+    models: Sequence[NeuralNetwork],
+    folds: Sequence[tuple[Samples, Samples | None]],
+    budget: Budget,
+) -> None:
+    """Encode the folds, train all networks in step, and give each model its own."""
+    if budget.remaining() < _LEAST_SECONDS:
+        raise OutOfTimeError(
+            f"A network needs at least {_LEAST_SECONDS} seconds, got {budget.remaining():.2f}; "
+            "raise the time limit."
+        )
+    import_optional("torch", extra="torch", purpose="The neural network")
+    from tabular_automl.models import neural_training as training
+
+    setting = models[0].setting
+    recipe = _recipe(models[0], training, int(np.median([len(train) for train, _ in folds])))
+    columns = _columns_of_many_values(folds[0][0].table) if recipe.n_frequencies else []
+    encoded = []
+    for model, (train, valid) in zip(models, folds, strict=True):
+        if budget.expired():
+            raise OutOfTimeError("A network's time was over before its rows were encoded.")
+        encoded.append(_encode_fold(model, training, train, valid, columns))
+    results = training.train_folds(encoded, recipe, budget, setting.n_threads)
+    for model, result in zip(models, results, strict=True):
+        model._arrays = result.arrays
+        model._epoch, model._n_epochs = result.epoch, result.n_epochs
+
+
+def _encode_fold(
+    model: NeuralNetwork, training: Any, train: Samples, valid: Samples | None, columns: list[int]
+) -> Any:
+    """Fit the fold's encoder and return its rows as `neural_training.FoldRows`."""
+    task, seed = model.setting.task, model.setting.seed
+    model._encoder = model._new_encoder()
+    model._wavy = np.array(columns, dtype=np.int64)
+    x = model._encoder.fit_transform(train, task, seed)
+    model._range = np.array([0.0, 1.0])
+    offset = np.zeros(task.n_outputs, dtype=np.float32)
+    if task.is_classification:
+        offset = _log_frequencies(train, task.n_classes)
+    else:
+        model._range = np.array([train.y.min(), train.y.max()], dtype=np.float64)
+    held = None
+    if valid is not None and len(valid):
+        held = training.Rows(model._encoder.transform(valid.table), valid.y, valid.weight)
+    rows = training.Rows(x, train.y, train.weight)
+    return training.FoldRows(rows, held, model._wavy, offset, seed)
+
+
+def _recipe(model: NeuralNetwork, training: Any, n_rows: int) -> Any:
+    """Return a `neural_training.Recipe` with every open choice made from the number of rows."""
+    params, task = model.params, model.setting.task
+    batch_size = params.batch_size or _batch_size(n_rows)
+    return training.Recipe(
+        loss=model.setting.loss,
+        n_outputs=task.n_outputs,
+        width=params.width,
+        n_layers=params.n_layers,
+        n_frequencies=params.n_frequencies,
+        frequency_scale=params.frequency_scale,
+        learning_rate=params.learning_rate or (0.04 if task.is_classification else 0.1),
+        weight_decay=params.weight_decay,
+        dropout=params.dropout,
+        batch_size=min(batch_size, n_rows),
+        n_epochs=params.n_epochs or _n_epochs(n_rows),
+        stop_epoch=params.stop_epoch,
+        n_members=params.n_members,
+        activation=model._activation,
+        device=params.device,
+    )
+
+
+def _batch_size(n_rows: int) -> int:
+    for limit, size in ((1_500, 64), (8_000, 128), (50_000, 256)):
+        if n_rows <= limit:
+            return size
+    return 512
+
+
+def _n_epochs(n_rows: int) -> int:
+    for limit, epochs in ((10_000, 128), (50_000, 64)):
+        if n_rows <= limit:
+            return epochs
+    return 32
+
+
+def _columns_of_many_values(table: FeatureTable) -> list[int]:
+    """Return the numeric features with many values; none when there are too many of those."""
+    sample = table.take(np.arange(min(len(table), _SAMPLE_ROWS))).numeric
+    columns = [
+        column
+        for column in range(sample.shape[1])
+        if len(np.unique(sample[:, column])) > _MANY_VALUES
+    ]
+    return columns if len(columns) <= _MAX_WAVY else []
+
+
+def _log_frequencies(train: Samples, n_classes: int) -> Matrix:
+    """Return the logarithm of each class's share, one imagined row of each class added."""
+    count = np.bincount(train.y, weights=train.weight, minlength=n_classes) + 1.0
+    logs = np.log(count / count.sum())
+    return np.asarray(logs - logs.mean(), dtype=np.float32)
+
+
+def _mish(x: Matrix) -> Matrix:
+    """Return x tanh(log(1 + e^x)), with one exponential: it equals x (1 - 2 / (2 + 2e + e^2))."""
+    e = np.exp(np.minimum(x, np.float32(20.0)))
+    return np.asarray(x * (1.0 - 2.0 / ((e + 2.0) * e + 2.0)), dtype=np.float32)
+
+
+def _selu(x: Matrix) -> Matrix:
+    bent = np.expm1(np.minimum(x, np.float32(0.0))) * np.float32(1.6732632423543772)
+    bent += np.maximum(x, np.float32(0.0))
+    bent *= np.float32(1.0507009873554805)
+    return np.asarray(bent)
+
+
+def _softmax(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    x = np.exp(x - x.max(axis=1, keepdims=True))
+    return np.asarray(x / x.sum(axis=1, keepdims=True))

@@ -1,0 +1,278 @@
+"""Many small networks as one torch model; imported only when a network is fitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Learning rates relative to that of the weights. Adam ignores a gradient's scale, so a parameter
+# stored divided by its factor, and multiplied when used, learns that much faster or slower.
+_FACTORS = {"gain": 6.0, "bias": 0.1, "mix": 0.1, "frequency": 0.1, "phase": 0.1}
+_MIXED_ROWS = 5  # whose random mean sets where a neuron bends at first
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": functional.mish,
+    "selu": functional.selu,
+}
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Sizes of one network, the same for all that are stacked."""
+
+    n_nets: int
+    n_inputs: int
+    n_wavy: int
+    n_frequencies: int
+    width: int
+    n_layers: int
+    n_outputs: int
+
+    @property
+    def fan_ins(self) -> list[int]:
+        """Inputs of each layer, the last one included."""
+        first = self.n_inputs + self.n_wavy * self.n_frequencies
+        return [first] + [self.width] * self.n_layers
+
+    def decayed(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights, which decay."""
+        fan_outs = [self.width] * self.n_layers + [self.n_outputs]
+        sizes = zip(self.fan_ins, fan_outs, strict=True)
+        return {f"weight_{layer}": size for layer, size in enumerate(sizes)}
+
+    def free(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of everything else."""
+        shapes: dict[str, tuple[int, ...]] = {"gain": (self.fan_ins[0],)}
+        if self.n_wavy:
+            shapes["frequency"] = shapes["phase"] = (self.n_wavy, self.n_frequencies)
+        for layer in range(self.n_layers):
+            shapes[f"bias_{layer}"] = shapes[f"mix_{layer}"] = (self.width,)
+        shapes[f"bias_{self.n_layers}"] = (self.n_outputs,)
+        return shapes
+
+
+class StackedNetwork:
+    """Multilayer perceptrons that share nothing but the calls that compute them.
+
+    Each is a network in the manner of RealMLP [1]_: periodic features of the numbers join the
+    inputs, a learned gain scales every input, and each hidden layer ends in an activation that a
+    learned mix blends with the identity. Weights are of order 1 and divided by the root of the
+    layer's inputs when used. NOTE[DIFF]: the periodic features enter the first layer as they are,
+    which multiplies one matrix instead of one for each feature.
+
+    Parameters
+    ----------
+    shape : NetworkShape
+    wavy : Tensor of shape (n_nets, n_wavy)
+        The inputs that get periodic features.
+    activation : {"mish", "selu"}
+
+    Attributes
+    ----------
+    decayed, free : Tensor of shape (n,)
+        All parameters, in two blocks: weights, and what does not decay. Two long blocks make the
+        optimiser's step two calls instead of dozens.
+    parameters : dict of str to Tensor of shape (n_nets, ...)
+        The blocks' parts by name.
+
+    References
+    ----------
+    .. [1] D. Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees on
+       tabular data", NeurIPS 2024, arXiv 2407.04491.
+    """
+
+    def __init__(self, shape: NetworkShape, wavy: Tensor, activation: str) -> None:
+        self.shape = shape
+        self.wavy = wavy
+        self.activation = _ACTIVATIONS[activation]
+        self.parameters: dict[str, Tensor] = {}
+        self.decayed = self._block(shape.decayed())
+        self.free = self._block(shape.free())
+
+    def _block(self, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+        """Lay parameters out side by side, with their gradients, and name the views of them."""
+        shapes = {name: (self.shape.n_nets, *shape) for name, shape in shapes.items()}
+        block = torch.zeros(sum(map(math.prod, shapes.values())), device=self.wavy.device)
+        gradient = torch.zeros_like(block)
+        start = 0
+        for name, shape in shapes.items():
+            span = slice(start, start + math.prod(shape))
+            view = block[span].view(shape).detach().requires_grad_()
+            view.grad = gradient[span].view(shape)
+            self.parameters[name] = view
+            start = span.stop
+        block.requires_grad_().grad = gradient
+        return block
+
+    def clear_gradients(self) -> None:
+        """Set all gradients to zero, in place: the views' gradients live in the blocks'."""
+        for block in (self.decayed, self.free):
+            if block.grad is not None:
+                block.grad.zero_()
+
+    def __call__(
+        self, x: Tensor, dropout: float = 0.0, noise: torch.Generator | None = None
+    ) -> Tensor:
+        """Return outputs (n_nets, n_rows, n_outputs) for inputs (n_nets, n_rows, n_inputs).
+
+        The networks share their dropout masks, which need not differ to be random for each.
+        """
+        hidden = self._first_inputs(x)
+        for layer in range(self.shape.n_layers):
+            hidden = self._activate(self._linear(hidden, layer), layer)
+            if dropout > 0.0:
+                drawn = torch.rand(hidden.shape[1:], generator=noise, device=hidden.device)
+                hidden = hidden * ((drawn >= dropout) * (1.0 / (1.0 - dropout)))
+        return self._linear(hidden, self.shape.n_layers)
+
+    def _first_inputs(self, x: Tensor) -> Tensor:
+        """Return inputs with their periodic features, each times its gain."""
+        parameters = self.parameters
+        if self.shape.n_wavy:
+            rows = self.wavy[:, None, :].expand(-1, x.shape[1], -1)
+            angle = torch.addcmul(
+                parameters["phase"].unsqueeze(1),
+                x.gather(2, rows).unsqueeze(-1),
+                parameters["frequency"].unsqueeze(1),
+            )
+            x = torch.cat([x, torch.cos(angle * _FACTORS["phase"]).flatten(2)], dim=2)
+        return x * (parameters["gain"] * _FACTORS["gain"]).unsqueeze(1)
+
+    def _linear(self, hidden: Tensor, layer: int) -> Tensor:
+        return torch.baddbmm(
+            self.parameters[f"bias_{layer}"].unsqueeze(1),
+            hidden,
+            self.parameters[f"weight_{layer}"],
+            beta=_FACTORS["bias"],
+            alpha=1.0 / math.sqrt(hidden.shape[2]),
+        )
+
+    def _activate(self, hidden: Tensor, layer: int) -> Tensor:
+        mix = self.parameters[f"mix_{layer}"] * _FACTORS["mix"]
+        return torch.lerp(hidden, self.activation(hidden), mix.unsqueeze(1))
+
+    @torch.no_grad()
+    def initialise(
+        self, x: Tensor, offset: Tensor, frequency_scale: float, rngs: Sequence[np.random.Generator]
+    ) -> None:
+        """Draw the parameters so that every neuron varies, and bends, among the rows given.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_nets, n_rows, n_inputs)
+        offset : Tensor of shape (n_nets, n_outputs)
+            The last layer's bias.
+        rngs : sequence of Generator
+            One for each network.
+        """
+        for name, parameter in self.parameters.items():
+            kind = name.partition("_")[0]
+            if kind in ("gain", "mix"):
+                parameter.fill_(1.0 / _FACTORS[kind])
+            elif kind != "bias":
+                drawn = np.stack([_draw(kind, rng, parameter.shape[1:]) for rng in rngs])
+                parameter.copy_(torch.from_numpy(drawn))
+        self.parameters.get("frequency", x.new_empty(0)).mul_(frequency_scale)
+        hidden = self._first_inputs(x)
+        for layer in range(self.shape.n_layers):
+            hidden = self._standardise(hidden, layer, rngs)
+        self.parameters[f"bias_{self.shape.n_layers}"].copy_(offset / _FACTORS["bias"])
+
+    def _standardise(
+        self, hidden: Tensor, layer: int, rngs: Sequence[np.random.Generator]
+    ) -> Tensor:
+        """Scale a layer's weights to outputs of spread 1, and centre them on a few rows."""
+        outputs = self._linear(hidden, layer)
+        spread = outputs.std(1, keepdim=True).clamp(min=1e-3)
+        self.parameters[f"weight_{layer}"].div_(spread)
+        outputs = outputs / spread
+        n_rows, width = outputs.shape[1:]
+        shape = (_MIXED_ROWS, width)
+        rows = torch.from_numpy(np.stack([r.integers(0, n_rows, shape) for r in rngs]))
+        shares = np.stack([r.dirichlet(np.ones(_MIXED_ROWS), width).T for r in rngs])
+        share = torch.from_numpy(shares).to(outputs)
+        centre = (outputs.gather(1, rows.to(outputs.device)) * share).sum(1)
+        self.parameters[f"bias_{layer}"].copy_(-centre / _FACTORS["bias"])
+        return self._activate(outputs - centre.unsqueeze(1), layer)
+
+    def is_finite(self) -> npt.NDArray[np.bool_]:
+        """Return which networks have finite parameters only, shape (n_nets,)."""
+        finite = [p.detach().flatten(1).isfinite().all(1) for p in self.parameters.values()]
+        return np.asarray(torch.stack(finite).all(0).cpu().numpy())
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return a copy of all parameters, by name."""
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def copy_to(self, kept: dict[str, Tensor], nets: npt.NDArray[np.bool_]) -> None:
+        """Overwrite the chosen networks of a snapshot with their parameters now."""
+        chosen = torch.from_numpy(nets).to(self.wavy.device)
+        for name, parameter in self.parameters.items():
+            kept[name][chosen] = parameter[chosen]
+
+    @torch.no_grad()
+    def take_from(self, kept: dict[str, Tensor]) -> None:
+        """Go back to a snapshot."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(kept[name])
+
+    def export(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the parameters as a plain network's: factors and gains multiplied in."""
+        arrays = {name: p.detach().cpu().numpy() for name, p in self.parameters.items()}
+        for name, array in arrays.items():
+            arrays[name] = array * np.float32(_FACTORS.get(name.partition("_")[0], 1.0))
+        for layer, fan_in in enumerate(self.shape.fan_ins):
+            arrays[f"weight_{layer}"] /= np.float32(math.sqrt(fan_in))
+        arrays["weight_0"] *= arrays.pop("gain")[:, :, None]
+        return arrays
+
+
+def _draw(kind: str, rng: np.random.Generator, shape: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return one network's first values of a parameter, in the units that it is stored in."""
+    if kind == "phase":
+        return rng.uniform(-math.pi, math.pi, shape) / _FACTORS[kind]
+    turn = 2.0 * math.pi / _FACTORS[kind] if kind == "frequency" else 1.0
+    return rng.standard_normal(tuple(shape)) * turn
+
+
+def row_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:
+    """Return each row's loss, shape (n_nets, n_rows), for outputs (n_nets, n_rows, n_outputs)."""
+    if loss == "log_loss":
+        flat = functional.cross_entropy(output.flatten(0, 1), y.flatten(), reduction="none")
+        return flat.view(y.shape)
+    error = output.squeeze(2) - y
+    return error.abs() if loss == "absolute_error" else error.square()
+
+
+def members_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:
+    """Return each row's loss, shape (n_folds, n_rows), of the mean prediction of some networks.
+
+    Parameters
+    ----------
+    output : Tensor of shape (n_folds, n_members, n_rows, n_outputs)
+    y : Tensor of shape (n_folds, n_rows)
+    """
+    if loss != "log_loss":
+        return row_losses(output.mean(1), y, loss)
+    probability = output.softmax(-1).mean(1).clamp(min=1e-7)
+    return -probability.gather(2, y.unsqueeze(2)).squeeze(2).log()
+
+
+def four_cycles(moment: float) -> float:
+    """Return the learning rate's schedule at ``moment`` in [0, 1]: four cosine waves, each longer.
+
+    It begins and ends at 0, so that any cycle's end is a good network.
+    """
+    return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * moment)))
+
+
+def flat_then_down(moment: float) -> float:
+    """Return a schedule that is 1 for the first half and then falls to 0 as a cosine."""
+    return 1.0 if moment < 0.5 else 0.5 * (1.0 + math.cos(math.pi * (2.0 * moment - 1.0)))

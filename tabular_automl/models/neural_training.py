@@ -1,0 +1,469 @@
+"""Training of stacked networks in torch; imported only when a network is fitted.
+
+All networks of a bag are one model: parameters have a leading axis of networks, each network sees
+its own mini-batches, and the sum of their losses keeps their gradients apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import AutoMLError, OutOfTimeError
+from tabular_automl.models.neural_modules import (
+    NetworkShape,
+    StackedNetwork,
+    flat_then_down,
+    four_cycles,
+    members_losses,
+    row_losses,
+)
+
+Array = npt.NDArray[Any]
+
+_BETAS = (0.9, 0.95)
+_PROBE_STEPS = 16
+_MIN_EPOCHS = 3
+_VALID_CHUNK = 4096
+_INIT_ROWS = 256
+_WORTH_THREADS = 65_536  # numbers in a layer's activations from which threads inside a step pay
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build and train the networks; every choice is made already.
+
+    Attributes
+    ----------
+    loss : str
+        "log_loss", "squared_error" or "absolute_error".
+    n_epochs : int
+        Epochs that the schedule is made for; fewer when the time is short.
+    stop_epoch : int or None
+        Epoch after which to stop, without a look at validation rows.
+    """
+
+    loss: str
+    n_outputs: int
+    width: int
+    n_layers: int
+    n_frequencies: int
+    frequency_scale: float
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    batch_size: int
+    n_epochs: int
+    stop_epoch: int | None
+    n_members: int
+    activation: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows: inputs (n_samples, n_inputs), targets and weights (n_samples,)."""
+
+    x: npt.NDArray[np.float32]
+    y: Array
+    weight: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """What the networks of one fold learn from; folds may differ in rows and in inputs.
+
+    Attributes
+    ----------
+    wavy : ndarray of int
+        The inputs that get a periodic embedding; the same number in every fold.
+    offset : ndarray of shape (n_outputs,)
+        Where the last layer's bias starts.
+    """
+
+    train: Rows
+    valid: Rows | None
+    wavy: npt.NDArray[np.intp]
+    offset: npt.NDArray[np.float32]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The networks of one fold: arrays with a leading axis of members, ready to multiply with.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray, float32
+        "frequency" and "phase" (n_wavy, n_frequencies); "weight_i", "bias_i", "mix_i" by layer.
+    epoch : int
+        The epoch they are from.
+    n_epochs : int
+        The epochs that the schedule ended up with.
+    """
+
+    arrays: dict[str, npt.NDArray[np.float32]]
+    epoch: int
+    n_epochs: int
+
+
+def train_folds(
+    folds: Sequence[FoldRows], recipe: Recipe, budget: Budget, n_threads: int
+) -> list[Trained]:
+    """Train ``n_members`` networks for each fold, all in step, each fold's best epoch kept.
+
+    Threads take a share of the folds each instead of a share of every operation: that needs no
+    waiting for each other within a step, and the result does not depend on their number.
+
+    Raises
+    ------
+    OutOfTimeError
+        When fewer than three epochs fit into the budget.
+    AutoMLError
+        When a fold's networks diverge before their first epoch ends.
+    """
+    device = _device(recipe.device)
+    n_groups = 1 if device.type == "cuda" else max(1, min(n_threads, len(folds)))
+    layer = recipe.batch_size * recipe.width * recipe.n_members
+    n_inner = max(1, n_threads // n_groups) if layer >= _WORTH_THREADS else 1
+    n_steps = _steps_per_epoch(folds, recipe.batch_size)
+    common = _Common(max(fold.train.x.shape[1] for fold in folds), folds[0].seed)
+    groups = [
+        _Stack([folds[i] for i in members.tolist()], recipe, common, device)
+        for members in np.array_split(np.arange(len(folds)), n_groups)
+    ]
+    with _torch_threads(n_inner), ThreadPoolExecutor(n_groups) as pool:
+        run = _Run(groups, recipe, n_steps, budget, n_inner, pool)
+        run.descend()
+        return [trained for group in groups for trained in group.results(run.n_epochs)]
+
+
+def _steps_per_epoch(folds: Sequence[FoldRows], batch_size: int) -> int:
+    mean_rows = np.mean([len(fold.train.y) for fold in folds])
+    return max(1, round(mean_rows / batch_size))
+
+
+def _device(choice: str) -> torch.device:
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise AutoMLError(
+            "device='cuda' needs a CUDA device, but torch sees none; "
+            "use device='auto', or install a torch build that matches the driver."
+        )
+    if choice == "auto":
+        choice = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(choice)
+
+
+@contextmanager
+def _torch_threads(n_threads: int) -> Iterator[None]:
+    """Set the number of torch's threads, which the whole process shares, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    """The loop over epochs: schedule, deadline, and when to stop."""
+
+    def __init__(
+        self,
+        groups: list[_Stack],
+        recipe: Recipe,
+        n_steps: int,
+        budget: Budget,
+        n_inner: int,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.groups = groups
+        self.recipe = recipe
+        self.n_steps = n_steps
+        self.budget = budget
+        self.n_inner = n_inner
+        self.pool = pool
+        self.n_epochs = recipe.n_epochs
+        self.progress = 0.0
+        self.seconds_per_step = 0.0
+
+    def descend(self) -> None:
+        """Train until the schedule ends, the folds stop improving, or the time is over."""
+        done = self._probe()
+        for epoch in range(1, self.recipe.n_epochs + 1):
+            n_left = self._plan(epoch, self.n_steps - done)
+            if n_left <= 0:
+                break
+            finished = self._steps(self.n_steps - done, n_left)
+            done = 0
+            if not finished or not self._look(epoch):
+                break
+        if any(group.best is None for group in self.groups):
+            self._raise_out_of_time()
+
+    def _probe(self) -> int:
+        """Run some steps to learn what one costs; return how many."""
+        n_probe = min(_PROBE_STEPS, self.n_steps)
+        if not self._steps(n_probe, self.n_steps * self.recipe.n_epochs):
+            self._raise_out_of_time()
+        return n_probe
+
+    def _plan(self, epoch: int, n_first: int) -> int:
+        """Return the steps that are left; the schedule is squeezed into the time that is."""
+        n_more = n_first + self.n_steps * (self.n_epochs - epoch)
+        if not self.budget.limited:
+            return n_more
+        affordable = int(self.budget.remaining() * 0.95 / self.seconds_per_step)
+        if affordable >= n_more:
+            return n_more
+        n_more = n_first + (affordable - n_first) // self.n_steps * self.n_steps
+        self.n_epochs = epoch + (n_more - n_first) // self.n_steps
+        if epoch == 1 and self.n_epochs < min(_MIN_EPOCHS, self.recipe.n_epochs):
+            self._raise_out_of_time()
+        return n_more if self.n_epochs >= epoch else 0
+
+    def _steps(self, n_steps: int, n_left: int) -> bool:
+        """Take steps in every group; return whether there was time for all of them."""
+        start = time.monotonic()
+        advance = (1.0 - self.progress) / max(n_left, n_steps)
+        moments = [self.progress + advance * step for step in range(n_steps)]
+
+        def work(group: _Stack) -> bool:
+            torch.set_num_threads(self.n_inner)  # a thread starts with torch's own default
+            return group.steps(moments, self.budget)
+
+        finished = all(list(self.pool.map(work, self.groups)))
+        self.progress += advance * n_steps
+        if n_steps:
+            self.seconds_per_step = max(1e-6, (time.monotonic() - start) / n_steps)
+        return finished
+
+    def _look(self, epoch: int) -> bool:
+        """Compare with the best epochs so far; return whether going on is worth it."""
+        start = time.monotonic()
+        stop_epoch = self.recipe.stop_epoch or self.recipe.n_epochs
+
+        def work(group: _Stack) -> None:
+            torch.set_num_threads(self.n_inner)
+            group.look(epoch)
+
+        list(self.pool.map(work, self.groups))
+        self.seconds_per_step += (time.monotonic() - start) / self.n_steps
+        patience = 10 + self.n_epochs // 4
+        best = max(int(group.epochs.max()) for group in self.groups)
+        return epoch < min(stop_epoch, self.n_epochs) and epoch <= 2 * best + patience
+
+    def _raise_out_of_time(self) -> None:
+        raise OutOfTimeError(
+            f"A network needs time for at least {_MIN_EPOCHS} epochs of {self.n_steps} steps, got "
+            f"{self.budget.remaining():.1f} more seconds; raise the time limit or use fewer rows."
+        )
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all groups agree on, so that grouping changes no result."""
+
+    n_inputs: int
+    noise_seed: int
+
+
+class _Stack:
+    """Networks that are trained in step by one thread."""
+
+    def __init__(
+        self, folds: Sequence[FoldRows], recipe: Recipe, common: _Common, device: torch.device
+    ) -> None:
+        self.folds = folds
+        self.recipe = recipe
+        self.common = common
+        self.device = device
+        self.n_nets = len(folds) * recipe.n_members
+        self.fold_of_net = np.repeat(np.arange(len(folds)), recipe.n_members)
+        self.owners = [fold for fold in folds for _ in range(recipe.n_members)]
+        self.rngs = [
+            np.random.default_rng([fold.seed, member])
+            for fold in folds
+            for member in range(recipe.n_members)
+        ]
+        self.noise = torch.Generator(device).manual_seed(common.noise_seed)
+        self.streams = [np.empty(0, np.intp) for _ in range(self.n_nets)]
+        self.train = _Padded.of(
+            [fold.train for fold in folds], common.n_inputs, recipe.loss, device
+        )
+        parts = [fold.valid for fold in folds if fold.valid is not None]
+        self.valid = (
+            _Padded.of(parts, common.n_inputs, recipe.loss, device).normalised() if parts else None
+        )
+        self.net = self._new_network()
+        groups = [
+            {"params": [self.net.decayed], "weight_decay": recipe.weight_decay},
+            {"params": [self.net.free], "weight_decay": 0.0},
+        ]
+        self.adam = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=_BETAS, fused=True)
+        self.best: dict[str, Tensor] | None = None
+        self.best_loss = np.full(len(folds), np.inf)
+        self.epochs = np.zeros(len(folds), dtype=int)
+
+    def _padded(self, parts: Sequence[Rows]) -> _Padded:
+        return _Padded.of(parts, self.common.n_inputs, self.recipe.loss, self.device)
+
+    def _new_network(self) -> StackedNetwork:
+        wavy = np.stack([owner.wavy for owner in self.owners])
+        shape = NetworkShape(
+            n_nets=self.n_nets,
+            n_inputs=self.train.x.shape[2],
+            n_wavy=wavy.shape[1],
+            n_frequencies=self.recipe.n_frequencies,
+            width=self.recipe.width,
+            n_layers=self.recipe.n_layers,
+            n_outputs=self.recipe.n_outputs,
+        )
+        net = StackedNetwork(shape, torch.from_numpy(wavy).to(self.device), self.recipe.activation)
+        offset = np.stack([owner.offset for owner in self.owners])
+        rows = [
+            rng.integers(0, len(owner.train.y), _INIT_ROWS)
+            for rng, owner in zip(self.rngs, self.owners, strict=True)
+        ]
+        x = self.train.x.flatten(0, 1)[self._positions(np.stack(rows))]
+        offsets = torch.from_numpy(offset).to(self.device)
+        net.initialise(x, offsets, self.recipe.frequency_scale, self.rngs)
+        return net
+
+    def _positions(self, rows: Array) -> Tensor:
+        """Return where rows (n_nets, n) of each network's fold are in the flattened rows."""
+        base = self.fold_of_net[:, None] * self.train.x.shape[1]
+        return torch.from_numpy(rows + base).to(self.device)
+
+    def _draw(self, n_rows: int) -> Tensor:
+        """Return the next rows of each network's endless stream of permutations."""
+        drawn = []
+        for net, owner in enumerate(self.owners):
+            stream = [self.streams[net]]
+            while sum(map(len, stream)) < n_rows:
+                stream.append(self.rngs[net].permutation(len(owner.train.y)))
+            joined = np.concatenate(stream)
+            drawn.append(joined[:n_rows])
+            self.streams[net] = joined[n_rows:]
+        return self._positions(np.stack(drawn))
+
+    def steps(self, moments: Sequence[float], budget: Budget) -> bool:
+        """Take one optimiser step for each moment of the schedule, until time is over."""
+        size = self.recipe.batch_size
+        positions = self._draw(size * len(moments))
+        x, y = self.train.x.flatten(0, 1), self.train.y.flatten()
+        weight = self.train.weight.flatten()
+        for step, moment in enumerate(moments):
+            if budget.expired():
+                return False
+            rows = positions[:, step * size : (step + 1) * size]
+            self._set_rates(moment)
+            dropout = self.recipe.dropout * flat_then_down(moment)
+            output = self.net(x[rows], dropout, self.noise)
+            loss = row_losses(output, y[rows], self.recipe.loss) * weight[rows]
+            self.net.clear_gradients()
+            loss.mean(1).sum().backward()
+            self.adam.step()
+        return True
+
+    def _set_rates(self, moment: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = self.recipe.learning_rate * four_cycles(moment)
+        decay = self.recipe.weight_decay * flat_then_down(moment)
+        self.adam.param_groups[0]["weight_decay"] = decay
+
+    def look(self, epoch: int) -> None:
+        """Keep the networks of each fold whose validation loss is the lowest so far."""
+        healthy = self.net.is_finite().reshape(len(self.folds), -1).all(1)
+        loss = self._validation_losses()
+        better = (loss <= self.best_loss) & healthy
+        if self.best is None:
+            if not healthy.all():
+                raise AutoMLError(
+                    "A network diverged in its first epoch; lower its learning_rate, got "
+                    f"{self.recipe.learning_rate}."
+                )
+            better[:] = True
+            self.best = self.net.snapshot()
+        self.net.copy_to(self.best, better[self.fold_of_net])
+        self.best_loss = np.where(better, loss, self.best_loss)
+        self.epochs[better] = epoch
+
+    def _validation_losses(self) -> Array:
+        """Return the loss of each fold's averaged members; 0 without validation rows."""
+        if self.valid is None:
+            return np.zeros(len(self.folds))
+        fold_of_net = torch.from_numpy(self.fold_of_net).to(self.device)
+        total = torch.zeros(len(self.folds), device=self.device)
+        for start in range(0, self.valid.x.shape[1], _VALID_CHUNK):
+            rows = slice(start, start + _VALID_CHUNK)
+            x = self.valid.x[:, rows]
+            if self.recipe.n_members > 1:
+                x = x[fold_of_net]
+            with torch.no_grad():
+                output = self.net(x).unflatten(0, (len(self.folds), -1))
+            loss = members_losses(output, self.valid.y[:, rows], self.recipe.loss)
+            total += (loss * self.valid.weight[:, rows]).sum(1)
+        return np.asarray(total.double().cpu().numpy())
+
+    def results(self, n_epochs: int) -> list[Trained]:
+        """Return each fold's best networks as arrays."""
+        if self.best is None:
+            return []
+        self.net.take_from(self.best)
+        arrays = self.net.export()
+        results = []
+        for fold, rows in enumerate(self.folds):
+            nets = slice(fold * self.recipe.n_members, (fold + 1) * self.recipe.n_members)
+            mine = {name: np.ascontiguousarray(array[nets]) for name, array in arrays.items()}
+            mine["weight_0"] = self._without_padding(mine["weight_0"], rows.train.x.shape[1])
+            results.append(Trained(mine, int(self.epochs[fold]), n_epochs))
+        return results
+
+    def _without_padding(self, weight: Array, n_inputs: int) -> Array:
+        """Drop the rows of the first layer that belong to inputs this fold does not have."""
+        n_padded = self.train.x.shape[2]
+        kept = np.r_[:n_inputs, n_padded : weight.shape[1]]
+        return np.ascontiguousarray(weight[:, kept])
+
+
+@dataclass(frozen=True)
+class _Padded:
+    """The rows of several folds, filled up with zeros to one shape (n_folds, n_rows, ...).
+
+    The filling weighs nothing.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Rows], n_inputs: int, loss: str, device: torch.device) -> _Padded:
+        n_rows = max(len(part.y) for part in parts)
+        kind = np.int64 if loss == "log_loss" else np.float32
+        x = np.zeros((len(parts), n_rows, n_inputs), dtype=np.float32)
+        y = np.zeros((len(parts), n_rows), dtype=kind)
+        weight = np.zeros((len(parts), n_rows), dtype=np.float32)
+        for fold, part in enumerate(parts):
+            rows = slice(len(part.y))
+            x[fold, rows, : part.x.shape[1]] = part.x
+            y[fold, rows] = part.y
+            weight[fold, rows] = 1.0 if part.weight is None else part.weight
+        tensors = [torch.from_numpy(array).to(device) for array in (x, y, weight)]
+        return cls(*tensors)
+
+    def normalised(self) -> _Padded:
+        """Return the same rows with weights that sum to 1 in each fold."""
+        total = self.weight.sum(1, keepdim=True).clamp(min=1e-12)
+        return _Padded(self.x, self.y, self.weight / total)

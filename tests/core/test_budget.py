@@ -1,0 +1,75 @@
+import dataclasses
+import math
+
+import pytest
+
+from tabular_automl.core import budget as module
+from tabular_automl.core.budget import Budget
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_time_runs_out(clock):
+    budget = Budget.start(60)
+    assert budget.remaining() == 60
+    clock.now += 59
+    assert not budget.expired()
+    clock.now += 2
+    assert budget.expired()
+    assert budget.remaining() == 0
+
+
+def test_no_time_is_expired_at_once(clock):
+    assert Budget.start(0).expired()
+
+
+def test_no_limit_never_ends(clock):
+    for budget in (Budget.start(None), Budget.unlimited(), Budget()):
+        assert not budget.limited
+        assert budget.remaining() == math.inf
+        assert not budget.expired()
+
+
+def test_a_share_is_of_what_remains_and_follows_the_clock(clock):
+    budget = Budget.start(100)
+    clock.now += 60
+    share = budget.share(0.5)
+    assert share.remaining() == 20
+    clock.now += 5
+    assert share.remaining() == 15
+    assert budget.remaining() == 35
+
+
+def test_within_never_extends(clock):
+    assert Budget.start(10).within(60).remaining() == 10
+    assert Budget.start(60).within(10).remaining() == 10
+    assert Budget.unlimited().within(10).remaining() == 10
+
+
+def test_a_reserve_ends_earlier(clock):
+    assert Budget.start(60).reserve(15).remaining() == 45
+    assert Budget.start(10).reserve(15).expired()
+
+
+def test_parts_of_no_limit_have_none(clock):
+    assert not Budget.unlimited().share(0.1).limited
+    assert not Budget.unlimited().reserve(5).limited
+
+
+def test_a_budget_cannot_change():
+    with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign"):
+        Budget().deadline = 0.0  # type: ignore[misc]

@@ -1,0 +1,33 @@
+import json
+import sys
+
+import pytest
+
+from tabular_automl.core.errors import MissingDependencyError
+from tabular_automl.core.imports import import_installed, import_optional, is_installed
+
+
+def test_an_installed_package_is_imported():
+    assert import_optional("json", extra="none", purpose="a test") is json
+
+
+def test_a_missing_package_names_the_extra_that_brings_it():
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"Speed needs the package 'nowhere'.*pip install 'tabular-automl\[fast\]'",
+    ) as caught:
+        import_optional("nowhere.inside", extra="fast", purpose="Speed")
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_being_installed_is_found_out_without_an_import(monkeypatch):
+    monkeypatch.delitem(sys.modules, "antigravity", raising=False)
+    assert is_installed("antigravity")
+    assert "antigravity" not in sys.modules
+    assert not is_installed("nowhere_to_be_found")
+
+
+def test_packages_that_are_absent_are_passed_over(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    import_installed(("nowhere_to_be_found", "colorsys"))
+    assert "colorsys" in sys.modules

@@ -1,0 +1,61 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from tabular_automl.core import parallel
+from tabular_automl.core.parallel import Machine, run_parallel
+
+
+@pytest.mark.parametrize(("n_jobs", "n_cores"), [(None, 4), (-1, 4), (2, 2), (99, 4), (0, 1)])
+def test_jobs_are_bounded_by_the_cores_there_are(monkeypatch, n_jobs, n_cores):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    machine = Machine.detect(n_jobs)
+    assert machine.n_cores == n_cores
+    assert machine.n_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("n_cores", "n_items", "expected"),
+    [(8, 2, (2, 4)), (8, 3, (3, 2)), (2, 8, (2, 1)), (4, 1, (1, 4)), (4, 0, (1, 4))],
+)
+def test_cores_are_shared_out_without_oversubscription(n_cores, n_items, expected):
+    n_workers, n_threads = Machine(n_cores, 0).split(n_items)
+    assert (n_workers, n_threads) == expected
+    assert n_workers * n_threads <= n_cores
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_results_keep_the_order_of_the_items(n_workers):
+    assert run_parallel(lambda item: item**2, iter(range(20)), n_workers) == [
+        item**2 for item in range(20)
+    ]
+    assert run_parallel(abs, [], n_workers) == []
+
+
+def test_workers_run_side_by_side():
+    barrier = threading.Barrier(2, timeout=20)  # passed only by two at the same time
+    assert sorted(run_parallel(lambda item: item + 0 * barrier.wait(), [1, 2], 2)) == [1, 2]
+
+
+def test_an_error_of_a_job_reaches_the_caller():
+    with pytest.raises(ZeroDivisionError, match="division"):
+        run_parallel(lambda item: 1 // item, [1, 0], 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "expected"), [("3000", "1000", 2000), ("1000", "3000", 0), ("max", "5", None)]
+)
+def test_free_memory_respects_the_container(monkeypatch, tmp_path: Path, limit, used, expected):
+    (tmp_path / "limit").write_text(limit + "\n")
+    (tmp_path / "used").write_text(used + "\n")
+    monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "limit"),))
+    monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "used"),))
+    n_bytes = Machine.detect(1).n_bytes
+    assert n_bytes > 3000 if expected is None else n_bytes == expected
+
+
+def test_absent_kernel_files_are_no_limit(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "nothing"),))
+    monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "nothing"),))
+    assert Machine.detect(1).n_bytes > 0

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import DataError, InvalidOptionError, OutOfTimeError
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.models import catboost as catboost_family
+from tabular_automl.models.base import Setting
+from tabular_automl.models.catboost import CatBoost
+
+BINARY = Task(ProblemType.BINARY, 2)
+MULTICLASS = Task(ProblemType.MULTICLASS, 4)
+REGRESSION = Task(ProblemType.REGRESSION)
+TASKS = [BINARY, MULTICLASS, REGRESSION]
+
+
+def samples(task: Task, n_rows: int = 300, seed: int = 0) -> Samples:
+    """Rows whose target follows the first number and the first category; a NaN here and there."""
+    rng = np.random.default_rng(seed)
+    numeric = rng.normal(size=(n_rows, 3)).astype(np.float32)
+    codes = rng.integers(0, 6, size=(n_rows, 2)).astype(np.int32)
+    signal = numeric[:, 0] + 0.7 * codes[:, 0] + 0.3 * rng.normal(size=n_rows)
+    numeric[rng.random(numeric.shape) < 0.05] = np.nan
+    table = FeatureTable(numeric, codes, ("a", "b", "c"), ("d", "e"), (6, 6))
+    if not task.is_classification:
+        return Samples(table, (signal - signal.mean()) / signal.std())
+    cuts = np.quantile(signal, np.arange(1, task.n_classes) / task.n_classes)
+    return Samples(table, np.searchsorted(cuts, signal))
+
+
+def build(
+    task: Task, *, seed: int = 0, n_threads: int = 1, loss: str = "", **params: object
+) -> CatBoost:
+    loss = loss or ("log_loss" if task.is_classification else "squared_error")
+    values = {"n_rounds": 40, "learning_rate": 0.1} | params
+    return CatBoost(CatBoost.Params.from_dict(values), Setting(task, loss, seed, n_threads))
+
+
+def split(data: Samples) -> tuple[Samples, Samples]:
+    """Training rows in no order, and validation rows."""
+    order = np.random.default_rng(1).permutation(len(data))
+    return data.take(order[:220]), data.take(order[220:])
+
+
+def fit(task: Task, **params: object) -> tuple[CatBoost, Samples]:
+    train, valid = split(samples(task))
+    return build(task, **params).fit(train, valid, Budget.unlimited()), valid
+
+
+def error(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
+    if task.is_classification:
+        return float(-np.log(np.clip(prediction[np.arange(len(y)), y], 1e-9, 1.0)).mean())
+    return float(((y - prediction[:, 0]) ** 2).mean())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
+def test_it_learns_and_its_state_predicts_the_same(task: Task) -> None:
+    model, valid = fit(task)
+    prediction = model.predict(valid.table)
+    assert prediction.shape == (len(valid), task.n_outputs)
+    assert prediction.dtype == np.float64
+    base = np.log(task.n_classes) if task.is_classification else 1.0
+    assert error(task, valid.y, prediction) < 0.7 * base
+    restored = build(task)
+    restored.restore(model.state())
+    np.testing.assert_allclose(restored.predict(valid.table), prediction, atol=1e-9)
+    assert restored.fitted_params() == model.fitted_params()
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
+def test_single_rows_and_no_rows_are_predicted_as_in_the_batch(task: Task) -> None:
+    model, valid = fit(task)
+    whole = model.predict(valid.table)
+    np.testing.assert_allclose(model.predict(valid.table.take([3])), whole[[3]], atol=1e-6)
+    assert model.predict(valid.table.take([])).shape == (0, task.n_outputs)
+
+
+def test_unsorted_training_rows_keep_their_own_targets() -> None:
+    data = samples(REGRESSION)
+    order = np.random.default_rng(2).permutation(len(data))
+    shuffled = build(REGRESSION).fit(data.take(order), None, Budget.unlimited())
+    assert error(REGRESSION, data.y, shuffled.predict(data.table)) < 0.3
+
+
+def test_the_seed_decides_and_threads_do_not() -> None:
+    train, valid = split(samples(BINARY))
+    same = [
+        build(BINARY, seed=3, n_threads=n).fit(train, valid, Budget.unlimited()) for n in (1, 1, 2)
+    ]
+    first, second, threaded = (model.predict(valid.table) for model in same)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, threaded, atol=1e-9)
+
+
+def test_folds_trained_side_by_side_equal_folds_trained_in_turn() -> None:
+    data = samples(BINARY)
+    rows = np.arange(len(data))
+    folds = [(data.take(rows[rows % 2 != i]), data.take(rows[rows % 2 == i])) for i in (0, 1)]
+    in_turn = [build(BINARY).fit(*fold, Budget.unlimited()) for fold in folds]
+    fresh = samples(BINARY)
+    together = [build(BINARY), build(BINARY)]
+
+    def run(i: int) -> None:
+        train, valid = fresh.take(rows[rows % 2 != i]), fresh.take(rows[rows % 2 == i])
+        together[i].fit(train, valid, Budget.unlimited())
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for alone, beside in zip(in_turn, together, strict=True):
+        np.testing.assert_array_equal(alone.predict(data.table), beside.predict(data.table))
+
+
+def test_fitted_params_refit_with_the_rounds_and_the_rate_used() -> None:
+    train, valid = split(samples(BINARY))
+    model = build(BINARY, n_rounds=500, learning_rate=None).fit(train, valid, Budget.unlimited())
+    chosen = model.fitted_params()
+    assert chosen.n_rounds < 500
+    assert chosen.learning_rate is not None
+    refitted = CatBoost(chosen, model.setting).fit(train, None, Budget.unlimited())
+    assert refitted.fitted_params().n_rounds == chosen.n_rounds
+    assert model.params.n_rounds == 500
+    np.testing.assert_allclose(refitted.predict(valid.table), model.predict(valid.table), atol=1e-4)
+
+
+def test_classes_without_training_rows_get_a_small_probability() -> None:
+    train, valid = split(samples(MULTICLASS))
+    train = train.take(np.flatnonzero(train.y != 2))
+    model = build(MULTICLASS).fit(train, valid, Budget.unlimited())
+    prediction = model.predict(valid.table)
+    np.testing.assert_allclose(prediction.sum(axis=1), 1.0)
+    assert 0.0 < prediction[:, 2].max() < 0.01
+
+
+def test_training_rows_of_one_class_give_that_class() -> None:
+    train, valid = split(samples(BINARY))
+    train = Samples(train.table, np.ones_like(train.y))
+    model = build(BINARY).fit(train, valid, Budget.unlimited())
+    restored = build(BINARY)
+    restored.restore(model.state())
+    assert (restored.predict(valid.table)[:, 1] > 0.99).all()
+
+
+def test_one_target_value_is_predicted_exactly() -> None:
+    train, valid = split(samples(REGRESSION))
+    train = Samples(train.table, np.full(len(train), 0.25))
+    model = build(REGRESSION).fit(train, valid, Budget.unlimited())
+    np.testing.assert_array_equal(model.predict(valid.table), 0.25)
+
+
+def test_weights_pull_predictions_towards_heavy_rows() -> None:
+    train, valid = split(samples(REGRESSION))
+    means = []
+    for heavy in (train.y > 0, train.y < 0):
+        weighted = Samples(train.table, train.y, np.where(heavy, 1.9, 0.1))
+        model = build(REGRESSION).fit(weighted, valid, Budget.unlimited())
+        means.append(model.predict(valid.table).mean())
+    assert means[0] > means[1] + 0.2
+
+
+def test_absolute_error_is_minimised_when_asked_for() -> None:
+    train, valid = split(samples(REGRESSION))
+    model = build(REGRESSION, loss="absolute_error").fit(train, valid, Budget.unlimited())
+    assert np.abs(model.predict(valid.table)[:, 0] - valid.y).mean() < 0.5
+
+
+def test_unseen_levels_and_missing_values_are_predicted() -> None:
+    train, valid = split(samples(BINARY))
+    train = train.take(np.flatnonzero(train.table.codes[:, 0] != 5))
+    model = build(BINARY).fit(train, valid, Budget.unlimited())
+    table = FeatureTable(
+        np.full((2, 3), np.nan, dtype=np.float32),
+        np.array([[5, 5], [0, 0]], dtype=np.int32),
+        *(valid.table.numeric_names, valid.table.code_names, valid.table.n_levels),
+    )
+    assert np.isfinite(model.predict(table)).all()
+
+
+def test_a_short_deadline_gives_a_model_or_a_clear_error() -> None:
+    train, valid = split(samples(BINARY))
+    with pytest.raises(OutOfTimeError, match="CatBoost needs time for at least one tree"):
+        build(BINARY).fit(train, valid, Budget.start(0.0))
+
+
+def test_a_deadline_ends_endless_boosting() -> None:
+    train, valid = split(samples(REGRESSION))
+    params = {"n_rounds": 100_000, "learning_rate": 0.001}
+    model = build(REGRESSION, **params).fit(train, None, Budget.start(2.0))
+    assert 0 < model.fitted_params().n_rounds < 100_000
+    assert np.isfinite(model.predict(valid.table)).all()
+
+
+def test_a_table_without_features_is_refused() -> None:
+    table = FeatureTable.empty(10)
+    with pytest.raises(DataError, match="CatBoost needs at least one feature"):
+        build(BINARY).fit(Samples(table, np.arange(10) % 2), None, Budget.unlimited())
+
+
+def test_an_unknown_hyperparameter_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="learning_rate"):
+        build(BINARY, learning_rat=0.1)
+
+
+def test_nothing_is_printed_and_nothing_warned(capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, valid = fit(MULTICLASS)
+        model.predict(valid.table)
+        build(MULTICLASS).restore(model.state())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_memory_estimate_grows_with_the_rows() -> None:
+    params = CatBoost.Params()
+    small, large = (samples(BINARY, n_rows=n).table for n in (100, 10_000))
+    estimates = [CatBoost.estimate_bytes(params, table, BINARY) for table in (small, large)]
+    assert large.n_bytes < estimates[1]
+    assert estimates[0] < estimates[1]
+
+
+def test_state_holds_one_native_blob() -> None:
+    state = fit(BINARY)[0].state()
+    assert isinstance(state, State)
+    assert list(state.blobs) == ["booster.cbm"]
+    assert not state.arrays
+
+
+def test_fewer_iterations_than_asked_for_get_a_higher_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, valid = split(samples(REGRESSION))
+    ample = build(REGRESSION, n_rounds=300, learning_rate=None)
+    ample.fit(train, valid, Budget.unlimited())
+
+    def little_room(clock: catboost_family._Clock, n_done: int, pace: float) -> None:
+        clock.room = 30
+
+    monkeypatch.setattr(catboost_family._Clock, "_measure", little_room)
+    scarce = build(REGRESSION, n_rounds=300, learning_rate=None)
+    scarce.fit(train, valid, Budget.start(3600.0))
+    assert scarce.fitted_params().n_rounds <= 30
+    assert scarce.fitted_params().learning_rate > 1.5 * ample.fitted_params().learning_rate

@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tabular_automl
+from tabular_automl.cli import main
+from tabular_automl.core.errors import LabelError
+from tabular_automl.data.schema import Column, Kind, Schema
+
+BOARD = pd.DataFrame(
+    {
+        "model": ["ensemble", "lightgbm", "neural"],
+        "score": [0.91234567, 0.9, np.nan],
+        "fit_seconds": [3.0, 2.0, np.nan],
+        "status": ["ok", "ok", "failed"],
+        "reason": ["", "", "ValueError: " + "no luck " * 30],
+    }
+)
+
+
+class FakePredictor:
+    """Takes what the command line passes on, and answers like a predictor of "y"."""
+
+    calls: ClassVar[list[tuple[str, Any]]] = []
+    board: ClassVar[pd.DataFrame] = BOARD
+    error: ClassVar[BaseException | None] = None
+    schema = Schema(
+        (Column("x", Kind.NUMERIC, "numbers", "numeric"), Column("id", Kind.IGNORED, "constant"))
+    )
+
+    def __init__(self, label: str, **options: Any) -> None:
+        self.calls.append(("init", {"label": label, **options}))
+
+    def fit(self, train: Any, **options: Any) -> FakePredictor:
+        if self.error is not None:
+            raise self.error
+        self.calls.append(("fit", {"train": train, **options}))
+        return self
+
+    @classmethod
+    def load(cls, path: str, **options: Any) -> FakePredictor:
+        if cls.error is not None:
+            raise cls.error
+        cls.calls.append(("load", path))
+        return cls("y")
+
+    def predict(self, data: pd.DataFrame) -> pd.Series:
+        return pd.Series(np.where(data["x"] > 1, "hi", "lo"), index=data.index, name="y")
+
+    def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"hi": [0.25] * len(data), "lo": [0.75] * len(data)}, index=data.index)
+
+    def evaluate(self, data: Any) -> dict[str, float]:
+        self.calls.append(("evaluate", data))
+        return {"roc_auc": 0.98765, "log_loss": float("inf")}
+
+    def leaderboard(self, data: Any = None) -> pd.DataFrame:
+        self.calls.append(("leaderboard", data))
+        return self.board.copy()
+
+    def feature_importance(self, data: Any, **options: Any) -> pd.DataFrame:
+        index = pd.Index(["x", "z"])
+        return pd.DataFrame({"importance": [0.5, 0.0], "stddev": [0.1, np.nan]}, index=index)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakePredictor]]:
+    FakePredictor.calls.clear()
+    monkeypatch.setitem(vars(tabular_automl), "Predictor", FakePredictor)
+    yield FakePredictor
+    FakePredictor.calls.clear()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "new.csv"
+    pd.DataFrame({"x": [3, 1, 2, 0], "id": ["d", "a", "c", "b"]}).to_csv(path, index=False)
+    return path
+
+
+def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    return capsys.readouterr().err
+
+
+# fit
+
+
+def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
+    words = """fit train.csv --label y --time-limit 60 --preset fast --metric log_loss
+        --problem-type binary --out m --overwrite --column zip=category --column a=b=text
+        --weight w --group g --time t --seed 3 --jobs 2 --exclude neural --quiet"""
+    assert main(words.split()) == 0
+    (_, made), (_, fitted) = fake.calls
+    assert made == {
+        "label": "y",
+        "problem_type": "binary",
+        "eval_metric": "log_loss",
+        "path": "m",
+        "verbosity": 0,
+    }
+    config = fitted.pop("config")
+    assert (config.seed, config.n_jobs, config.exclude) == (3, 2, ("neural",))
+    assert fitted == {
+        "train": "train.csv",
+        "time_limit": 60.0,
+        "presets": "fast",
+        "columns": {"zip": "category", "a=b": "text", "w": "weight", "g": "group", "t": "time"},
+        "overwrite": True,
+    }
+
+
+def test_fit_needs_little(fake: type[FakePredictor]) -> None:
+    assert main(["fit", "train.csv", "--label", "y"]) == 0
+    assert fake.calls[0][1]["path"] == "model"
+    assert fake.calls[0][1]["verbosity"] == 2
+    assert fake.calls[1][1]["presets"] == "best"
+    assert main(["fit", "train.csv", "--label", "y", "-v"]) == 0
+    assert fake.calls[2][1]["verbosity"] == 3
+
+
+def test_fit_prints_the_figures_of_a_test_table(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "train.csv", "--label", "y", "--test", "test.csv"]) == 0
+    assert fake.calls[-1] == ("evaluate", "test.csv")
+    assert capsys.readouterr().out == "roc_auc       0.9877\nlog_loss         inf\n"
+
+
+def test_an_unknown_kind_is_wrong_usage_with_the_nearest_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = usage_error(["fit", "t.csv", "--label", "y", "--column", "zip=categry"], capsys)
+    assert "Did you mean 'category'" in error
+    error = usage_error(["fit", "t.csv", "--label", "y", "--column", "zip"], capsys)
+    assert "must be NAME=KIND, got 'zip'" in error
+
+
+# predict
+
+
+def test_predictions_go_to_stdout_in_the_rows_order(
+    fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "model", str(data)]) == 0
+    assert capsys.readouterr().out.split() == ["y", "hi", "lo", "hi", "lo"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.csv.gz", "out.parquet"])
+def test_predictions_go_to_a_file_by_its_suffix(
+    fake: type[FakePredictor], data: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = data.parent / name
+    assert main(["predict", "model", str(data), "--out", str(out)]) == 0
+    read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+    assert read(out)["y"].tolist() == ["hi", "lo", "hi", "lo"]
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == f"4 predictions written to {out}\n"
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted(["new.csv", name])
+
+
+def test_probabilities_have_a_column_for_each_class_beside_kept_columns(
+    fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "model", str(data), "--proba", "--keep", "id"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["id,hi,lo", "d,0.25,0.75"]
+
+
+def test_a_kept_column_that_is_not_there_is_named(
+    fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "model", str(data), "--keep", "nope"]) == 1
+    assert "--keep must name columns of" in capsys.readouterr().err
+
+
+def test_a_format_that_cannot_be_written_is_wrong_usage(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = usage_error(["predict", "model", str(data), "--out", "x.xlsx"], capsys)
+    assert "must end in .csv, .csv.gz, .parquet, got 'x.xlsx'" in error
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_one_sentence(
+    fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = data.parent / "nowhere" / "out.csv"
+    assert main(["predict", "model", str(data), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"tabular-automl: '{out}' must be a file that can be written")
+    assert error.count("\n") == 1
+
+
+# evaluate, leaderboard, importance, schema
+
+
+def test_figures_are_printed_aligned_or_as_valid_json(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "model", "test.csv"]) == 0
+    assert capsys.readouterr().out == "roc_auc       0.9877\nlog_loss         inf\n"
+    assert main(["evaluate", "model", "test.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"roc_auc": 0.98765, "log_loss": None}
+
+
+def test_the_leaderboard_shows_short_reasons_and_dashes(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["leaderboard", "model"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "model      score  fit_seconds  status  reason"
+    assert lines[1] == "ensemble  0.9123        3.000  ok"
+    assert lines[3].startswith("neural         -            -  failed  ValueError: no luck")
+    assert lines[3].endswith("…")
+    assert len(lines[3]) < 115
+
+
+def test_the_leaderboard_drops_reasons_when_there_are_none(
+    fake: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fake, "board", BOARD.iloc[:2])
+    assert main(["leaderboard", "model", "test.csv"]) == 0
+    assert fake.calls[-1] == ("leaderboard", "test.csv")
+    assert "reason" not in capsys.readouterr().out
+
+
+def test_the_leaderboard_as_json_is_complete(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["leaderboard", "model", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["score"] == 0.91234567
+    assert rows[2]["score"] is None
+    assert rows[2]["reason"] == BOARD["reason"][2]
+
+
+def test_importance_and_schema_name_the_columns(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["importance", "model", "test.csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "column  importance  stddev",
+        "x           0.5000  0.1000",
+        "z           0.0000       -",
+    ]
+    assert main(["schema", "model"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "column  kind     reason",
+        "x       numeric  numbers",
+        "id      ignored  constant",
+    ]
+    assert main(["schema", "model", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["reason"] == "numbers"
+
+
+# exit codes
+
+
+def test_an_error_of_the_library_is_one_sentence_and_code_1(
+    fake: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fake, "error", LabelError("Unknown label column 'y'."))
+    assert main(["fit", "train.csv", "--label", "y"]) == 1
+    assert capsys.readouterr() == ("", "tabular-automl: Unknown label column 'y'.\n")
+
+
+def test_an_interrupt_is_code_130(
+    fake: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fake, "error", KeyboardInterrupt())
+    assert main(["evaluate", "model", "test.csv"]) == 130
+    assert capsys.readouterr() == ("", "tabular-automl: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["fit", "train.csv"], ["bake"], ["demo", "--time-limit", "x"]]
+)
+def test_wrong_usage_is_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "usage: tabular-automl" in usage_error(words, capsys)
+
+
+def test_a_programming_error_is_not_hidden(
+    fake: type[FakePredictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "error", ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(["fit", "train.csv", "--label", "y"])
+
+
+# the program itself
+
+
+def run(*words: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    command = ["-c", code] if code else ["-m", "tabular_automl.cli", *words]
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+
+
+def test_help_has_examples_and_exit_codes() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "tabular-automl fit train.csv --label price" in done.stdout
+    assert "130  interrupted" in done.stdout
+
+
+def test_version_is_printed() -> None:
+    assert run("--version").stdout == f"tabular-automl {tabular_automl.__version__}\n"
+
+
+def test_help_imports_no_pandas() -> None:
+    code = (
+        "import sys\n"
+        "from tabular_automl.cli import build_parser\n"
+        "build_parser().format_help()\n"
+        "heavy = {'pandas', 'numpy', 'sklearn', 'rich'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    done = run(code=code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    code = (
+        "import subprocess, sys\n"
+        "import tabular_automl, tabular_automl.cli as cli\n"
+        "def broken(arguments):\n"
+        "    raise BrokenPipeError\n"
+        "cli._schema = broken\n"
+        "sys.exit(cli.main(['schema', 'model']))\n"
+    )
+    done = run(code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# demo
+
+
+def test_the_demo_goes_through_the_commands_that_it_prints(
+    fake: type[FakePredictor],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        fake, "predict", lambda self, table: pd.Series("benign", table.index, name="diagnosis")
+    )
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--time-limit", "5"]) == 0
+    shown = [line[2:].split() for line in capsys.readouterr().out.splitlines() if line[:1] == "$"]
+    assert [words[1] for words in shown] == ["fit", "leaderboard", "predict", "evaluate"]
+    assert fake.calls[1][1]["time_limit"] == 5.0
+    assert len(pd.read_csv(tmp_path / "demo" / "predictions.csv")) == 142
+
+
+# end to end
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=240), "town": rng.choice(["a", "b"], 240)})
+    table["price"] = np.where(table["size"] + (table["town"] == "a") > 0.5, "high", "low")
+    table.iloc[:180].to_csv(folder / "train.csv", index=False)
+    table.iloc[180:].to_parquet(folder / "test.parquet")
+    words = f"fit {folder}/train.csv --label price --time-limit 20 --preset fast --out {folder}/m"
+    assert main([*words.split(), "--quiet"]) == 0
+    return folder
+
+
+def test_a_real_fit_predicts_evaluates_and_ranks(
+    fitted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, test, out = str(fitted / "m"), str(fitted / "test.parquet"), fitted / "p.parquet"
+    assert main(["predict", model, test, "--out", str(out)]) == 0
+    labels = pd.read_parquet(fitted / "test.parquet")["price"]
+    assert (pd.read_parquet(out)["price"].to_numpy() == labels.to_numpy()).mean() > 0.85
+    assert main(["predict", model, test, "--proba", "--out", str(out)]) == 0
+    assert pd.read_parquet(out).columns.tolist() == ["high", "low"]
+    capfd.readouterr()
+    assert main(["evaluate", model, test, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["roc_auc"] > 0.9
+    assert main(["leaderboard", model, test, "--json"]) == 0
+    board = json.loads(capfd.readouterr().out)
+    assert board[0]["model"] == "ensemble"
+    assert main(["importance", model, test]) == 0
+    assert capfd.readouterr().out.splitlines()[1].startswith("size")
+    assert main(["schema", model]) == 0
+    assert "town    category" in capfd.readouterr().out
+
+
+def test_quiet_means_silent_with_a_real_fit(
+    fitted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = f"fit {fitted}/train.csv --label price --time-limit 20 --preset fast --out {fitted}/m"
+    assert main([*words.split(), "--quiet"]) == 1
+    assert "m'" in capfd.readouterr().err  # the path is taken
+    assert main([*words.split(), "--quiet", "--overwrite"]) == 0
+    assert capfd.readouterr() == ("", "")

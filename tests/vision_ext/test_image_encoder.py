@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl.core.contract import Check
+from tabular_automl.encoders.contract import Specimen, iter_checks
+from tabular_automl.extend import MissingDependencyError
+from vision_ext.encoder import ImageEncoder, describe
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def stripes(seed: int, *, upright: bool) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    waves = np.sin(np.arange(48) / 2 + rng.uniform(0, 6))
+    plane = np.tile(waves, (36, 1)) if upright else np.tile(waves[:36, None], (1, 48))
+    pixels = 127 + 80 * plane[..., None] + rng.normal(scale=10, size=(36, 48, 3))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def as_bytes(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> pd.Series:
+    paths = []
+    for i in range(6):
+        paths.append(str(tmp_path / f"{i}.png"))
+        stripes(i, upright=i % 2 == 0).save(paths[-1])
+    return pd.Series([*paths, None], name="photo")
+
+
+@pytest.mark.parametrize("check", iter_checks(), ids=str)
+@pytest.mark.filterwarnings("ignore:Column 'photo'")
+def test_the_encoder_keeps_the_contract(check: Check[Specimen], photos: pd.Series) -> None:
+    check(Specimen(ImageEncoder, photos))
+
+
+def test_edges_tell_upright_from_level_stripes(photos: pd.Series) -> None:
+    numeric = ImageEncoder().fit(photos).transform(photos.iloc[:6]).numeric
+    edges = numeric[:, -128:]
+    apart = np.linalg.norm(edges[:, None] - edges[None], axis=2)
+    same = np.arange(6) % 2 == np.arange(6)[:, None] % 2
+    assert apart[same].max() < apart[~same].min()
+
+
+def test_bytes_and_paths_give_the_same_features(photos: pd.Series) -> None:
+    content = pd.Series([Path(p).read_bytes() for p in photos.iloc[:6]], name="photo")
+    assert ImageEncoder.claims(content) == "image files"
+    by_path = ImageEncoder().transform(photos.iloc[:6])
+    by_bytes = ImageEncoder().transform(content)
+    np.testing.assert_array_equal(by_path.numeric, by_bytes.numeric)
+
+
+def test_features_say_size_and_colour() -> None:
+    pixels = np.zeros((32, 32, 3), dtype=np.float32)
+    pixels[..., 0] = 1.0  # red
+    features = describe(pixels, width=200, height=100)
+    assert features[0] == 2.0
+    assert features[1] == pytest.approx(np.log(20_000))
+    np.testing.assert_allclose(features[2:8], [1, 0, 0, 0, 0, 0])
+    assert features[8:72].argmax() == 3 * 16
+    assert features[8:72].sum() == pytest.approx(1.0)
+    assert not features[72:].any()
+
+
+def test_unreadable_images_count_as_missing_and_are_named(photos: pd.Series) -> None:
+    column = pd.Series(
+        ["nowhere.png", photos[0], b"\x89PNG but no more"], index=[7, 8, 9], name="photo"
+    )
+    with pytest.warns(UserWarning, match=r"2 of 3 .* \(row 7: 'nowhere.png', row 9: 16 bytes\)"):
+        numeric = ImageEncoder().transform(column).numeric
+    assert np.isnan(numeric).all(axis=1).tolist() == [True, False, True]
+
+
+def test_missing_images_are_no_reason_to_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numeric = ImageEncoder().transform(pd.Series([None, np.nan], name="photo")).numeric
+    assert np.isnan(numeric).all()
+
+
+def test_other_text_is_not_claimed() -> None:
+    assert ImageEncoder.claims(pd.Series(["a.png", "b.txt", "c.csv"])) is None
+    assert ImageEncoder.claims(pd.Series(["a.png", "b.JPEG", " c.tif "])) == "image files"
+
+
+def test_without_pillow_nothing_is_claimed_and_transform_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, photos: pd.Series
+) -> None:
+    monkeypatch.setattr("vision_ext.encoder.is_installed", lambda module: False)
+    monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
+    assert ImageEncoder.claims(photos) is None
+    with pytest.raises(MissingDependencyError, match=r"pip install 'tabular-automl\[vision\]'"):
+        ImageEncoder().transform(photos)

@@ -1,0 +1,177 @@
+"""Image columns as numbers that any tabular model reads; needs pillow, no torch."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from types import ModuleType
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.extend import (
+    ColumnEncoder,
+    FeatureTable,
+    Kind,
+    State,
+    import_optional,
+    is_installed,
+)
+
+SIDE = 32
+_N_CELLS, _N_ANGLES, _N_SHADES = 4, 8, 4
+_N_SAMPLED, _NEARLY_ALL, _N_NAMED = 200, 0.95, 3
+_PATH = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?)$", re.IGNORECASE)
+_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+
+Floats = npt.NDArray[np.float32]
+
+
+class ImageEncoder(ColumnEncoder):
+    """Size, colours and edges of images given as paths or as the bytes of a file.
+
+    Each image is scaled to 32 x 32 pixels. Its features are the aspect ratio and the size, mean
+    and spread of each colour, a joint histogram of 4 x 4 x 4 colours, and for 4 x 4 cells a
+    histogram of 8 edge directions weighted by edge strength, each cell of length 1 [1]_. An image
+    that is missing or cannot be read gives missing features, and a warning names its rows.
+
+    References
+    ----------
+    .. [1] Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
+    """
+
+    kind: ClassVar[Kind] = Kind.IMAGE
+
+    @classmethod
+    def claims(cls, sample: pd.Series) -> str | None:
+        """Return why these are images, or None; None too where pillow is not installed."""
+        values = sample.iloc[:_N_SAMPLED].tolist()
+        if not values or not is_installed("PIL"):
+            return None
+        share = sum(_looks_like_image(value) for value in values) / len(values)
+        return "image files" if share >= _NEARLY_ALL else None
+
+    def fit(self, column: pd.Series) -> Self:
+        """Return the encoder: nothing is learned."""
+        return self
+
+    def transform(self, column: pd.Series) -> FeatureTable:
+        """Return the features of each image, missing where there is none.
+
+        Raises
+        ------
+        MissingDependencyError
+            When pillow is not installed.
+        """
+        pillow = import_optional("PIL.Image", extra="vision", purpose="Reading image columns")
+        names = tuple(f"{column.name}:{feature}" for feature in _FEATURES)
+        numeric = np.full((len(column), len(names)), np.nan, dtype=np.float32)
+        unreadable = (OSError, ValueError, TypeError, SyntaxError, pillow.DecompressionBombError)
+        broken: list[int] = []
+        missing = column.isna().to_numpy(dtype=bool)
+        for row, value in enumerate(column.tolist()):
+            if missing[row]:
+                continue
+            try:
+                numeric[row] = describe(*_decode(value, pillow))
+            except unreadable:
+                broken.append(row)
+        if broken:
+            _warn(column, broken)
+        return FeatureTable(numeric, np.empty((len(column), 0), dtype=np.int32), names)
+
+    def state(self) -> State:
+        """Return nothing: nothing was learned."""
+        return State()
+
+    def restore(self, state: State) -> None:
+        """Do nothing: nothing was learned."""
+
+
+def describe(pixels: Floats, width: int, height: int) -> Floats:
+    """Return an image's features.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (SIDE, SIDE, 3)
+        Red, green and blue from 0 to 1.
+    width, height : int
+        The image's own size, in pixels.
+    """
+    flat = pixels.reshape(-1, 3)
+    shape = [width / height, np.log(width * height)]
+    parts = [shape, flat.mean(axis=0), flat.std(axis=0), _colours(flat), _edges(pixels)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _colours(flat: Floats) -> Floats:
+    """Return the share of pixels of each of 4 x 4 x 4 colours."""
+    shades = np.minimum((flat * _N_SHADES).astype(np.intp), _N_SHADES - 1)
+    codes = shades @ np.array([_N_SHADES**2, _N_SHADES, 1])
+    counts = np.bincount(codes, minlength=_N_SHADES**3)
+    return (counts / len(flat)).astype(np.float32)
+
+
+def _edges(pixels: Floats) -> Floats:
+    """Return how strong edges of each direction are in each cell, on a scale of length 1."""
+    down, right = np.gradient(pixels.mean(axis=2))
+    strength = np.hypot(down, right)
+    angle = np.minimum(((np.arctan2(down, right) / np.pi) % 1.0) * _N_ANGLES, _N_ANGLES - 1)
+    cell = np.arange(SIDE) * _N_CELLS // SIDE
+    codes = (cell[:, None] * _N_CELLS + cell) * _N_ANGLES + angle.astype(np.intp)
+    n_bins = _N_CELLS**2 * _N_ANGLES
+    bins = np.bincount(codes.ravel(), weights=strength.ravel(), minlength=n_bins)
+    cells = bins.reshape(_N_CELLS**2, _N_ANGLES)
+    # the small term keeps the noise of even areas small
+    return (cells / (np.linalg.norm(cells, axis=1, keepdims=True) + 0.1)).ravel()
+
+
+_FEATURES = (
+    "aspect",
+    "size",
+    *(f"mean {colour}" for colour in ("red", "green", "blue")),
+    *(f"spread {colour}" for colour in ("red", "green", "blue")),
+    *(f"colour {i}" for i in range(_N_SHADES**3)),
+    *(f"edge {i // _N_ANGLES}.{i % _N_ANGLES}" for i in range(_N_CELLS**2 * _N_ANGLES)),
+)
+
+
+def _decode(value: object, pillow: ModuleType) -> tuple[Floats, int, int]:
+    """Return the image's pixels at the standard size, and its own width and height."""
+    source = io.BytesIO(value) if isinstance(value, (bytes, bytearray)) else value
+    if not isinstance(source, (io.BytesIO, str, os.PathLike)):
+        raise TypeError(f"an image must be a path or bytes, got {type(value).__name__}")
+    if isinstance(source, str):
+        source = source.strip()
+    with pillow.open(source) as image:
+        width, height = image.size
+        image.draft(
+            "RGB", (2 * SIDE, 2 * SIDE)
+        )  # large JPEGs are decoded smaller, many times faster
+        small = image.convert("RGB").resize((SIDE, SIDE), pillow.Resampling.BILINEAR)
+        return np.asarray(small, dtype=np.float32) / 255.0, width, height
+
+
+def _looks_like_image(value: object) -> bool:
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value[:4]).startswith(_FIRST_BYTES)
+    return isinstance(value, (str, os.PathLike)) and bool(_PATH.search(str(value).strip()))
+
+
+def _warn(column: pd.Series, broken: list[int]) -> None:
+    rows, values = column.index.tolist(), column.tolist()
+    shown = ", ".join(f"row {rows[row]!r}: {_brief(values[row])}" for row in broken[:_N_NAMED])
+    more = f" and {len(broken) - _N_NAMED} more" if len(broken) > _N_NAMED else ""
+    warnings.warn(
+        f"Column {column.name!r}: {len(broken)} of {len(column)} images could not be read and "
+        f"count as missing ({shown}{more}); paths are relative to the working directory.",
+        stacklevel=3,
+    )
+
+
+def _brief(value: object) -> str:
+    return f"{len(value)} bytes" if isinstance(value, (bytes, bytearray)) else repr(value)[:80]
