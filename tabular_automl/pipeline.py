@@ -258,12 +258,12 @@ def _read_target(request: FitRequest, report: Reporter) -> _Target:
 
 def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:
     """Return the problem type where the metric leaves one only; whole numbers could be either."""
-    if not isinstance(metric, (str, Metric)):
+    if not isinstance(metric, (str, Metric)) or not pd.api.types.is_integer_dtype(y.dtype):
         return None
     types = resolve_metric(metric, None).problem_types
     if types == (ProblemType.REGRESSION,):
         return ProblemType.REGRESSION
-    if ProblemType.REGRESSION in types or not pd.api.types.is_integer_dtype(y.dtype):
+    if ProblemType.REGRESSION in types:
         return None
     return ProblemType.BINARY if y.nunique() == 2 else ProblemType.MULTICLASS
 
@@ -288,7 +288,7 @@ def _read_roles(schema: Schema, features: pd.DataFrame) -> _Roles:
 def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
     """Return weights of mean 1."""
     numbers = pd.to_numeric(column, errors="coerce")
-    weight: npt.NDArray[np.float64] = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    weight = np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     bad = ~np.isfinite(weight) | (weight < 0)
     if bad.any():
         row, value = column.index[bad][0], column[bad].iloc[0]
@@ -379,7 +379,7 @@ def _assemble(
     candidates = stack_fit.candidates
     weights = ensemble_weights(request, candidates, budget)
     oof = blend([candidate.prediction for candidate in candidates], weights)
-    temperature, rule, oof = _calibrate(judge, oof, rows, config)
+    temperature, rule, calibrated = _calibrate(judge, oof, rows, config)
     by_key = {c.bag.key: float(w) for c, w in zip(candidates, weights, strict=True)}
     pipeline = FittedPipeline(
         codec=judge.codec,
@@ -388,7 +388,7 @@ def _assemble(
         temperature=temperature,
         rule=rule,
     )
-    score = _final_score(judge, pipeline, oof, rows)
+    score = _final_score(judge, pipeline, calibrated, rows)
     request.report(EnsembleFinished(score, tuple(pipeline.stack.weights.items())))
     record = FitRecord(
         metric=judge.metric,
@@ -396,7 +396,7 @@ def _assemble(
         models=_model_rows(stack_fit, plan, by_key),
         score=score,
         oof_rows=rows,
-        oof=oof,
+        oof=calibrated,
     )
     return pipeline, record
 
@@ -442,9 +442,9 @@ def _model_rows(
         for candidate in stack_fit.candidates
     ]
     missed = [
-        *((s.key, s.layer, "failed" if s.failed else "skipped", s.reason) for s in stack_fit.skipped),
-        *((key, 1, "left out", reason) for key, reason in plan.left_out),
-    ]
+        (skip.key, skip.layer, "failed" if skip.failed else "skipped", skip.reason)
+        for skip in stack_fit.skipped
+    ] + [(key, 1, "left out", reason) for key, reason in plan.left_out]
     nothing = {"score": None, "weight": 0.0, "fit_seconds": None, "predict_seconds": None}
     rows = [
         {"model": key, "layer": layer, **nothing, "status": status, "reason": reason}

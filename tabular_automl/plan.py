@@ -160,10 +160,8 @@ def _enough_to_judge(fraction: float, n_samples: int) -> float:
     return min(fraction, max(0.02, 25_000 / n_samples))
 
 
-def _n_layers(
-    config: FitConfig, shape: Shape, limit: float | None, holdout: float | None
-) -> int:
-    """Return 2 where stacking is known to pay: with time, rows, and each row predicted out of fold."""
+def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: float | None) -> int:
+    """Return 2 where stacking is known to pay: time, rows, and each row predicted out of fold."""
     if holdout is not None or shape.in_time_order:
         return 1
     if config.n_layers is not None:

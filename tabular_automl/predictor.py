@@ -26,6 +26,7 @@ from tabular_automl.core.parallel import Machine
 from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Schema
 from tabular_automl.data.task import ProblemType
+from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, test_scores
@@ -35,7 +36,6 @@ from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FitRequest, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.saving import load_saved, saved_bytes, saved_state
 
 TableLike = pd.DataFrame | str | PathLike[str]
@@ -190,7 +190,8 @@ class Predictor:
     def leaderboard(self, data: TableLike | None = None) -> pd.DataFrame:
         """Return one row for the ensemble and each model, best first, the failed and skipped last.
 
-        Scores are greater-is-better. With labelled ``data``, models that predict get a ``score_test``.
+        Scores are greater-is-better. With labelled ``data``, models that predict get a
+        ``score_test``.
         """
         pipeline, record = self._fitted(), self._fit_record()
         if data is None:
@@ -316,8 +317,8 @@ class Predictor:
         return pd.Series(record.oof[:, 0], index=index, name=self.label)
 
     def __repr__(self) -> str:
-        fitted = "not fitted" if self._pipeline is None else f"{len(self._pipeline.stack.bags)} bags"
-        return f"Predictor(label={self.label!r}, {fitted})"
+        n_bags = 0 if self._pipeline is None else len(self._pipeline.stack.bags)
+        return f"Predictor(label={self.label!r}, {f'{n_bags} bags' if n_bags else 'not fitted'})"
 
     def _labels(self, prediction: Prediction, index: pd.Index) -> pd.Series:
         pipeline = self._fitted()

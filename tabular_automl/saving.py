@@ -88,7 +88,7 @@ def _n_bytes(state: State) -> int:
 
 
 def _load_metric(described: dict[str, Any], problem_type: ProblemType) -> Metric:
-    """Return the metric by its name; a user's own function was not saved, and says so when asked."""
+    """Return the metric by its name; a user's own function is not saved, and says so when asked."""
     name = described["name"]
     try:
         return resolve_metric(name, problem_type)

@@ -77,7 +77,7 @@ def test_text_labels_for_a_regression_raise(tmp_path, binary_table):
 
 def test_an_existing_path_raises_and_overwrite_replaces_it(tmp_path, binary_table):
     fitted = predictor(tmp_path).fit(binary_table, config=QUICK)
-    with pytest.raises(PathError, match="exists"):
+    with pytest.raises(PathError, match="already holds"):
         predictor(tmp_path).fit(binary_table, config=QUICK)
     again = predictor(tmp_path).fit(binary_table, config=QUICK, overwrite=True)
     assert again.path == fitted.path
@@ -175,7 +175,7 @@ def test_time_order_validates_on_later_rows_only(tmp_path, regression_table):
     validated = fitted.oof_predictions().index
     assert 0 < len(validated) < 240
     assert validated.min() > 0
-    assert validated.max() == 159
+    assert validated.max() == 239
 
 
 def test_two_weight_columns_raise(tmp_path, regression_table):
@@ -216,7 +216,8 @@ def test_imbalance_is_handled_in_the_metrics_sense(tmp_path, table_of):
 
 
 @pytest.mark.parametrize(
-    ("metric", "expected"), [("rmse", "regression"), ("accuracy", "multiclass"), (None, "multiclass")]
+    ("metric", "expected"),
+    [("rmse", "regression"), ("accuracy", "multiclass"), (None, "multiclass")],
 )
 def test_a_metric_settles_what_whole_numbers_mean(tmp_path, regression_table, metric, expected):
     table = regression_table.assign(y=np.arange(240) % 6)

@@ -50,8 +50,10 @@ class Cleaner:
         if self.kinds[name] == "date":
             since = _dates(column) - pd.Timestamp(0, tz="UTC")
             return since.dt.total_seconds() / 86_400
-        values = pd.Categorical(_text(column), categories=self.categories[name])
-        return pd.Series(values, index=column.index)
+        known = self.categories[name]
+        values = _text(column)
+        values = values.where(values.isin(known))
+        return pd.Series(pd.Categorical(values, categories=known), index=column.index)
 
 
 def _kind(column: pd.Series) -> str:

@@ -47,7 +47,7 @@ def _refit_bag(bag: Bag, samples: Samples) -> Bag:
 
 
 def common_params(chosen: Sequence[Params]) -> Params:
-    """Return one set of params for what each fold chose: the median of numbers, else the first's."""
+    """Return one set of params for what the folds chose: medians of numbers, else the first's."""
     values: dict[str, Any] = chosen[0].to_dict()
     for name, first in values.items():
         found = [getattr(params, name) for params in chosen]

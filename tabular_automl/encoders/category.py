@@ -184,12 +184,8 @@ def _frequent(counted: dict[str, int], n_rows: int) -> dict[str, int]:
 
 
 def _is_spelt(counted: dict[str, int], n_present: int) -> bool:
-    """Return whether the levels are many, seldom repeated, and made of letters."""
-    if len(counted) <= SPELT_LEVELS or n_present > SPELT_REPEATS * len(counted):
-        return False
-    head = list(counted)[:500]
-    n_spelt = sum(any(sign.isalpha() for sign in key) for key in head)
-    return n_spelt >= 0.3 * len(head)
+    """Return whether the levels are many and seldom repeated."""
+    return len(counted) > SPELT_LEVELS and n_present <= SPELT_REPEATS * len(counted)
 
 
 def _given_order(column: pd.Series) -> list[str]:

@@ -24,12 +24,12 @@ def word_grams(text: str) -> list[str]:
 
 
 def short_grams(text: str) -> list[str]:
-    """Return the words and pairs of a short text, and the 3- and 4-grams within each word."""
+    """Return the words and pairs of a short text, and the 2- and 3-grams within each word."""
     grams = word_grams(text)
     for word in _WORD.findall(text.lower())[:MAX_WORDS]:
         padded = f"<{word}>"
+        grams += [padded[i : i + 2] for i in range(len(padded) - 1)]
         grams += [padded[i : i + 3] for i in range(len(padded) - 2)]
-        grams += [padded[i : i + 4] for i in range(len(padded) - 3)]
     return grams
 
 

@@ -141,15 +141,11 @@ class _Outcome:
     predict_seconds: float
 
 
-def _fit_together(
-    request: BagRequest, budget: Budget, machine: Machine
-) -> Sequence[Model] | None:
+def _fit_together(request: BagRequest, budget: Budget, machine: Machine) -> Sequence[Model] | None:
     """Let the family train all folds at once, if it can."""
     family = MODELS.get(request.spec.family)
     folds = [_fold_samples(request, fold) for fold in range(len(request.folds))]
-    settings = [
-        _fold_setting(request.setting, fold, machine.n_cores) for fold in range(len(folds))
-    ]
+    settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in range(len(folds))]
     return family.fit_folds(request.spec.params, settings, folds, budget)
 
 

@@ -66,13 +66,16 @@ def make_objective(
 
     Notes
     -----
-    On more than 50,000 rows (100,000 for a log loss) a sample is judged, drawn by class with
-    weights that make up for it, so that rare classes stay whole; a squared error uses every row.
+    On more than 50,000 rows (100,000 for a log loss, fewer for many classes) a sample is judged,
+    drawn by class with weights that make up for it, so that rare classes stay whole; a squared
+    error uses every row.
     """
     if any(metric is METRICS.get(name) for name in _SQUARED):
         return SquaredError(np.stack([p.reshape(len(y)) for p in predictions]) - y, weight)
     is_log_loss = metric is METRICS.get("log_loss")
-    limit = _MOST_ROWS * (2 if is_log_loss else 1)
+    n_outputs = predictions[0].shape[1]
+    # A log loss reads one column however many there are; other metrics may sort each of them.
+    limit = 2 * _MOST_ROWS if is_log_loss else max(5000, 2 * _MOST_ROWS // max(2, n_outputs))
     rows, weight = sample_rows(y, metric, weight, limit)
     y = y[rows]
     if is_log_loss or metric.reads is Reads.LABEL:

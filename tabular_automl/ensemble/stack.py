@@ -1,4 +1,4 @@
-"""A fitted stack: layers of bags, what each layer reads of the one before, and the final weights."""
+"""A fitted stack: layers of bags, what each layer reads of the one before, the final weights."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class _Layer:
         """Fit one spec; a failure becomes a visible row."""
         try:
             self._keep(self._fit(spec, key, budget))
-        except _Hopeless as verdict:
+        except _HopelessError as verdict:
             self._skip(key, str(verdict), failed=False)
         except OutOfTimeError as error:
             self._skip(key, f"out of time: {error}", failed=False)
@@ -241,7 +241,7 @@ class _Layer:
         )
 
     def _watch_gain(self) -> None:
-        """Count the specs in a row that did not improve the ensemble; only without a user's limit."""
+        """Count specs in a row that did not improve the ensemble; only without a user's limit."""
         if self.patience is None:
             return
         weights = ensemble_weights(self.request, self.candidates, self.budget)
@@ -274,7 +274,9 @@ class _Layer:
         theirs = judge.metric.error(judge.y[rows], best.prediction[positions])
         ours = judge.metric.error(judge.y[rows], judge.decode(output))
         if ours > _HOPELESS * theirs > 0:
-            raise _Hopeless(f"error {ours:.4g} on the first folds, {best.bag.key} has {theirs:.4g}")
+            raise _HopelessError(
+                f"error {ours:.4g} on the first folds, {best.bag.key} has {theirs:.4g}"
+            )
 
     def _skip(self, key: str, reason: str, *, failed: bool) -> None:
         self.skipped.append(Skipped(key, self.number, reason, failed))
@@ -285,23 +287,20 @@ class _Layer:
         self.request.report(SpecStarted(key, self.number, position + 1, n_specs, left))
 
 
-class _Hopeless(AutoMLError):
+class _HopelessError(AutoMLError):
     """A spec's first folds are so far behind that the rest would be wasted."""
 
 
 def _base_rate(request: StackRequest) -> Candidate:
     """Fit the base rate, which needs no time to speak of."""
     spec = ModelSpec.make("prior")
-    bag_request = BagRequest(
-        spec, spec.key, 1, request.setting, request.samples, request.folds
-    )
+    bag_request = BagRequest(spec, spec.key, 1, request.setting, request.samples, request.folds)
     fit = fit_bag(bag_request, Budget.unlimited(), request.machine)
     prediction = request.judge.decode(fit.oof)
     return Candidate(fit, prediction, request.judge.score(prediction, request.folds.validated))
 
 
 def _cause(error: Exception) -> str:
-    kind = "out of memory" if isinstance(error, (MemoryError, OutOfMemoryError)) else type(error).__name__
+    out_of_memory = isinstance(error, (MemoryError, OutOfMemoryError))
+    kind = "out of memory" if out_of_memory else type(error).__name__
     return f"{kind}: {error}" if str(error) else kind
-
-

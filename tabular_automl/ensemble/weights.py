@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError, must_be
-from tabular_automl.ensemble.objectives import Floats, Objective, make_objective
+from tabular_automl.ensemble.objectives import Floats, Objective, Scored, make_objective
 from tabular_automl.metrics.base import Metric
 
 _PATIENCE = 8  # steps without gain after which greedy selection ends
@@ -54,7 +54,7 @@ def select_weights(
     """Return the weights of the ensemble that does best on held-out predictions.
 
     Starts from the best bag and adds, with replacement, whichever bag helps most (Caruana et al.,
-    2004). Up to 10,000 rows the selection is done on twelve random halves of the rows and the
+    2004). Up to 10,000 rows (fewer for many classes) the selection is done on twelve random halves of the rows and the
     weights are averaged: which bag wins is partly luck there, and the mean is less lucky.
 
     Parameters
@@ -92,7 +92,7 @@ def select_weights(
     objective = rows.objective()
     weights = _greedy(objective, max_steps, budget)
     if guard:
-        if len(rows.y) <= _FEW_ROWS:
+        if len(rows.y) <= _few_rows(objective, rows.predictions[0].shape[1]):
             weights = _averaged_over_halves(rows, weights, max_steps, budget)
         weights = _pruned(weights, objective)
     return _summing_to_one(weights)
@@ -162,6 +162,11 @@ def _least(errors: Floats, counts: Floats) -> int:
 def _is_less(error: float, best: float) -> bool:
     """Return whether an error is smaller by more than rounding."""
     return bool(error < best - 1e-12 * abs(error))
+
+
+def _few_rows(objective: Objective, n_outputs: int) -> int:
+    """Return up to how many rows halves are drawn: fewer where a metric reads many columns."""
+    return 2 * _FEW_ROWS // max(2, n_outputs) if isinstance(objective, Scored) else _FEW_ROWS
 
 
 def _averaged_over_halves(rows: _Rows, weights: Floats, max_steps: int, budget: Budget) -> Floats:

@@ -35,7 +35,7 @@ _MIN_WAVES = 10  # rounds of trees that should fit into the time, on fewer rows 
 class ForestParams(AnyParams):
     """Hyperparameters that both kinds of forest share."""
 
-    n_trees: int = param(200, 1, 5000, log=True, doc="trees to grow while there is time")
+    n_trees: int = param(150, 1, 5000, log=True, doc="trees to grow while there is time")
     max_features: float | None = param(
         None, 0.01, 1.0, doc="fraction of the features tried at each split; None: by the task"
     )
@@ -309,7 +309,7 @@ class _Growth:
     def _features_tried(self) -> float:
         if self.params.max_features is not None:
             return self.params.max_features
-        return 1 / math.sqrt(self.matrix.shape[1]) if self.task.is_classification else 0.75
+        return 1 / math.sqrt(self.matrix.shape[1]) if self.task.is_classification else 0.5
 
     def _class_values(self, tree: Any, values: Reals) -> Reals:
         """Return each node's class shares over all classes, and last the weight of its rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -31,6 +32,8 @@ _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-5  # relative improvement of the loss below which descent ends
 _CORNER = 0.05  # |error| is rounded off below this many standard deviations of the target
 _MAX_CONDITIONED = 700  # columns up to which descent is worth a change of coordinates
+_PROBE_ROWS = 4_000
+_ENCODING_SHARE = 0.25  # of the time that is left; as much again goes into products of all columns
 _BLOCK_ROWS = 16_384
 
 
@@ -64,16 +67,9 @@ class Linear(Model):
             raise OutOfTimeError("A linear model needs time for one step, got none.")
         if not train.table.n_features:
             raise DataError("A linear model needs at least 1 feature, got 0; leave it out.")
-        options: LinearParams = self.params
-        self.encoder = DenseEncoder(
-            one_hot_max_levels=options.one_hot_max_levels,
-            clip=options.clip,
-            n_knots=options.n_knots,
-        )
-        if len(train) > options.max_rows:
-            rng = np.random.default_rng(self.setting.seed)
-            train = train.take(np.sort(rng.choice(len(train), options.max_rows, replace=False)))
         with one_blas_thread():
+            train = self._drawn(train, budget)
+            self.encoder = self._encoder()
             matrix = self.encoder.fit_transform(train, self.setting.task, self.setting.seed)
             self._fit_matrix(matrix, train, valid, budget)
         return self
@@ -124,6 +120,27 @@ class Linear(Model):
         pieces = 1 + getattr(params, "n_knots", 0)
         width = pieces * len(table.numeric_names) + sum(min(n, limit) for n in table.n_levels)
         return int(4 * len(table) * (width + 4 * max(1, task.n_outputs)) + 16 * width**2)
+
+    def _encoder(self) -> DenseEncoder:
+        options: LinearParams = self.params
+        return DenseEncoder(
+            one_hot_max_levels=options.one_hot_max_levels,
+            clip=options.clip,
+            n_knots=options.n_knots,
+        )
+
+    def _drawn(self, train: Samples, budget: Budget) -> Samples:
+        """Return as many training rows as are wanted, and as there is time to encode."""
+        n_rows = min(len(train), self.params.max_rows)
+        order = np.random.default_rng(self.setting.seed).permutation(len(train))
+        if budget.limited and n_rows > 4 * _PROBE_ROWS:
+            began = time.monotonic()
+            probe = train.take(order[:_PROBE_ROWS])
+            self._encoder().fit_transform(probe, self.setting.task, self.setting.seed)
+            seconds_per_row = (time.monotonic() - began) / _PROBE_ROWS
+            affordable = int(_ENCODING_SHARE * budget.remaining() / seconds_per_row)
+            n_rows = min(n_rows, max(_PROBE_ROWS, affordable))
+        return train if n_rows == len(train) else train.take(np.sort(order[:n_rows]))
 
     def _fit_matrix(
         self, matrix: Floats, train: Samples, valid: Samples | None, budget: Budget

@@ -31,6 +31,7 @@ from tabular_automl.models.neural_modules import (
 
 Array = npt.NDArray[Any]
 
+_AVERAGED_EPOCHS = 1.0
 _BETAS = (0.9, 0.95)
 _PROBE_STEPS = 16
 _MIN_EPOCHS = 3
@@ -137,7 +138,7 @@ def train_folds(
     layer = recipe.batch_size * recipe.width * recipe.n_members
     n_inner = max(1, n_threads // n_groups) if layer >= _WORTH_THREADS else 1
     n_steps = _steps_per_epoch(folds, recipe.batch_size)
-    common = _Common(max(fold.train.x.shape[1] for fold in folds), folds[0].seed)
+    common = _Common(max(fold.train.x.shape[1] for fold in folds), n_steps, folds[0].seed)
     groups = [
         _Stack([folds[i] for i in members.tolist()], recipe, common, device)
         for members in np.array_split(np.arange(len(folds)), n_groups)
@@ -275,6 +276,7 @@ class _Common:
     """What all groups agree on, so that grouping changes no result."""
 
     n_inputs: int
+    n_steps: int
     noise_seed: int
 
 
@@ -305,7 +307,8 @@ class _Stack:
         self.valid = (
             _Padded.of(parts, common.n_inputs, recipe.loss, device).normalised() if parts else None
         )
-        self.net = self._new_network()
+        self.net, self.mean = self._new_network(), self._new_network()
+        self.n_taken = 0
         groups = [
             {"params": [self.net.decayed], "weight_decay": recipe.weight_decay},
             {"params": [self.net.free], "weight_decay": 0.0},
@@ -374,7 +377,16 @@ class _Stack:
             self.net.clear_gradients()
             loss.mean(1).sum().backward()
             self.adam.step()
+            self._follow()
         return True
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged networks towards the ones that learn: a mean over the last epochs."""
+        self.n_taken += 1
+        pace = max(1.0 / (_AVERAGED_EPOCHS * self.common.n_steps), 10.0 / (10.0 + self.n_taken))
+        self.mean.decayed.lerp_(self.net.decayed, pace)
+        self.mean.free.lerp_(self.net.free, pace)
 
     def _set_rates(self, moment: float) -> None:
         for group in self.adam.param_groups:
@@ -384,7 +396,7 @@ class _Stack:
 
     def look(self, epoch: int) -> None:
         """Keep the networks of each fold whose validation loss is the lowest so far."""
-        healthy = self.net.is_finite().reshape(len(self.folds), -1).all(1)
+        healthy = self.mean.is_finite().reshape(len(self.folds), -1).all(1)
         loss = self._validation_losses()
         better = (loss <= self.best_loss) & healthy
         if self.best is None:
@@ -394,8 +406,8 @@ class _Stack:
                     f"{self.recipe.learning_rate}."
                 )
             better[:] = True
-            self.best = self.net.snapshot()
-        self.net.copy_to(self.best, better[self.fold_of_net])
+            self.best = self.mean.snapshot()
+        self.mean.copy_to(self.best, better[self.fold_of_net])
         self.best_loss = np.where(better, loss, self.best_loss)
         self.epochs[better] = epoch
 
@@ -411,7 +423,7 @@ class _Stack:
             if self.recipe.n_members > 1:
                 x = x[fold_of_net]
             with torch.no_grad():
-                output = self.net(x).unflatten(0, (len(self.folds), -1))
+                output = self.mean(x).unflatten(0, (len(self.folds), -1))
             loss = members_losses(output, self.valid.y[:, rows], self.recipe.loss)
             total += (loss * self.valid.weight[:, rows]).sum(1)
         return np.asarray(total.double().cpu().numpy())
@@ -420,8 +432,8 @@ class _Stack:
         """Return each fold's best networks as arrays."""
         if self.best is None:
             return []
-        self.net.take_from(self.best)
-        arrays = self.net.export()
+        self.mean.take_from(self.best)
+        arrays = self.mean.export()
         results = []
         for fold, rows in enumerate(self.folds):
             nets = slice(fold * self.recipe.n_members, (fold + 1) * self.recipe.n_members)

@@ -46,7 +46,7 @@ class Trial:
             "codes": 2.0 * (codes[:, 0] - 3) + (codes[:, 1] - 3),
             "mixed": 1.5 * numeric[:, 0] + 1.5 * (codes[:, 0] - 3),
         }[layout]
-        y = _target(task, signal + 0.3 * rng.normal(size=n_rows))
+        y = _target(task, signal + 0.8 * rng.normal(size=n_rows))
         samples = Samples(lay_out(numeric, codes, layout, rng), y)
         bounds = np.cumsum([_N_TRAIN, _N_VALID])
         return cls(*(samples.take(rows) for rows in np.split(np.arange(n_rows), bounds)))

@@ -37,8 +37,6 @@ _METRICS = {
     "reg:squarederror": "rmse",
     "reg:absoluteerror": "mae",
 }
-# Below this many rows, waking more threads costs more than they save.
-_ONE_THREAD_ROWS = 512
 
 
 class XGBoost(Model):
@@ -107,8 +105,6 @@ class XGBoost(Model):
         n_samples = len(table)
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
-        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
-        self._booster.set_param({"nthread": n_threads})
         raw = self._booster.inplace_predict(table.matrix())
         return self.outputs.decode(raw, n_samples)
 
@@ -181,7 +177,8 @@ class XGBoost(Model):
 
     def _load(self, raw: bytearray) -> None:
         """Become the booster in ``raw``."""
-        self._booster = _xgboost().Booster({"verbosity": 0}, model_file=raw)
+        options = {"verbosity": 0, "nthread": self.setting.n_threads}
+        self._booster = _xgboost().Booster(options, model_file=raw)
 
 
 def _xgboost() -> Any:

@@ -16,7 +16,7 @@ QUICK = FitConfig(
     max_specs=2,
     n_folds=3,
     families=("lightgbm", "linear"),
-    exclude=("lightgbm_extra", "lightgbm_large", "lightgbm_linear"),
+    exclude=("lightgbm_extra", "lightgbm_large"),
     on_error="raise",
 )
 

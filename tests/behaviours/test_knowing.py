@@ -19,7 +19,6 @@ def test_35_the_leaderboard_lists_each_model_once_with_scores_and_seconds(predic
     weighted = ran[ran["weight"] > 0]
     assert weighted["score_test"].notna().all()
     missed = board[board["status"] != "ok"]
-    assert len(missed)
     assert (missed["reason"].str.len() > 0).all()
 
 

@@ -163,3 +163,13 @@ def test_coefficients_of_another_shape_are_refused():
     arrays = {**state.arrays, "coefficients": state.arrays["coefficients"][1:]}
     with pytest.raises(ArtifactError, match="must have shape"):
         model.restore(dataclasses.replace(state, arrays=arrays))
+
+
+def test_little_time_means_fewer_rows_and_enough_time_means_all(monkeypatch):
+    monkeypatch.setattr(linear, "_PROBE_ROWS", 20)
+    train = samples(REGRESSION)
+    model = Linear(LinearParams(), Setting(REGRESSION, "squared_error"))
+    assert model._drawn(train, Budget.start(1e6)) is train
+    monkeypatch.setattr(linear, "_ENCODING_SHARE", 0.0)
+    assert len(model._drawn(train, Budget.start(1e6))) == 20
+    assert model._drawn(train, Budget.unlimited()) is train

@@ -10,10 +10,15 @@ from tabular_automl.core.budget import Budget  # noqa: E402
 from tabular_automl.core.errors import AutoMLError, NotFittedError, OutOfTimeError  # noqa: E402
 from tabular_automl.data.table import FeatureTable, Samples  # noqa: E402
 from tabular_automl.data.task import ProblemType, Task  # noqa: E402
+from tabular_automl.models import neural_training  # noqa: E402
 from tabular_automl.models.base import FittedSpec, Setting  # noqa: E402
 from tabular_automl.models.contract import Candidate, iter_checks  # noqa: E402
 from tabular_automl.models.neural import NeuralNetwork  # noqa: E402
-from tabular_automl.models.neural_modules import NetworkShape, StackedNetwork  # noqa: E402
+from tabular_automl.models.neural_modules import (  # noqa: E402
+    NetworkShape,
+    StackedNetwork,
+    row_losses,
+)
 from tabular_automl.models.trial import (  # noqa: E402
     BINARY,
     MULTICLASS,
@@ -53,7 +58,7 @@ def make_numbers(n_rows, n_columns=4, seed=0):
 def torch_outputs(model, x):
     """Predict with the exported arrays put back into the torch network, factors taken out."""
     arrays = model._arrays
-    n_members, n_inputs_all, width = arrays["weight_0"].shape
+    n_members, _, width = arrays["weight_0"].shape
     shape = NetworkShape(
         n_nets=n_members,
         n_inputs=x.shape[1],
@@ -95,7 +100,6 @@ def test_folds_trained_together_equal_folds_trained_alone():
     trial = Trial.make(BINARY)
     folds = [(trial.train, trial.valid), (trial.train.take(np.arange(20, 160)), trial.valid)]
     settings = [make_setting(BINARY, seed=seed) for seed in (3, 3)]
-    alone = NeuralNetwork(QUICK, settings[0]).fit(*folds[0], FOREVER)
     params = NeuralNetwork.Params.from_dict({**QUICK.to_dict(), "batch_size": 64})
     alone = NeuralNetwork(params, settings[0]).fit(*folds[0], FOREVER)
     together = NeuralNetwork.fit_folds(params, settings, folds, FOREVER)
@@ -214,11 +218,30 @@ def test_a_short_time_shortens_the_schedule():
     assert 3 <= model._n_epochs < 2000
 
 
-def test_a_network_that_explodes_says_so_or_keeps_a_finite_epoch():
+def explode_after(monkeypatch, n_steps):
+    """Turn the training loss into NaN from some step on."""
+    calls = []
+
+    def losses(output, y, loss):
+        calls.append(None)
+        return row_losses(output, y, loss) * (1.0 if len(calls) <= n_steps else float("nan"))
+
+    monkeypatch.setattr(neural_training, "row_losses", losses)
+
+
+def test_a_network_that_explodes_at_once_says_so(monkeypatch):
+    explode_after(monkeypatch, 0)
     trial = Trial.make(REGRESSION)
-    huge = Samples(trial.train.table, trial.train.y * 1e30)
-    with pytest.raises(AutoMLError, match="diverged in its first epoch; lower its learning_rate"):
-        make_model(REGRESSION, learning_rate=1.0).fit(huge, trial.valid, FOREVER)
+    with pytest.raises(AutoMLError, match=r"lower its learning_rate, got 0\.1"):
+        make_model(REGRESSION).fit(trial.train, trial.valid, FOREVER)
+
+
+def test_a_network_that_explodes_later_keeps_an_epoch_before(monkeypatch):
+    trial = Trial.make(REGRESSION)
+    explode_after(monkeypatch, 12)
+    model = make_model(REGRESSION, batch_size=40).fit(trial.train, trial.valid, FOREVER)
+    assert 1 <= model._epoch <= 3
+    assert np.isfinite(model.predict(trial.test.table)).all()
 
 
 def test_a_missing_gpu_is_named(monkeypatch):
