@@ -54,8 +54,9 @@ def select_weights(
     """Return the weights of the ensemble that does best on held-out predictions.
 
     Starts from the best bag and adds, with replacement, whichever bag helps most (Caruana et al.,
-    2004). Up to 10,000 rows (fewer for many classes) the selection is done on twelve random halves of the rows and the
-    weights are averaged: which bag wins is partly luck there, and the mean is less lucky.
+    2004). Up to 10,000 rows (fewer for many classes) the selection is done on twelve random halves
+    of the rows and the weights are averaged: which bag wins is partly luck there, and the mean is
+    less lucky.
 
     Parameters
     ----------

@@ -23,9 +23,10 @@ def _bags(seed: int, n_samples: int, n_classes: int, n_bags: int) -> tuple[list[
     if n_classes == 1:
         y = rng.normal(size=n_samples)
         return [y[:, None] + s * rng.normal(size=(n_samples, 1)) for s in sizes], y
-    y = np.arange(n_samples) % n_classes
-    logits = [2 * np.eye(n_classes)[y] + s * rng.normal(size=(n_samples, n_classes)) for s in sizes]
-    return [np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in logits], y
+    codes = np.arange(n_samples) % n_classes
+    center = 2 * np.eye(n_classes)[codes]
+    logits = [center + s * rng.normal(size=(n_samples, n_classes)) for s in sizes]
+    return [np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in logits], codes
 
 
 CASES = [

@@ -157,7 +157,7 @@ def test_auc_is_the_share_of_ordered_pairs(
     assert found == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), n_samples=st.integers(1, 12), n_classes=st.integers(2, 5))
 def test_small_samples_with_absent_classes_equal_scikit_learn(
     seed: int, n_samples: int, n_classes: int
