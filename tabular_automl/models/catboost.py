@@ -6,7 +6,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,8 @@ class CatBoost(Model):
     ----------
     L. Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features", NeurIPS 2018.
     """
+
+    modules: ClassVar[tuple[str, ...]] = ("catboost",)
 
     @dataclass(frozen=True)
     class Params(core_params.Params):

@@ -59,6 +59,7 @@ class _Forest(Model):
     """What extra trees and random forests share: everything but how one tree is grown."""
 
     Params = ForestParams
+    modules: ClassVar[tuple[str, ...]] = ("sklearn.tree",)
     bootstrap: ClassVar[bool]
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class LightGBM(Model):
     G. Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017.
     """
 
+    modules: ClassVar[tuple[str, ...]] = ("lightgbm",)
+
     @dataclass(frozen=True)
     class Params(core_params.Params):
         """Hyperparameters, under LightGBM's own names where it has them."""
@@ -65,7 +67,7 @@ class LightGBM(Model):
         max_depth: int = param(-1, -1, 64, doc="Depth of a tree at most; -1: no limit.")
         min_data_in_leaf: int = param(10, 1, 10_000, log=True, doc="Rows in a leaf at least.")
         min_sum_hessian_in_leaf: float = param(1e-3, 0.0, 100.0, doc="Hessian in a leaf at least.")
-        feature_fraction: float = param(0.6, 0.05, 1.0, doc="Features that each tree sees.")
+        feature_fraction: float = param(0.7, 0.05, 1.0, doc="Features that each tree sees.")
         bagging_fraction: float = param(0.9, 0.05, 1.0, doc="Rows that each tree sees.")
         bagging_freq: int = param(1, 0, 100, doc="Rounds after which rows are drawn anew.")
         lambda_l1: float = param(0.0, 0.0, 100.0, doc="L1 penalty on leaf values.")

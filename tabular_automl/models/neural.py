@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ class NeuralNetwork(Model):
     .. [1] D. Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees on
        tabular data", NeurIPS 2024, arXiv 2407.04491.
     """
+
+    modules: ClassVar[tuple[str, ...]] = ("torch",)
 
     @dataclass(frozen=True)
     class Params(AnyParams):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class XGBoost(Model):
     ----------
     T. Chen, C. Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016.
     """
+
+    modules: ClassVar[tuple[str, ...]] = ("xgboost",)
 
     @dataclass(frozen=True)
     class Params(core_params.Params):
