@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import xgboost
 
 _BLOB = "booster.ubj"
+_ONE_THREAD_ROWS = 512
 _OBJECTIVES = {
     "log_loss": "multi:softprob",
     "squared_error": "reg:squarederror",
@@ -48,6 +49,7 @@ class XGBoost(Model):
     """
 
     modules: ClassVar[tuple[str, ...]] = ("xgboost",)
+    _n_threads: int = 1
 
     @dataclass(frozen=True)
     class Params(core_params.Params):
@@ -107,8 +109,17 @@ class XGBoost(Model):
         n_samples = len(table)
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
+        self._use_threads(
+            self._booster, 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
+        )
         raw = self._booster.inplace_predict(table.matrix())
         return self.outputs.decode(raw, n_samples)
+
+    def _use_threads(self, booster: xgboost.Booster, n_threads: int) -> None:
+        """Predict with so many threads; waking a second one costs more than a few rows do."""
+        if n_threads != self._n_threads:
+            booster.set_param({"nthread": n_threads})
+            self._n_threads = n_threads
 
     def fitted_params(self) -> core_params.Params:
         """Return the params with the rounds kept and the learning rate used."""
@@ -179,7 +190,8 @@ class XGBoost(Model):
 
     def _load(self, raw: bytearray) -> None:
         """Become the booster in ``raw``."""
-        options = {"verbosity": 0, "nthread": self.setting.n_threads}
+        self._n_threads = self.setting.n_threads
+        options = {"verbosity": 0, "nthread": self._n_threads}
         self._booster = _xgboost().Booster(options, model_file=raw)
 
 

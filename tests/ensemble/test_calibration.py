@@ -43,14 +43,20 @@ def test_honest_probabilities_stay_as_they_are() -> None:
 
     fitted = Temperature.fit(probabilities, y)
 
-    assert fitted.power == 1.0
-    np.testing.assert_allclose(fitted.apply(probabilities), probabilities, atol=1e-4)
+    assert fitted.power == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_allclose(fitted.apply(probabilities), probabilities, atol=0.02)
 
 
-def test_few_rows_are_not_calibrated() -> None:
+def test_few_rows_hardly_move_the_power() -> None:
     probabilities, y = _overconfident(8, 2)
 
-    assert Temperature.fit(probabilities, y).power == 1.0
+    assert Temperature.fit(probabilities, y).power == pytest.approx(1.0, abs=0.2)
+
+
+def test_rows_without_any_weight_leave_the_power_at_one() -> None:
+    probabilities, y = _overconfident(20, 2)
+
+    assert Temperature.fit(probabilities, y, np.zeros(20)).power == 1.0
 
 
 def test_weights_decide_which_rows_are_made_honest() -> None:
