@@ -29,7 +29,7 @@ from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
 from tabular_automl.inspection.importance import permutation_importance
-from tabular_automl.inspection.leaderboard import leaderboard_table, test_scores
+from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
 from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.metrics.base import Metric
 from tabular_automl.metrics.resolve import resolve_metric
@@ -198,7 +198,7 @@ class Predictor:
             return leaderboard_table(record)
         table = self._with_label(read_table(data, purpose="predict"))
         return leaderboard_table(
-            record, test_scores(pipeline, table, table[self.label], self.metric)
+            record, score_on_test(pipeline, table, table[self.label], self.metric)
         )
 
     def feature_importance(

@@ -71,7 +71,7 @@ def test_an_empty_table_raises(tmp_path, binary_table):
 
 
 def test_text_labels_for_a_regression_raise(tmp_path, binary_table):
-    with pytest.raises(LabelError, match="yes|no"):
+    with pytest.raises(LabelError, match=r"yes|no"):
         predictor(tmp_path, problem_type="regression").fit(binary_table)
 
 

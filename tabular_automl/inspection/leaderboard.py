@@ -20,7 +20,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class TestScores:
+class ScoredOnTest:
     """Scores of the ensemble and of each bag on new data, greater is better.
 
     Attributes
@@ -32,9 +32,9 @@ class TestScores:
     scores: Mapping[str, float]
 
 
-def test_scores(
+def score_on_test(
     pipeline: FittedPipeline, table: pd.DataFrame, labels: pd.Series, metric: Metric
-) -> TestScores:
+) -> ScoredOnTest:
     """Score the ensemble and each bag on labelled rows."""
     y = read_labels(pipeline, labels)
     predictions = pipeline.predict_each(table)
@@ -44,10 +44,10 @@ def test_scores(
         for key, prediction in predictions.items()
     }
     scores[ENSEMBLE] = sign * raw_figure(pipeline, metric, y, pipeline.combine(predictions))
-    return TestScores(scores)
+    return ScoredOnTest(scores)
 
 
-def leaderboard_table(record: FitRecord, tested: TestScores | None = None) -> pd.DataFrame:
+def leaderboard_table(record: FitRecord, tested: ScoredOnTest | None = None) -> pd.DataFrame:
     """Return the leaderboard, best first; what did not run comes last with its reason."""
     ran = [row for row in record.models if row["status"] == "ok"]
     ensemble = {

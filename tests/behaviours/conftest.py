@@ -1,4 +1,4 @@
-"""Predictors fitted once for all behaviour tests, by a budget in trials so that they are the same."""
+"""Predictors fitted once for all behaviour tests, by a budget in trials, hence always the same."""
 
 from __future__ import annotations
 

@@ -1,0 +1,53 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from tabular_automl import FitConfig, Predictor
+from tabular_automl.core.params import Params, param
+from tabular_automl.deployment.refit import common_params
+
+
+@dataclass(frozen=True)
+class Chosen(Params):
+    n_rounds: int = param(100, 1, 10_000)
+    rate: float = param(0.1, 1e-4, 1.0)
+    extra: bool = param(False)
+    kind: str = param("a", choices=("a", "b"))
+    limit: float | None = param(None, 0.0, 1.0)
+
+
+def test_numbers_are_medians_and_the_rest_the_firsts():
+    folds = [Chosen(n_rounds=n, rate=n / 1e4, extra=True, kind="b") for n in (100, 300, 260)]
+    assert common_params(folds) == Chosen(n_rounds=260, rate=0.026, extra=True, kind="b")
+
+
+def test_a_refitted_predictor_is_smaller_and_predicts_close_to_the_bags(tmp_path, regression_table):
+    config = FitConfig(max_specs=1, n_folds=4)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        regression_table, config=config
+    )
+    refitted = predictor.refit(regression_table)
+    before, after = predictor.predict(regression_table), refitted.predict(regression_table)
+    assert np.corrcoef(before, after)[0, 1] > 0.9
+    assert refitted.disk_usage()["lightgbm"] < predictor.disk_usage()["lightgbm"]
+    refitted.save(tmp_path / "small")
+    loaded = Predictor.load(tmp_path / "small", verbosity=0)
+    np.testing.assert_allclose(loaded.predict(regression_table), after, rtol=1e-6)
+
+
+def test_rows_without_a_label_are_left_out_of_a_refit(tmp_path, regression_table):
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        regression_table, config=FitConfig(max_specs=1, n_folds=2)
+    )
+    table = regression_table.copy()
+    table.loc[:3, "y"] = np.nan
+    assert predictor.refit(table).predict(table).notna().all()
+
+
+def test_refit_needs_the_label(tmp_path, regression_table):
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        regression_table, config=FitConfig(max_specs=1, n_folds=2)
+    )
+    with pytest.raises(ValueError, match="Unknown label column 'y'"):
+        predictor.refit(regression_table.drop(columns="y"))

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from tabular_automl import FitConfig, Predictor
+from tabular_automl.artifacts.contract import require_plain, through_files
+from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.saving import load_saved, saved_bytes, saved_state
+
+
+def mean_error(y_true, y_pred):
+    return float(np.mean(np.abs(np.asarray(y_true) - np.asarray(y_pred))))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    from tests.conftest import make_table
+
+    path = tmp_path_factory.mktemp("saving") / "p"
+    config = FitConfig(max_specs=2, n_folds=2)
+    predictor = Predictor("y", eval_metric=mean_error, path=path, verbosity=0)
+    return predictor.fit(make_table("regression"), config=config)
+
+
+def state_of(predictor):
+    return saved_state(predictor.label, predictor._fitted(), predictor._fit_record())
+
+
+def test_the_state_is_plain_data(fitted):
+    require_plain(state_of(fitted), "predictor")
+
+
+def test_what_was_saved_comes_back(fitted, regression_table):
+    saved = load_saved(through_files(state_of(fitted)), n_threads=1)
+    assert saved.label == "y"
+    assert saved.record.plan == fitted.plan
+    assert saved.record.models == fitted._fit_record().models
+    np.testing.assert_allclose(
+        saved.pipeline.predict(regression_table)[:, 0], fitted.predict(regression_table), rtol=1e-6
+    )
+
+
+def test_bytes_are_counted_once(fitted):
+    sizes = saved_bytes(state_of(fitted))
+    assert all(size > 0 for size in sizes.values())
+    on_disk = sum(file.stat().st_size for file in fitted.path.rglob("*") if file.is_file())
+    assert sum(sizes.values()) <= on_disk
+
+
+def test_a_metric_of_the_users_own_says_that_it_was_not_saved(fitted, regression_table):
+    loaded = Predictor.load(fitted.path, verbosity=0)
+    assert loaded.metric.name == "mean_error"
+    assert not loaded.metric.greater_is_better
+    with pytest.raises(InvalidOptionError, match="function of your own, which is not saved"):
+        loaded.evaluate(regression_table)
