@@ -22,6 +22,7 @@ from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 
 _HOPELESS = 2.0  # an error so many times the best one's never earned weight
+_ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _MEMORY_SHARE = 0.8
 _GAIN = 1e-3  # a smaller relative gain of the ensemble is noise
@@ -266,7 +267,7 @@ class _Layer:
 
     def _check_first_folds(self, output: Prediction, rows: npt.NDArray[np.intp]) -> None:
         """Give a spec up whose first folds are far behind the best bag's on the same rows."""
-        if not self.candidates:
+        if not self.candidates or len(rows) < _ENOUGH_ROWS:
             return
         judge = self.request.judge
         best = max(self.candidates, key=lambda candidate: candidate.score)

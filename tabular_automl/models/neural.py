@@ -62,7 +62,7 @@ class NeuralNetwork(Model):
         n_members: int = param(1, 1, 32, doc="Networks averaged in each fold.")
         n_frequencies: int = param(8, 0, 64, doc="Periodic features of a number; 0 for none.")
         frequency_scale: float = param(0.1, 0.001, 10.0, log=True, doc="Waves per unit.")
-        learning_rate: float | None = param(None, 1e-4, 1.0, log=True, doc="None: by task.")
+        learning_rate: float = param(0.02, 1e-4, 1.0, log=True, doc="Of Adam, at its highest.")
         weight_decay: float = param(0.02, 0.0, 1.0, doc="Decoupled decay of the weights.")
         dropout: float = param(0.15, 0.0, 0.8, doc="Share of neurons left out of a step.")
         activation: str | None = param(None, choices=("mish", "selu"), doc="None: by task.")
@@ -228,7 +228,7 @@ def _recipe(model: NeuralNetwork, training: Any, n_rows: int) -> Any:
         n_layers=params.n_layers,
         n_frequencies=params.n_frequencies,
         frequency_scale=params.frequency_scale,
-        learning_rate=params.learning_rate or (0.04 if task.is_classification else 0.1),
+        learning_rate=params.learning_rate,
         weight_decay=params.weight_decay,
         dropout=params.dropout,
         batch_size=min(batch_size, n_rows),

@@ -15,6 +15,7 @@ from torch.nn import functional
 # Learning rates relative to that of the weights. Adam ignores a gradient's scale, so a parameter
 # stored divided by its factor, and multiplied when used, learns that much faster or slower.
 _FACTORS = {"gain": 6.0, "bias": 0.1, "mix": 0.1, "frequency": 0.1, "phase": 0.1}
+_RISE = 0.05  # of the schedule
 _MIXED_ROWS = 5  # whose random mean sets where a neuron bends at first
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mish": functional.mish,
@@ -265,12 +266,9 @@ def members_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:
     return -probability.gather(2, y.unsqueeze(2)).squeeze(2).log()
 
 
-def four_cycles(moment: float) -> float:
-    """Return the learning rate's schedule at ``moment`` in [0, 1]: four cosine waves, each longer.
-
-    It begins and ends at 0, so that any cycle's end is a good network.
-    """
-    return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * moment)))
+def up_then_down(moment: float) -> float:
+    """Return a schedule that rises over the first 5 % and then falls to 0 as a cosine."""
+    return min(1.0, moment / _RISE) * 0.5 * (1.0 + math.cos(math.pi * moment))
 
 
 def flat_then_down(moment: float) -> float:

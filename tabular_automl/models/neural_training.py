@@ -24,14 +24,14 @@ from tabular_automl.models.neural_modules import (
     NetworkShape,
     StackedNetwork,
     flat_then_down,
-    four_cycles,
     members_losses,
     row_losses,
+    up_then_down,
 )
 
 Array = npt.NDArray[Any]
 
-_AVERAGED_EPOCHS = 1.0
+_AVERAGED_EPOCHS = 3.0  # a mean over these hides the noise of single steps
 _BETAS = (0.9, 0.95)
 _PROBE_STEPS = 16
 _MIN_EPOCHS = 3
@@ -390,7 +390,7 @@ class _Stack:
 
     def _set_rates(self, moment: float) -> None:
         for group in self.adam.param_groups:
-            group["lr"] = self.recipe.learning_rate * four_cycles(moment)
+            group["lr"] = self.recipe.learning_rate * up_then_down(moment)
         decay = self.recipe.weight_decay * flat_then_down(moment)
         self.adam.param_groups[0]["weight_decay"] = decay
 

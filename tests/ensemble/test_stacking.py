@@ -15,7 +15,7 @@ from tabular_automl.ensemble.stacking import PlannedSpec, StackRequest, fit_stac
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
 
-N_ROWS = 60
+N_ROWS = 1200
 
 
 class Oracle(Model):

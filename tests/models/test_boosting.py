@@ -142,6 +142,27 @@ def test_a_far_deadline_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert not follower.hastens()
 
 
+def test_one_stall_does_not_raise_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 2_000.0))
+    for seconds in (500.0, *[1.0] * 7):
+        clock.now += seconds
+        follower.record(1.0)
+    assert not follower.hastens()
+
+
+def test_the_rate_returns_when_the_pace_picks_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 2_000.0))
+    for seconds in [20.0] * 8 + [1.0] * 8:
+        clock.now += seconds
+        follower.record(1.0)
+        follower.hastens()
+        if follower.round == 8:
+            assert follower.learning_rate == boosting.MAX_LEARNING_RATE
+    assert follower.learning_rate == 0.05
+
+
 def test_boosting_stops_when_another_round_would_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock(monkeypatch)
     follower = progress(budget=Budget(clock.now + 10.0))
