@@ -16,6 +16,8 @@ from tabular_automl.models.portfolio import PORTFOLIO, Entry
 
 _SMALL_TABLE = 50_000  # rows up to which the time without a limit does not grow
 _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on boosters, 2 cores
+_FIRST_PASS = 0.6
+_FEW_SPECS = 4
 _STACK_SECONDS = 240.0  # below this limit a second layer has never paid (models-evidence)
 
 
@@ -51,7 +53,9 @@ class FitPlan:
     layers : tuple of tuple of PlannedSpec
     left_out : tuple of (key, reason)
         Portfolio specs that the plan does not try, with the cause.
-    patience : int
+    first_pass : float
+        Part of a layer's time in which every spec has its turn, before the best are given more.
+    patience : int or None
         Without a user's limit, stop after so many specs in a row that did not improve the ensemble.
     notes : tuple of str
         The reasons, one sentence each.
@@ -63,6 +67,7 @@ class FitPlan:
     holdout_fraction: float | None
     layers: tuple[tuple[PlannedSpec, ...], ...]
     left_out: tuple[tuple[str, str], ...]
+    first_pass: float
     patience: int | None
     notes: tuple[str, ...]
 
@@ -102,6 +107,8 @@ def plan_fit(
         holdout_fraction=holdout,
         layers=tuple(layers),
         left_out=left_out,
+        # A few specs are given all the time at once: a repeat starts from nothing.
+        first_pass=_FIRST_PASS if len(first) > _FEW_SPECS else 1.0,
         patience=patience,
         notes=(*notes, why),
     )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError
-from tabular_automl.data.task import ProblemType
+from tabular_automl.data.task import TargetCodec
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline
@@ -62,7 +62,7 @@ def load_saved(state: State, n_threads: int) -> Saved:
     meta, arrays = state.meta, state.children["record"].arrays
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
     record = FitRecord(
-        metric=_load_metric(meta["metric"], pipeline.task.problem_type),
+        metric=_load_metric(meta["metric"], pipeline.codec),
         plan=meta["plan"],
         models=tuple(meta["models"]),
         score=float(meta["score"]),
@@ -87,11 +87,11 @@ def _n_bytes(state: State) -> int:
     return own + sum(_n_bytes(child) for child in state.children.values())
 
 
-def _load_metric(described: dict[str, Any], problem_type: ProblemType) -> Metric:
+def _load_metric(described: dict[str, Any], codec: TargetCodec) -> Metric:
     """Return the metric by its name; a user's own function is not saved, and says so when asked."""
     name = described["name"]
     try:
-        return resolve_metric(name, problem_type)
+        return resolve_metric(name, codec.task.problem_type).bind(codec.classes.to_numpy())
     except InvalidOptionError:
         return Metric(
             name=name,
@@ -99,7 +99,7 @@ def _load_metric(described: dict[str, Any], problem_type: ProblemType) -> Metric
             greater_is_better=bool(described["greater_is_better"]),
             optimum=float(described["optimum"]),
             reads=Reads(described["reads"]),
-            problem_types=(problem_type,),
+            problem_types=(codec.task.problem_type,),
             loss=described["loss"],
         )
 

@@ -23,6 +23,8 @@ from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 
 _HOPELESS = 2.0  # an error so many times the best one's never earned weight
 _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
+_CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
+_LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _MEMORY_SHARE = 0.8
 _GAIN = 1e-3  # a smaller relative gain of the ensemble is noise
@@ -98,6 +100,9 @@ class StackRequest:
     setting : Setting
     machine : Machine
     layers : tuple of tuple of PlannedSpec
+    first_pass : float
+        Part of each layer's time in which every spec has its turn; what is left goes to repeats of
+        those that their share cut short.
     patience : int or None
         Give up after so many specs in a row that did not improve the ensemble.
     on_error : str
@@ -111,6 +116,7 @@ class StackRequest:
     setting: Setting
     machine: Machine
     layers: tuple[tuple[PlannedSpec, ...], ...]
+    first_pass: float
     patience: int | None
     on_error: str
     report: Reporter
@@ -144,9 +150,16 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
 
 
 def ensemble_weights(
-    request: StackRequest, candidates: Sequence[Candidate], budget: Budget | None = None
+    request: StackRequest,
+    candidates: Sequence[Candidate],
+    budget: Budget | None = None,
+    *,
+    guard: bool = True,
 ) -> npt.NDArray[np.float64]:
-    """Return the weights of the best ensemble of the candidates, shape (n_candidates,)."""
+    """Return the weights of the best ensemble of the candidates, shape (n_candidates,).
+
+    ``guard=False`` is quicker and trusts the rows more: good enough to watch progress by.
+    """
     judge, rows = request.judge, request.folds.validated
     return select_weights(
         [candidate.prediction for candidate in candidates],
@@ -154,6 +167,7 @@ def ensemble_weights(
         judge.metric,
         weight=None if judge.weight is None else judge.weight[rows],
         budget=budget or Budget.unlimited(),
+        guard=guard,
     )
 
 
@@ -165,7 +179,7 @@ def _stack_inputs(
     Only those that the layer's own ensemble gives weight: fewer models to keep, less noise.
     """
     inputs = [candidate for candidate in candidates if candidate.bag.layer == layer]
-    weights = ensemble_weights(request, inputs)
+    weights = ensemble_weights(request, inputs, guard=False)
     return [candidate for candidate, w in zip(inputs, weights, strict=True) if w > 0]
 
 
@@ -192,26 +206,55 @@ class _Layer:
         self.patience = request.patience
         self.candidates: list[Candidate] = []
         self.skipped: list[Skipped] = []
+        self._cut_short: dict[str, tuple[ModelSpec, float]] = {}
         self._since_gain = 0
         self._ensemble_score: float | None = None
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
-        """Try every spec while there is time and more of them still help."""
+        """Try every spec while there is time, then give the best of them what is left."""
+        first_pass = self.budget.share(self.request.first_pass)
         for position, planned in enumerate(specs):
             key = planned.spec.key if self.number == 1 else f"{planned.spec.key}_l{self.number}"
-            reason = self._reason_to_skip(planned.spec)
+            reason = self._reason_to_skip(planned.spec, first_pass)
             if reason is not None:
                 self._skip(key, reason, failed=False)
                 continue
             import_installed(MODELS.get(planned.spec.family).modules)
             costs = sum(later.cost for later in specs[position:])
             self._report_start(key, position, len(specs))
-            self._try(planned.spec, key, self.budget.share(planned.cost / costs))
+            self._try(planned.spec, key, first_pass.share(planned.cost / costs))
+        while (repeat := self._worth_repeating()) is not None:
+            spec, key, budget = repeat
+            self._report_start(key, len(specs), len(specs))
+            self._try(spec, key, budget)
+
+    def _worth_repeating(self) -> tuple[ModelSpec, str, Budget] | None:
+        """Return a spec that its share of the time cut short, with a longer one, if any earned it.
+
+        The longer share goes by the weight in the ensemble so far; a spec is repeated once.
+        """
+        if not self._cut_short or not self.candidates:
+            return None
+        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
+        weight_of = {c.bag.key: w for c, w in zip(self.candidates, weights, strict=True)}
+        ranked = sorted(self._cut_short, key=lambda key: -weight_of[key])
+        total = sum(weight_of[key] for key in ranked)
+        for key in ranked:
+            spec, seconds = self._cut_short.pop(key)
+            least, left = _LONGER * seconds, self.budget.remaining()
+            if weight_of[key] > 0 and least <= left:
+                share = max(least, left * weight_of[key] / total)
+                return spec, f"{key}_long", self.budget.within(share)
+        return None
 
     def _try(self, spec: ModelSpec, key: str, budget: Budget) -> None:
         """Fit one spec; a failure becomes a visible row."""
+        given = budget.remaining()
         try:
-            self._keep(self._fit(spec, key, budget))
+            fit = self._fit(spec, key, budget)
+            self._keep(fit)
+            if fit.fit_seconds > _CUT_SHORT * given and not key.endswith("_long"):
+                self._cut_short[key] = spec, fit.fit_seconds
         except _HopelessError as verdict:
             self._skip(key, str(verdict), failed=False)
         except OutOfTimeError as error:
@@ -245,7 +288,7 @@ class _Layer:
         """Count specs in a row that did not improve the ensemble; only without a user's limit."""
         if self.patience is None:
             return
-        weights = ensemble_weights(self.request, self.candidates, self.budget)
+        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
         blended = blend([c.prediction for c in self.candidates], weights)
         score = self.request.judge.score(blended, self.request.folds.validated)
         before = self._ensemble_score
@@ -253,8 +296,8 @@ class _Layer:
         self._since_gain = 0 if gained else self._since_gain + 1
         self._ensemble_score = score if before is None else max(score, before)
 
-    def _reason_to_skip(self, spec: ModelSpec) -> str | None:
-        if self.budget.remaining() < _LEAST_SECONDS:
+    def _reason_to_skip(self, spec: ModelSpec, budget: Budget) -> str | None:
+        if budget.remaining() < _LEAST_SECONDS:
             return "no time left"
         if self.patience is not None and self._since_gain >= self.patience:
             return "more models no longer improved the ensemble"

@@ -53,15 +53,32 @@ class Entry:
 
 
 PORTFOLIO: tuple[Entry, ...] = (
-    Entry("lightgbm", "lightgbm"),
-    Entry("catboost", "catboost", cost=3.0),
+    Entry("lightgbm", "lightgbm", cost=1.0, max_rows=200_000),
+    Entry("lightgbm_large", "lightgbm", {"num_leaves": 255}, cost=7.0, min_rows=200_001),
+    Entry("catboost", "catboost", cost=3.0, max_rows=200_000),
+    Entry("linear", "linear", cost=0.5, max_rows=200_000, max_classes=30),
     Entry("neural", "neural", cost=3.0, max_rows=100_000),
-    Entry("lightgbm_extra", "lightgbm", {"extra_trees": True}, cost=1.2),
-    Entry("linear", "linear", cost=0.5, max_rows=200_000),
+    Entry(
+        "lightgbm_extra",
+        "lightgbm",
+        {"extra_trees": True, "num_leaves": 48, "learning_rate": 0.08},
+        cost=1.2,
+        max_rows=200_000,
+    ),
+    Entry(
+        "lightgbm_linear",
+        "lightgbm",
+        {"linear_tree": True, "num_leaves": 8, "lambda_l2": 5.0},
+        cost=1.0,
+        max_rows=100_000,
+        tasks=("regression",),
+    ),
     Entry("extra_trees", "extra_trees", cost=0.8, max_rows=200_000),
+    Entry("catboost_deep", "catboost", {"depth": 8}, cost=3.0, min_rows=5_000),
     Entry("xgboost", "xgboost", cost=1.2),
-    Entry("lightgbm_large", "lightgbm", {"num_leaves": 128}, cost=1.6, min_rows=2_000),
-    Entry("neighbors", "neighbors", cost=0.4, max_rows=50_000),
-    Entry("catboost_deep", "catboost", {"depth": 8}, cost=4.0, min_rows=2_000),
+    Entry("neighbors", "neighbors", {"max_rows": 20_000}, cost=0.6, max_rows=50_000),
+    Entry(
+        "lightgbm_deep", "lightgbm", {"num_leaves": 96}, cost=1.6, min_rows=5_000, max_rows=200_000
+    ),
     Entry("random_forest", "random_forest", cost=0.8, max_rows=100_000),
 )

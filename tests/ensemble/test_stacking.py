@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,19 @@ class NotInstalled(Oracle):
         raise MissingDependencyError("pip install it")
 
 
+class Slow(Oracle):
+    """Takes its whole share, as a booster does that is far from converged."""
+
+    def fit(self, train, valid, budget):
+        while not budget.expired():
+            time.sleep(0.005)
+        return super().fit(train, valid, budget)
+
+
+class SlowPoor(Slow):
+    blur = 1.0
+
+
 class Hungry(Oracle):
     @classmethod
     def estimate_bytes(cls, params, table, task):
@@ -66,7 +81,7 @@ class Hungry(Oracle):
 
 FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
-    "hungry": Hungry,
+    "hungry": Hungry, "slow": Slow, "slow_poor": SlowPoor,
 }  # fmt: skip
 
 
@@ -88,7 +103,7 @@ def events():
 def run(events):
     """Return a function that fits layers of families and gives the StackFit."""
 
-    def fit(*layers, budget=None, on_error="skip", patience=None):
+    def fit(*layers, budget=None, on_error="skip", patience=None, first_pass=1.0):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
         codec = TargetCodec.fit(y, task, "squared_error")
@@ -106,6 +121,7 @@ def run(events):
             layers=tuple(
                 tuple(PlannedSpec(ModelSpec.make(name), 1.0) for name in layer) for layer in layers
             ),
+            first_pass=first_pass,
             patience=patience,
             on_error=on_error,
             report=events.append,
@@ -185,6 +201,14 @@ def test_patience_ends_the_layer_when_more_models_bring_nothing(run):
     fitted = run(["oracle"] * 6, patience=2)
     assert len(fitted.candidates) == 3
     assert "no longer improved" in fitted.skipped[-1].reason
+
+
+def test_what_the_first_pass_leaves_goes_to_the_best_that_was_cut_short(run):
+    fitted = run(["slow", "slow_poor"], budget=Budget.start(1.2), first_pass=0.4)
+    keys = [c.bag.key for c in fitted.candidates]
+    assert keys == ["slow", "slow_poor", "slow_long"]
+    first, _, repeat = fitted.candidates
+    assert repeat.fit.fit_seconds > first.fit.fit_seconds
 
 
 def test_every_finished_spec_is_reported_with_the_best_score_so_far(run, events):
