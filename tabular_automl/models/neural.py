@@ -57,12 +57,16 @@ class NeuralNetwork(Model):
         n_epochs: int | None = param(None, 1, 2048, log=True, doc="Most epochs; None: by rows.")
         stop_epoch: int | None = param(None, 1, 2048, doc="Stop after this epoch of n_epochs.")
         batch_size: int | None = param(None, 1, 8192, log=True, doc="None: by rows.")
-        width: int = param(128, 8, 1024, log=True, doc="Neurons of a hidden layer.")
+        width: int = param(64, 8, 1024, log=True, doc="Neurons of a hidden layer.")
         n_layers: int = param(3, 1, 8, doc="Hidden layers.")
-        n_members: int = param(1, 1, 32, doc="Networks averaged in each fold.")
-        n_frequencies: int = param(8, 0, 64, doc="Periodic features of a number; 0 for none.")
-        frequency_scale: float = param(0.1, 0.001, 10.0, log=True, doc="Waves per unit.")
-        learning_rate: float = param(0.02, 1e-4, 1.0, log=True, doc="Of Adam, at its highest.")
+        n_members: int = param(8, 1, 32, doc="Networks averaged in a fold; fewer if short of time.")
+        n_frequencies: int | None = param(
+            None, 0, 64, doc="Periodic features of a number; None: by rows."
+        )
+        frequency_scale: float | None = param(
+            None, 0.001, 10.0, log=True, doc="Waves per unit; None: by rows."
+        )
+        learning_rate: float | None = param(None, 1e-4, 1.0, log=True, doc="None: by rows.")
         weight_decay: float = param(0.02, 0.0, 1.0, doc="Decoupled decay of the weights.")
         dropout: float = param(0.15, 0.0, 0.8, doc="Share of neurons left out of a step.")
         activation: str | None = param(None, choices=("mish", "selu"), doc="None: by task.")
@@ -129,7 +133,11 @@ class NeuralNetwork(Model):
         """Return the networks' arrays and the encoder's state."""
         arrays = {f"net.{name}": array for name, array in self._arrays.items()}
         arrays |= {"range": self._range, "wavy": self._wavy}
-        meta = {"epoch": self._epoch, "n_epochs": self._n_epochs}
+        meta = {
+            "epoch": self._epoch,
+            "n_epochs": self._n_epochs,
+            "chosen": self._chosen.to_dict(),
+        }
         return State(meta=meta, arrays=arrays, children={"encoder": self._encoder.state()})
 
     def restore(self, state: State) -> None:
@@ -140,18 +148,19 @@ class NeuralNetwork(Model):
         named = {name.partition("net.")[2]: array for name, array in state.arrays.items()}
         self._arrays = {name: array for name, array in named.items() if name}
         self._epoch, self._n_epochs = int(state.meta["epoch"]), int(state.meta["n_epochs"])
+        self._chosen: Any = self.Params.from_dict(state.meta["chosen"])
 
     def fitted_params(self) -> AnyParams:
         """Return the params with the epoch to stop at, on the same schedule."""
         params: AnyParams = dataclasses.replace(
-            self.params, n_epochs=self._n_epochs, stop_epoch=self._epoch
+            self._chosen, n_epochs=self._n_epochs, stop_epoch=self._epoch
         )
         return params
 
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
         """Return the bytes of one fold's encoded rows and of its parameters while they learn."""
-        chosen: Any = params
+        chosen: Any = _chosen(params, len(table))
         levels = sum(min(n, chosen.one_hot_max_levels) for n in table.n_levels)
         n_inputs = table.numeric.shape[1] + levels
         first = n_inputs + min(table.numeric.shape[1], _MAX_WAVY) * chosen.n_frequencies
@@ -183,7 +192,10 @@ def _fit_together(
     from tabular_automl.models import neural_training as training
 
     setting = models[0].setting
-    recipe = _recipe(models[0], training, int(np.median([len(train) for train, _ in folds])))
+    n_rows = int(np.median([len(train) for train, _ in folds]))
+    for model in models:
+        model._chosen = _chosen(model.params, n_rows)
+    recipe = _recipe(models[0], training, n_rows)
     columns = _columns_of_many_values(folds[0][0].table) if recipe.n_frequencies else []
     encoded = []
     for model, (train, valid) in zip(models, folds, strict=True):
@@ -194,6 +206,7 @@ def _fit_together(
     for model, result in zip(models, results, strict=True):
         model._arrays = result.arrays
         model._epoch, model._n_epochs = result.epoch, result.n_epochs
+        model._chosen = dataclasses.replace(model._chosen, n_members=len(result.arrays["bias_0"]))
 
 
 def _encode_fold(
@@ -217,41 +230,50 @@ def _encode_fold(
     return training.FoldRows(rows, held, model._wavy, offset, seed)
 
 
+@dataclass(frozen=True)
+class _Size:
+    """Choices for training folds of up to so many rows."""
+
+    max_rows: float
+    batch_size: int
+    n_epochs: int
+    learning_rate: float
+    n_frequencies: int
+    frequency_scale: float
+
+
+# Few rows are overfitted within some epochs, and the more so the faster the waves; many rows need
+# fast waves and large steps to show what is in them.
+_SIZES = (
+    _Size(400, 32, 64, 0.03, 8, 0.5),
+    _Size(1_500, 64, 48, 0.03, 8, 0.5),
+    _Size(8_000, 128, 32, 0.1, 16, 1.0),
+    _Size(50_000, 256, 24, 0.1, 16, 1.0),
+    _Size(np.inf, 512, 16, 0.1, 16, 1.0),
+)
+
+
+def _chosen(params: Any, n_rows: int) -> Any:
+    """Return the params with every choice that was left to the number of training rows made."""
+    size = next(size for size in _SIZES if n_rows <= size.max_rows)
+    names = ("batch_size", "n_epochs", "learning_rate", "n_frequencies", "frequency_scale")
+    open_choices = {name: getattr(size, name) for name in names if getattr(params, name) is None}
+    return dataclasses.replace(params, **open_choices)
+
+
 def _recipe(model: NeuralNetwork, training: Any, n_rows: int) -> Any:
-    """Return a `neural_training.Recipe` with every open choice made from the number of rows."""
-    params, task = model.params, model.setting.task
-    batch_size = params.batch_size or _batch_size(n_rows)
-    return training.Recipe(
-        loss=model.setting.loss,
-        n_outputs=task.n_outputs,
-        width=params.width,
-        n_layers=params.n_layers,
-        n_frequencies=params.n_frequencies,
-        frequency_scale=params.frequency_scale,
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        dropout=params.dropout,
-        batch_size=min(batch_size, n_rows),
-        n_epochs=params.n_epochs or _n_epochs(n_rows),
-        stop_epoch=params.stop_epoch,
-        n_members=params.n_members,
-        activation=model._activation,
-        device=params.device,
-    )
-
-
-def _batch_size(n_rows: int) -> int:
-    for limit, size in ((1_500, 64), (8_000, 128), (50_000, 256)):
-        if n_rows <= limit:
-            return size
-    return 512
-
-
-def _n_epochs(n_rows: int) -> int:
-    for limit, epochs in ((10_000, 128), (50_000, 64)):
-        if n_rows <= limit:
-            return epochs
-    return 32
+    """Return the model's params and setting as a `neural_training.Recipe`."""
+    task = model.setting.task
+    params: Any = model._chosen
+    names = {field.name for field in dataclasses.fields(training.Recipe)}
+    values = {name: value for name, value in params.to_dict().items() if name in names}
+    values |= {
+        "loss": model.setting.loss,
+        "n_outputs": task.n_outputs,
+        "activation": model._activation,
+        "batch_size": min(params.batch_size, n_rows),
+    }
+    return training.Recipe(**values)
 
 
 def _columns_of_many_values(table: FeatureTable) -> list[int]:

@@ -6,10 +6,10 @@ its own mini-batches, and the sum of their losses keeps their gradients apart.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ _AVERAGED_EPOCHS = 3.0  # a mean over these hides the noise of single steps
 _BETAS = (0.9, 0.95)
 _PROBE_STEPS = 16
 _MIN_EPOCHS = 3
+_GOOD_EPOCHS = 12  # rather fewer members than fewer epochs
 _VALID_CHUNK = 4096
 _INIT_ROWS = 256
 _WORTH_THREADS = 65_536  # numbers in a layer's activations from which threads inside a step pay
@@ -134,19 +135,16 @@ def train_folds(
         When a fold's networks diverge before their first epoch ends.
     """
     device = _device(recipe.device)
-    n_groups = 1 if device.type == "cuda" else max(1, min(n_threads, len(folds)))
-    layer = recipe.batch_size * recipe.width * recipe.n_members
-    n_inner = max(1, n_threads // n_groups) if layer >= _WORTH_THREADS else 1
-    n_steps = _steps_per_epoch(folds, recipe.batch_size)
-    common = _Common(max(fold.train.x.shape[1] for fold in folds), n_steps, folds[0].seed)
-    groups = [
-        _Stack([folds[i] for i in members.tolist()], recipe, common, device)
-        for members in np.array_split(np.arange(len(folds)), n_groups)
-    ]
-    with _torch_threads(n_inner), ThreadPoolExecutor(n_groups) as pool:
-        run = _Run(groups, recipe, n_steps, budget, n_inner, pool)
+    run = _Run(folds, recipe, budget, n_threads, device)
+    with run:
+        affordable = run.probe()
+        wanted = min(_GOOD_EPOCHS, recipe.n_epochs)
+        if affordable < wanted and recipe.n_members > 1:
+            n_members = max(1, int(recipe.n_members * affordable / wanted))
+            run.build(dataclasses.replace(recipe, n_members=n_members))
+            run.probe()
         run.descend()
-        return [trained for group in groups for trained in group.results(run.n_epochs)]
+        return run.results()
 
 
 def _steps_per_epoch(folds: Sequence[FoldRows], batch_size: int) -> int:
@@ -165,42 +163,64 @@ def _device(choice: str) -> torch.device:
     return torch.device(choice)
 
 
-@contextmanager
-def _torch_threads(n_threads: int) -> Iterator[None]:
-    """Set the number of torch's threads, which the whole process shares, for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Run:
     """The loop over epochs: schedule, deadline, and when to stop."""
 
     def __init__(
         self,
-        groups: list[_Stack],
+        folds: Sequence[FoldRows],
         recipe: Recipe,
-        n_steps: int,
         budget: Budget,
-        n_inner: int,
-        pool: ThreadPoolExecutor,
+        n_threads: int,
+        device: torch.device,
     ) -> None:
-        self.groups = groups
-        self.recipe = recipe
-        self.n_steps = n_steps
+        self.folds = folds
         self.budget = budget
-        self.n_inner = n_inner
-        self.pool = pool
+        self.device = device
+        self.n_threads = n_threads
+        self.n_groups = 1 if device.type == "cuda" else max(1, min(n_threads, len(folds)))
+        self.n_steps = _steps_per_epoch(folds, recipe.batch_size)
+        self.build(recipe)
+
+    def build(self, recipe: Recipe) -> None:
+        """Make new networks, and begin again."""
+        n_inputs = max(fold.train.x.shape[1] for fold in self.folds)
+        common = _Common(n_inputs, self.n_steps, self.folds[0].seed)
+        self.groups = [
+            _Stack([self.folds[i] for i in members.tolist()], recipe, common, self.device)
+            for members in np.array_split(np.arange(len(self.folds)), self.n_groups)
+        ]
+        layer = recipe.batch_size * recipe.width * recipe.n_members
+        worth = layer >= _WORTH_THREADS
+        self.n_inner = max(1, self.n_threads // self.n_groups) if worth else 1
+        self.recipe = recipe
         self.n_epochs = recipe.n_epochs
+        self.n_probed = 0
         self.progress = 0.0
         self.seconds_per_step = 0.0
 
+    def __enter__(self) -> None:
+        self.n_before = torch.get_num_threads()  # shared by the whole process
+        self.pool = ThreadPoolExecutor(self.n_groups)
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+        torch.set_num_threads(self.n_before)
+
+    def results(self) -> list[Trained]:
+        """Return the best networks of each fold."""
+        return [trained for group in self.groups for trained in group.results(self.n_epochs)]
+
+    def probe(self) -> float:
+        """Take some steps to learn what one costs; return the epochs that there is time for."""
+        self.n_probed = min(_PROBE_STEPS, self.n_steps)
+        if not self._steps(self.n_probed, self.n_steps * self.recipe.n_epochs):
+            self._raise_out_of_time()
+        return self.budget.remaining() / (self.seconds_per_step * self.n_steps)
+
     def descend(self) -> None:
         """Train until the schedule ends, the folds stop improving, or the time is over."""
-        done = self._probe()
+        done = self.n_probed
         for epoch in range(1, self.recipe.n_epochs + 1):
             n_left = self._plan(epoch, self.n_steps - done)
             if n_left <= 0:
@@ -211,13 +231,6 @@ class _Run:
                 break
         if any(group.best is None for group in self.groups):
             self._raise_out_of_time()
-
-    def _probe(self) -> int:
-        """Run some steps to learn what one costs; return how many."""
-        n_probe = min(_PROBE_STEPS, self.n_steps)
-        if not self._steps(n_probe, self.n_steps * self.recipe.n_epochs):
-            self._raise_out_of_time()
-        return n_probe
 
     def _plan(self, epoch: int, n_first: int) -> int:
         """Return the steps that are left; the schedule is squeezed into the time that is."""
@@ -260,7 +273,7 @@ class _Run:
 
         list(self.pool.map(work, self.groups))
         self.seconds_per_step += (time.monotonic() - start) / self.n_steps
-        patience = 10 + self.n_epochs // 4
+        patience = 8 + self.n_epochs // 8
         best = max(int(group.epochs.max()) for group in self.groups)
         return epoch < min(stop_epoch, self.n_epochs) and epoch <= 2 * best + patience
 

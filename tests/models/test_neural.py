@@ -29,7 +29,7 @@ from tabular_automl.models.trial import (  # noqa: E402
     error,
 )
 
-QUICK = NeuralNetwork.Params(n_epochs=30, width=32, n_layers=2, device="cpu")
+QUICK = NeuralNetwork.Params(n_epochs=30, width=32, n_layers=2, n_members=1, device="cpu")
 FOREVER = Budget.unlimited()
 
 
@@ -63,7 +63,7 @@ def torch_outputs(model, x):
         n_nets=n_members,
         n_inputs=x.shape[1],
         n_wavy=len(model._wavy),
-        n_frequencies=model.params.n_frequencies,
+        n_frequencies=model._chosen.n_frequencies,
         width=width,
         n_layers=model.params.n_layers,
         n_outputs=model.setting.task.n_outputs,
@@ -140,7 +140,8 @@ def test_folds_of_unequal_size_and_width_train_together():
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_members_are_averaged(n_members):
     trial = Trial.make(BINARY)
-    model = make_model(BINARY, n_members=n_members).fit(trial.train, trial.valid, FOREVER)
+    model = make_model(BINARY, n_members=n_members, n_epochs=60)
+    model.fit(trial.train, trial.valid, FOREVER)
     assert len(model._arrays["weight_0"]) == n_members
     learned = error(BINARY, trial.test.y, model.predict(trial.test.table))
     assert learned < 0.8 * error(BINARY, trial.test.y, base_rate(BINARY, trial))
@@ -232,7 +233,7 @@ def explode_after(monkeypatch, n_steps):
 def test_a_network_that_explodes_at_once_says_so(monkeypatch):
     explode_after(monkeypatch, 0)
     trial = Trial.make(REGRESSION)
-    with pytest.raises(AutoMLError, match=r"lower its learning_rate, got 0\.1"):
+    with pytest.raises(AutoMLError, match=r"lower its learning_rate, got 0\.03"):
         make_model(REGRESSION).fit(trial.train, trial.valid, FOREVER)
 
 
