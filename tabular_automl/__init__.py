@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tabular_automl.core.errors import AutoMLError
     from tabular_automl.predictor import Predictor
 
-# Read by OpenMP when a booster is first imported. By default its threads spin while they wait for each
-# other; when anything else uses a core, that made a LightGBM fit 17 to 60 times slower (decision 6).
+# Read by OpenMP when a booster is first imported. By default its threads spin while they wait for
+# each other: with one other busy process a LightGBM fit took 17 to 60 times longer (decision 6).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

@@ -204,7 +204,7 @@ def test_patience_ends_the_layer_when_more_models_bring_nothing(run):
 
 
 def test_what_the_first_pass_leaves_goes_to_the_best_that_was_cut_short(run):
-    fitted = run(["slow_poor", "slow"], budget=Budget.start(1.2), first_pass=0.4)
+    fitted = run(["slow_poor", "slow"], budget=Budget.start(2.5), first_pass=0.4)
     keys = [c.bag.key for c in fitted.candidates]
     assert keys == ["slow_poor", "slow", "slow_long"]
     _, first, repeat = fitted.candidates
