@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from tabular_automl.core.errors import AutoMLError
     from tabular_automl.predictor import Predictor
 
-# Read by OpenMP when a booster is first imported. By default its threads spin while they wait for
-# each other: with one other busy process a LightGBM fit took 17 to 60 times longer (decision 6).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read by GNU OpenMP when a booster is first imported. By default its threads spin for milliseconds
+# while they wait for each other, which makes a fit many times slower as soon as any other process
+# uses one of the cores; a short spin keeps two threads as fast on an idle machine (decision 6).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 __all__ = ["AutoMLError", "FitConfig", "Predictor", "__version__"]
