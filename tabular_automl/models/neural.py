@@ -23,7 +23,10 @@ from tabular_automl.models.dense import DenseEncoder
 
 Matrix = npt.NDArray[np.float32]
 
-_CHUNK = 2048  # rows predicted at a time: their activations stay in the processor's cache
+_BLOCK = 8192  # rows encoded at a time
+# Rows multiplied at a time: so few that numpy's matrix library does not start threads, which wait
+# for each other far longer than they compute when another process keeps a core busy.
+_CHUNK = 64
 _MANY_VALUES = 10  # different values from which a number gets a periodic embedding
 _MAX_WAVY = 64  # more embedded numbers than this cost more than they bring
 _SAMPLE_ROWS = 2000  # rows that are looked at to count different values
@@ -96,38 +99,39 @@ class NeuralNetwork(Model):
         if not hasattr(self, "_arrays"):
             raise NotFittedError("NeuralNetwork must be fitted before predict; call fit first.")
         result = np.empty((len(table), self.setting.task.n_outputs))
-        for start in range(0, len(table), _CHUNK):
-            rows = slice(start, min(start + _CHUNK, len(table)))
-            part = table if len(table) <= _CHUNK else table.take(np.arange(rows.start, rows.stop))
-            result[rows] = self._predict_chunk(self._encoder.transform(part))
+        for block in range(0, len(table), _BLOCK):
+            rows = np.arange(block, min(block + _BLOCK, len(table)))
+            x = self._encoder.transform(table if len(rows) == len(table) else table.take(rows))
+            for start in range(0, len(rows), _CHUNK):
+                part = self._predict_chunk(x[start : start + _CHUNK])
+                result[block + start : block + start + len(part)] = part
         return result
 
     def _predict_chunk(self, x: Matrix) -> npt.NDArray[np.float64]:
-        n_members = len(self._arrays["bias_0"])
-        outputs = [self._outputs(x, member) for member in range(n_members)]
+        outputs = self._outputs(x)
         if self.setting.task.is_classification:
-            outputs = [_softmax(output) for output in outputs]
-        mean = np.mean(outputs, axis=0)
-        if not self.setting.task.is_classification:
-            np.clip(mean, self._range[0], self._range[1], out=mean)
-        return mean
+            return np.asarray(_softmax(outputs).mean(axis=0))
+        return np.asarray(outputs.mean(axis=0).clip(*self._range))
 
-    def _outputs(self, x: Matrix, member: int) -> npt.NDArray[np.float64]:
-        """Return one member's last layer, before probabilities are made of it."""
-        arrays = {name: array[member] for name, array in self._arrays.items()}
+    def _outputs(self, x: Matrix) -> npt.NDArray[np.float64]:
+        """Return the last layer of every member, shape (n_members, n_samples, n_outputs)."""
+        arrays, n_layers = self._arrays, self.params.n_layers
+        hidden = x
         if "frequency" in arrays:
-            angle = x[:, self._wavy, None] * arrays["frequency"] + arrays["phase"]
-            x = np.hstack([x, np.cos(angle, out=angle).reshape(len(x), -1)])
-        n_layers = self.params.n_layers
+            angle = x[:, self._wavy, None] * arrays["frequency"][:, None]
+            angle += arrays["phase"][:, None]
+            hidden = np.empty((len(angle), len(x), arrays["weight_0"].shape[1]), np.float32)
+            hidden[:, :, : x.shape[1]] = x
+            hidden[:, :, x.shape[1] :] = np.cos(angle, out=angle).reshape(*angle.shape[:2], -1)
         for layer in range(n_layers):
-            x = x @ arrays[f"weight_{layer}"]
-            x += arrays[f"bias_{layer}"]
-            bent = _mish(x) if self._activation == "mish" else _selu(x)
-            bent -= x
-            bent *= arrays[f"mix_{layer}"]
-            x += bent
-        last = x @ arrays[f"weight_{n_layers}"] + arrays[f"bias_{n_layers}"]
-        return last.astype(np.float64)
+            hidden = hidden @ arrays[f"weight_{layer}"]
+            hidden += arrays[f"bias_{layer}"][:, None]
+            bent = _mish(hidden) if self._activation == "mish" else _selu(hidden)
+            bent -= hidden
+            bent *= arrays[f"mix_{layer}"][:, None]
+            hidden += bent
+        last = hidden @ arrays[f"weight_{n_layers}"] + arrays[f"bias_{n_layers}"][:, None]
+        return np.asarray(last, dtype=np.float64)
 
     def state(self) -> State:
         """Return the networks' arrays and the encoder's state."""
@@ -297,7 +301,12 @@ def _log_frequencies(train: Samples, n_classes: int) -> Matrix:
 def _mish(x: Matrix) -> Matrix:
     """Return x tanh(log(1 + e^x)), with one exponential: it equals x (1 - 2 / (2 + 2e + e^2))."""
     e = np.exp(np.minimum(x, np.float32(20.0)))
-    return np.asarray(x * (1.0 - 2.0 / ((e + 2.0) * e + 2.0)), dtype=np.float32)
+    ratio = e + np.float32(2.0)
+    ratio *= e
+    np.add(ratio, np.float32(2.0), out=e)
+    ratio /= e
+    ratio *= x
+    return ratio
 
 
 def _selu(x: Matrix) -> Matrix:
@@ -308,5 +317,5 @@ def _selu(x: Matrix) -> Matrix:
 
 
 def _softmax(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    x = np.exp(x - x.max(axis=1, keepdims=True))
-    return np.asarray(x / x.sum(axis=1, keepdims=True))
+    x = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(x / x.sum(axis=-1, keepdims=True))

@@ -234,6 +234,8 @@ class _Run:
 
     def _plan(self, epoch: int, n_first: int) -> int:
         """Return the steps that are left; the schedule is squeezed into the time that is."""
+        if self.progress < 0.5:
+            self.n_epochs = self.recipe.n_epochs  # an early step may have been a slow one
         n_more = n_first + self.n_steps * (self.n_epochs - epoch)
         if not self.budget.limited:
             return n_more
