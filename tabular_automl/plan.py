@@ -17,7 +17,8 @@ from tabular_automl.models.portfolio import PORTFOLIO, Entry
 _SMALL_TABLE = 50_000  # rows up to which the time without a limit does not grow
 _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on boosters, 2 cores
 _FIRST_PASS = 0.6
-_FEW_SPECS = 4
+_FEW_SPECS = 6  # on tables so large for the time that ...
+_COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
 _STACK_SECONDS = 240.0  # below this limit a second layer has never paid (models-evidence)
 
 
@@ -96,8 +97,9 @@ def plan_fit(
         When the settings name families or specs that do not exist, or leave none.
     """
     limit, patience, notes = _time(config, shape, time_limit)
-    holdout, n_folds, why = _folds(config, task, shape, machine, limit)
-    first, left_out = _first_layer(config, task, shape)
+    affordable = _affordable_folds(task, shape, machine, limit)
+    holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
+    first, left_out = _first_layer(config, task, shape, affordable)
     n_layers = _n_layers(config, shape, limit, holdout)
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
     return FitPlan(
@@ -108,7 +110,7 @@ def plan_fit(
         layers=tuple(layers),
         left_out=left_out,
         # A few specs are given all the time at once: a repeat starts from nothing.
-        first_pass=_FIRST_PASS if len(first) > _FEW_SPECS else 1.0,
+        first_pass=_FIRST_PASS if len(first) >= _FEW_SPECS else 1.0,
         patience=patience,
         notes=(*notes, why),
     )
@@ -131,8 +133,15 @@ def _time(
     return limit, 4, (note,)
 
 
+def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float | None) -> float:
+    """Return on how many folds a short portfolio could be fitted in time."""
+    if limit is None:
+        return math.inf
+    return limit * machine.n_cores / (_CORE_SECONDS_PER_CELL * _cells(task, shape))
+
+
 def _folds(
-    config: FitConfig, task: Task, shape: Shape, machine: Machine, limit: float | None
+    config: FitConfig, shape: Shape, machine: Machine, limit: float | None, affordable: float
 ) -> tuple[float | None, int, str]:
     """Return (holdout fraction or None, number of folds, reason)."""
     if config.n_folds is not None:
@@ -143,7 +152,6 @@ def _folds(
     most = _even(8 if shape.n_samples >= 80 else 5, machine.n_cores)
     if limit is None:
         return None, most, f"{most} folds, the most that is known to help."
-    affordable = limit * machine.n_cores / (_CORE_SECONDS_PER_CELL * _cells(task, shape))
     if affordable < 0.7 and shape.n_samples >= 5_000:
         fraction = _enough_to_judge(0.1, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
@@ -186,19 +194,22 @@ def _reserve(limit: float | None, shape: Shape, task: Task) -> float:
 
 
 def _first_layer(
-    config: FitConfig, task: Task, shape: Shape
+    config: FitConfig, task: Task, shape: Shape, affordable: float
 ) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
     """Return the specs to try and those left out with the reason."""
     _check_names(config)
     planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
     left_out: list[tuple[str, str]] = []
+    most = _FEW_SPECS if affordable < _COMFORTABLE else len(PORTFOLIO)
     for entry in PORTFOLIO:
         if not _is_wanted(entry, config):
             continue
-        if entry.suits(task, shape.n_samples):
-            planned.append(PlannedSpec(entry.spec(), entry.cost))
-        else:
+        if not entry.suits(task, shape.n_samples):
             left_out.append((entry.key, "not worth its time on a table of this size and task"))
+        elif len(planned) >= most:
+            left_out.append((entry.key, "the time is better spent on fewer models"))
+        else:
+            planned.append(PlannedSpec(entry.spec(), entry.cost))
     if config.max_specs is not None:
         left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
         planned = planned[: config.max_specs]
