@@ -10,6 +10,7 @@ from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.inference import infer_schema
+from vision_ext.encoder import ImageEncoder
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -60,8 +61,8 @@ COLUMNS = {
     "customer": ([f"{i * 7919 % 9973}-VHV{i % 7}" for i in range(N)], "identifier"),
     "guid": ([str(uuid.UUID(int=int(i))) for i in RNG.integers(0, 2**62, N)], "identifier"),
     "text numbers id": ([str(100_000 + i) for i in range(N)], "identifier"),
-    "picture": ([f"photos/{i}.jpg" for i in range(N)], "ignored"),
-    "picture bytes": ([b"\x89PNG" + bytes([i % 256, i // 256]) for i in range(N)], "ignored"),
+    "picture": ([f"photos/{i}.jpg" for i in range(N)], "image"),
+    "picture bytes": ([b"\x89PNG" + bytes([i % 256, i // 256]) for i in range(N)], "image"),
 }
 
 
@@ -130,12 +131,23 @@ def test_overrides_win_over_every_rule():
         ({"prise": "numeric"}, "Unknown column 'prise'.*'price'"),
         ({"price": "numerical"}, "'price'.*Unknown kind 'numerical'.*'numeric'"),
         ({"price": 3}, "Unknown kind 3"),
-        ({"price": "image"}, "vision"),
     ],
 )
 def test_unknown_overrides_raise_with_the_nearest_names(overrides, match):
     with pytest.raises(InvalidOptionError, match=match):
         infer_schema(pd.DataFrame({"price": [1, 2]}), overrides)
+
+
+@pytest.fixture
+def without_vision(monkeypatch):
+    """Hide the image plug-in, as where its extra is not installed."""
+    monkeypatch.setattr(ImageEncoder, "claims", classmethod(lambda cls, sample: None))
+
+
+def test_images_without_their_extra_are_ignored_and_the_reason_names_it(without_vision):
+    (column,) = infer_schema(pd.DataFrame({"photo": [f"photos/{i}.jpg" for i in range(N)]}))
+    assert column.kind.value == "ignored"
+    assert "vision" in column.reason
 
 
 @pytest.mark.parametrize("kind", ["numeric", "datetime"])
