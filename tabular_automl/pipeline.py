@@ -350,6 +350,7 @@ def _stack_request(
         machine=machine,
         # Without features there is nothing to learn but the base rate.
         layers=plan.layers if table.n_features else (),
+        n_first=plan.n_first,
         first_pass=plan.first_pass,
         patience=plan.patience,
         on_error=config.on_error,

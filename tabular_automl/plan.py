@@ -54,8 +54,10 @@ class FitPlan:
     layers : tuple of tuple of PlannedSpec
     left_out : tuple of (key, reason)
         Portfolio specs that the plan does not try, with the cause.
+    n_first : int
+        Specs of a layer that have their turn first: few where the table is large for the time.
     first_pass : float
-        Part of a layer's time in which every spec has its turn, before the best are given more.
+        Part of the time for them, before the best are given more and the others have their turn.
     patience : int or None
         Without a user's limit, stop after so many specs in a row that did not improve the ensemble.
     notes : tuple of str
@@ -68,6 +70,7 @@ class FitPlan:
     holdout_fraction: float | None
     layers: tuple[tuple[PlannedSpec, ...], ...]
     left_out: tuple[tuple[str, str], ...]
+    n_first: int
     first_pass: float
     patience: int | None
     notes: tuple[str, ...]
@@ -99,7 +102,7 @@ def plan_fit(
     limit, patience, notes = _time(config, shape, time_limit)
     affordable = _affordable_folds(task, shape, machine, limit)
     holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
-    first, left_out = _first_layer(config, task, shape, affordable)
+    first, left_out = _first_layer(config, task, shape)
     n_layers = _n_layers(config, shape, limit, holdout)
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
     return FitPlan(
@@ -109,7 +112,8 @@ def plan_fit(
         holdout_fraction=holdout,
         layers=tuple(layers),
         left_out=left_out,
-        # A few specs are given all the time at once: a repeat starts from nothing.
+        n_first=_FEW_SPECS if affordable < _COMFORTABLE else len(first),
+        # So few specs are given all the time at once: a repeat starts from nothing.
         first_pass=_FIRST_PASS if len(first) >= _FEW_SPECS else 1.0,
         patience=patience,
         notes=(*notes, why),
@@ -194,22 +198,19 @@ def _reserve(limit: float | None, shape: Shape, task: Task) -> float:
 
 
 def _first_layer(
-    config: FitConfig, task: Task, shape: Shape, affordable: float
+    config: FitConfig, task: Task, shape: Shape
 ) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
     """Return the specs to try and those left out with the reason."""
     _check_names(config)
     planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
     left_out: list[tuple[str, str]] = []
-    most = _FEW_SPECS if affordable < _COMFORTABLE else len(PORTFOLIO)
     for entry in PORTFOLIO:
         if not _is_wanted(entry, config):
             continue
-        if not entry.suits(task, shape.n_samples):
-            left_out.append((entry.key, "not worth its time on a table of this size and task"))
-        elif len(planned) >= most:
-            left_out.append((entry.key, "the time is better spent on fewer models"))
-        else:
+        if entry.suits(task, shape.n_samples):
             planned.append(PlannedSpec(entry.spec(), entry.cost))
+        else:
+            left_out.append((entry.key, "not worth its time on a table of this size and task"))
     if config.max_specs is not None:
         left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
         planned = planned[: config.max_specs]

@@ -100,9 +100,11 @@ class StackRequest:
     setting : Setting
     machine : Machine
     layers : tuple of tuple of PlannedSpec
+    n_first : int
+        Specs of a layer that have their turn first.
     first_pass : float
-        Part of each layer's time in which every spec has its turn; what is left goes to repeats of
-        those that their share cut short.
+        Part of the layer's time for them; what is left goes to repeats of those that their share
+        cut short, and then to the other specs.
     patience : int or None
         Give up after so many specs in a row that did not improve the ensemble.
     on_error : str
@@ -116,6 +118,7 @@ class StackRequest:
     setting: Setting
     machine: Machine
     layers: tuple[tuple[PlannedSpec, ...], ...]
+    n_first: int
     first_pass: float
     patience: int | None
     on_error: str
@@ -211,21 +214,30 @@ class _Layer:
         self._ensemble_score: float | None = None
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
-        """Try every spec while there is time, then give the best of them what is left."""
-        first_pass = self.budget.share(self.request.first_pass)
+        """Try the first specs, give the best of them more time, then try the others."""
+        n_first = self.request.n_first
+        self._pass_over(specs[:n_first], self.budget.share(self.request.first_pass))
+        self._repeat_cut_short()
+        self._pass_over(specs[n_first:], self.budget)
+        self._repeat_cut_short()
+
+    def _pass_over(self, specs: Sequence[PlannedSpec], budget: Budget) -> None:
+        """Try every spec, each with the part of the budget that its cost claims."""
         for position, planned in enumerate(specs):
             key = planned.spec.key if self.number == 1 else f"{planned.spec.key}_l{self.number}"
-            reason = self._reason_to_skip(planned.spec, first_pass)
+            reason = self._reason_to_skip(planned.spec, budget)
             if reason is not None:
                 self._skip(key, reason, failed=False)
                 continue
             import_installed(MODELS.get(planned.spec.family).modules)
             costs = sum(later.cost for later in specs[position:])
-            self._report_start(key, position, len(specs))
-            self._try(planned.spec, key, first_pass.share(planned.cost / costs))
+            self._report_start(key)
+            self._try(planned.spec, key, budget.share(planned.cost / costs))
+
+    def _repeat_cut_short(self) -> None:
         while (repeat := self._worth_repeating()) is not None:
             spec, key, budget = repeat
-            self._report_start(key, len(specs), len(specs))
+            self._report_start(key)
             self._try(spec, key, budget)
 
     def _worth_repeating(self) -> tuple[ModelSpec, str, Budget] | None:
@@ -326,9 +338,11 @@ class _Layer:
         self.skipped.append(Skipped(key, self.number, reason, failed))
         self.request.report(SpecSkipped(key, self.number, reason, failed))
 
-    def _report_start(self, key: str, position: int, n_specs: int) -> None:
+    def _report_start(self, key: str) -> None:
+        position = len(self.candidates) + len(self.skipped) + 1
+        n_specs = max(position, len(self.request.layers[self.number - 1]))
         left = self.budget.remaining()
-        self.request.report(SpecStarted(key, self.number, position + 1, n_specs, left))
+        self.request.report(SpecStarted(key, self.number, position, n_specs, left))
 
 
 class _HopelessError(AutoMLError):

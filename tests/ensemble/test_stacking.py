@@ -103,7 +103,7 @@ def events():
 def run(events):
     """Return a function that fits layers of families and gives the StackFit."""
 
-    def fit(*layers, budget=None, on_error="skip", patience=None, first_pass=1.0):
+    def fit(*layers, budget=None, on_error="skip", patience=None, n_first=99, first_pass=1.0):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
         codec = TargetCodec.fit(y, task, "squared_error")
@@ -121,6 +121,7 @@ def run(events):
             layers=tuple(
                 tuple(PlannedSpec(ModelSpec.make(name), 1.0) for name in layer) for layer in layers
             ),
+            n_first=n_first,
             first_pass=first_pass,
             patience=patience,
             on_error=on_error,
@@ -209,6 +210,12 @@ def test_what_the_first_pass_leaves_goes_to_the_best_that_was_cut_short(run):
     assert keys == ["slow_poor", "slow", "slow_long"]
     _, first, repeat = fitted.candidates
     assert repeat.fit.fit_seconds > first.fit.fit_seconds
+
+
+def test_specs_beyond_the_first_have_their_turn_after_the_repeats(run):
+    fitted = run(["slow", "oracle"], budget=Budget.start(2.5), n_first=1, first_pass=0.3)
+    assert [c.bag.key for c in fitted.candidates][:2] == ["slow", "slow_long"]
+    assert "oracle" in {c.bag.key for c in fitted.candidates} | set(reasons(fitted))
 
 
 def test_every_finished_spec_is_reported_with_the_best_score_so_far(run, events):
