@@ -1,0 +1,113 @@
+"""What authors of plug-ins rely on."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl import FitConfig, Predictor
+from tabular_automl.extend import (
+    Model,
+    ModelSpec,
+    State,
+    check_metric,
+    check_model,
+    make_metric,
+    register_metric,
+    register_model,
+)
+from tabular_automl.metrics.base import METRICS
+from tabular_automl.models.base import MODELS
+from tests.conftest import make_table
+
+
+class NearestMean(Model):
+    """Predicts the target's mean in each quarter of the first feature."""
+
+    def fit(self, train, valid, budget):
+        budget.expired()
+        x = np.nan_to_num(train.table.matrix()[:, 0])
+        self.cuts = np.quantile(x, [0.25, 0.5, 0.75])
+        task = self.setting.task
+        y = np.eye(task.n_classes)[train.y] if task.is_classification else train.y[:, None]
+        weight = np.ones(len(train)) if train.weight is None else train.weight
+        place = np.searchsorted(self.cuts, x)
+        prior = np.average(y, axis=0, weights=weight)
+        self.means = np.array(
+            [
+                (weight[place == k] @ y[place == k] + prior) / (weight[place == k].sum() + 1)
+                for k in range(4)
+            ]
+        )
+        return self
+
+    def predict(self, table):
+        return self.means[np.searchsorted(self.cuts, np.nan_to_num(table.matrix()[:, 0]))]
+
+    def state(self):
+        return State(arrays={"cuts": self.cuts, "means": self.means})
+
+    def restore(self, state):
+        self.cuts, self.means = state.arrays["cuts"], state.arrays["means"]
+
+
+@pytest.fixture
+def nearest_mean():
+    register_model("nearest_mean")(NearestMean)
+    yield "nearest_mean"
+    MODELS.unregister("nearest_mean")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_40_a_custom_model_joins_is_saved_and_loads(nearest_mean, tmp_path, task):
+    table = make_table(task)
+    config = FitConfig(specs=(ModelSpec.make(nearest_mean),), max_specs=1, n_folds=3)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
+    assert predictor.leaderboard()["model"].tolist()[:2] == ["ensemble", "nearest_mean"]
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    pd.testing.assert_series_equal(loaded.predict(table), predictor.predict(table))
+
+
+def test_40_a_custom_model_can_be_checked_with_the_public_suite():
+    check_model(NearestMean)
+
+
+def test_40_a_custom_metric_joins_by_name_and_can_be_checked(tmp_path, regression_table):
+    def worst_case(y_true, y_pred):
+        return float(np.max(np.abs(np.asarray(y_true) - np.asarray(y_pred))))
+
+    metric = make_metric(worst_case, greater_is_better=False, needs="value")
+    check_metric(metric)
+    register_metric("worst_case", greater_is_better=False, needs="value")(worst_case)
+    try:
+        predictor = Predictor("y", eval_metric="worst_case", path=tmp_path / "p", verbosity=0)
+        predictor.fit(regression_table, config=FitConfig(max_specs=1, n_folds=2))
+        loaded = Predictor.load(tmp_path / "p", verbosity=0)
+        assert loaded.evaluate(regression_table)["worst_case"] == pytest.approx(
+            worst_case(regression_table["y"], predictor.predict(regression_table))
+        )
+    finally:
+        METRICS.unregister("worst_case")
+
+
+_BROKEN = """
+import importlib.metadata
+real = importlib.metadata.entry_points
+class Broken:
+    name, value = "broken", "no_such_module:Thing"
+importlib.metadata.entry_points = lambda **kw: [*real(**kw), Broken()]
+import pandas as pd
+from tabular_automl import FitConfig, Predictor
+table = pd.DataFrame({"x": range(40), "y": [0, 1] * 20})
+config = FitConfig(max_specs=1, n_folds=2)
+print(len(Predictor("y", path="p", verbosity=0).fit(table, config=config).predict(table)))
+"""
+
+
+def test_41_a_broken_plug_in_breaks_neither_import_nor_fit(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", _BROKEN], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert run.stdout.strip() == "40", run.stderr
