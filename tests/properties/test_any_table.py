@@ -17,7 +17,7 @@ RELAXED = settings(
 )
 
 NAMES = st.lists(
-    st.one_of(st.text(max_size=8), st.integers(-3, 3), st.sampled_from(["index", "numeric", "a:b"])),
+    st.one_of(st.text(max_size=8), st.integers(-3, 3), st.sampled_from(["index", "a:b"])),
     min_size=1, max_size=4, unique_by=str,
 )  # fmt: skip
 CELLS = [
