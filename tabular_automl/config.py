@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.models.base import ModelSpec
 
 
-def _check_integer(name: str, value: int | None, low: int, high: int) -> None:
+def _check_integer(name: str, value: object, low: int, high: float) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidOptionError(must_be(name, f"an integer from {low} to {high}", value))
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
+        bounds = f"from {low} to {high}" if math.isfinite(high) else f"of at least {low}"
+        raise InvalidOptionError(must_be(name, f"an integer {bounds}", value))
+
+
+def _check_names(name: str, value: object) -> None:
+    if value is not None and (isinstance(value, str) or not isinstance(value, (tuple, list))):
+        raise InvalidOptionError(must_be(name, "a tuple of names", value))
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class FitConfig:
         Specs of the user's own, tried first.
     max_specs : int or None
         Budget in trials: fit this many specs of the first layer and do not look at the clock unless
-        there is a time limit too. The same seed then gives the same predictor, bit for bit.
+        there is a time limit too. On one machine the same seed then gives the same predictor, bit
+        for bit.
     max_seconds_without_limit : float
         Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
         50,000 rows; larger tables get proportionally more, six times as much at most.
@@ -69,8 +78,13 @@ class FitConfig:
         _check_integer("n_folds", self.n_folds, 2, 50)
         _check_integer("n_layers", self.n_layers, 1, 3)
         _check_integer("max_specs", self.max_specs, 1, 10_000)
+        _check_integer("n_jobs", self.n_jobs, -1, math.inf)
+        _check_integer("seed", self.seed, 0, 2**31 - 1)
+        _check_names("families", self.families)
+        _check_names("exclude", self.exclude)
         fraction = self.holdout_fraction
-        if fraction is not None and not 0.0 < fraction < 0.9:
+        is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
+        if fraction is not None and not (is_number and 0.0 < fraction < 0.9):
             raise InvalidOptionError(must_be("holdout_fraction", "between 0 and 0.9", fraction))
         if self.on_error not in ("skip", "raise"):
             raise InvalidOptionError(must_be("on_error", "'skip' or 'raise'", self.on_error))

@@ -17,7 +17,7 @@ from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds, make_folds
-from tabular_automl.data.labels import read_numbers
+from tabular_automl.data.labels import name_to_json, read_numbers
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
@@ -197,7 +197,7 @@ def fit_pipeline(
     table = featurizer.fit_transform(target.features)
     if not table.n_features:
         report(Note("No column holds usable features: every prediction is the base rate."))
-    roles = _read_roles(schema, target.features)
+    roles = read_roles(schema, target.features)
     machine = Machine.detect(config.n_jobs)
     shape = Shape(len(table), table.n_features, in_time_order=roles.time is not None)
     limit = budget.remaining() if budget.limited else None
@@ -223,17 +223,25 @@ class _Target:
 
 
 @dataclass(frozen=True)
-class _Roles:
-    """Columns that steer the fit."""
+class Roles:
+    """Columns that steer the fit.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (n_samples,) or None
+        Of mean 1.
+    group, time : Series or None
+    """
 
     weight: npt.NDArray[np.float64] | None
-    group: npt.NDArray[Any] | None
-    time: npt.NDArray[Any] | None
+    group: pd.Series | None
+    time: pd.Series | None
 
 
 def _read_target(request: FitRequest, report: Reporter) -> _Target:
     """Separate the label from the features, and drop and count the rows that have none."""
     table, label = request.table, request.label
+    name_to_json(label)  # a label that could not be saved is refused before any work
     if label not in table.columns:
         names = [str(column) for column in table.columns]
         raise LabelError(unknown_name("label column", label, names))
@@ -268,20 +276,26 @@ def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:
     return ProblemType.BINARY if y.nunique() == 2 else ProblemType.MULTICLASS
 
 
-def _read_roles(schema: Schema, features: pd.DataFrame) -> _Roles:
-    """Read weight, group and time columns, at most one of each."""
-    found = {}
+def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:
+    """Read weight, group and time columns, at most one of each.
+
+    Raises
+    ------
+    DataError
+        When two columns have the same role, or weights are negative, missing or all zero.
+    """
+    found: dict[Kind, pd.Series | None] = {}
     for role in (Kind.WEIGHT, Kind.GROUP, Kind.TIME):
         columns = schema.of_kind(role)
         if len(columns) > 1:
             names = ", ".join(repr(column.name) for column in columns)
             raise DataError(f"Only one column can have the role {role.value!r}, got {names}.")
         found[role] = features[columns[0].name] if columns else None
-    weight, group, when = found[Kind.WEIGHT], found[Kind.GROUP], found[Kind.TIME]
-    return _Roles(
+    weight = found[Kind.WEIGHT]
+    return Roles(
         weight=None if weight is None else _read_weight(weight),
-        group=None if group is None else pd.factorize(group, use_na_sentinel=False)[0],
-        time=None if when is None else _read_time(when),
+        group=found[Kind.GROUP],
+        time=found[Kind.TIME],
     )
 
 
@@ -301,25 +315,7 @@ def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
     return np.asarray(weight / weight.mean(), dtype=np.float64)
 
 
-def _read_time(column: pd.Series) -> npt.NDArray[Any]:
-    """Return values whose order is the order of time."""
-    if pd.api.types.is_numeric_dtype(column):
-        when = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        missing = np.isnan(when)
-    else:
-        dates = pd.to_datetime(column, errors="coerce", utc=True)
-        missing = dates.isna().to_numpy()
-        when = dates.to_numpy(dtype="datetime64[ns]").astype(np.int64)
-    if missing.any():
-        row, value = column.index[missing][0], column[missing].iloc[0]
-        raise DataError(
-            f"The time column {column.name!r} must hold a number or a date in every row, "
-            f"got {value!r} in row {row!r}."
-        )
-    return when
-
-
-def _make_folds(target: _Target, plan: FitPlan, roles: _Roles, seed: int) -> Folds:
+def _make_folds(target: _Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
     return make_folds(
         target.codec.task,
         target.encoded,
@@ -334,7 +330,7 @@ def _make_folds(target: _Target, plan: FitPlan, roles: _Roles, seed: int) -> Fol
 def _stack_request(
     target: _Target,
     table: FeatureTable,
-    roles: _Roles,
+    roles: Roles,
     plan: FitPlan,
     machine: Machine,
     config: FitConfig,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from tabular_automl.config import FitConfig
-from tabular_automl.core.errors import InvalidOptionError, unknown_name
+from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
+from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.task import Task
 from tabular_automl.ensemble.stacking import PlannedSpec
@@ -19,7 +21,7 @@ _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on bo
 _FIRST_PASS = 0.6
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
-_STACK_SECONDS = 240.0  # below this limit a second layer has never paid (models-evidence)
+_STACK_SECONDS = 600.0  # published results find no gain from a second layer below this limit
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ def plan_fit(
     holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
     first, left_out = _first_layer(config, task, shape)
     n_layers = _n_layers(config, shape, limit, holdout)
+    if config.n_layers is not None and n_layers < config.n_layers:
+        why += " One layer: later ones need each row predicted out of fold."
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
     return FitPlan(
         time_limit=limit,
@@ -186,7 +190,7 @@ def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: flo
     if config.n_layers is not None:
         return config.n_layers
     enough_time = limit is not None and limit >= _STACK_SECONDS
-    return 2 if enough_time and 2_000 <= shape.n_samples <= 200_000 else 1
+    return 2 if enough_time and 5_000 <= shape.n_samples <= 200_000 else 1
 
 
 def _reserve(limit: float | None, shape: Shape, task: Task) -> float:
@@ -207,10 +211,11 @@ def _first_layer(
     for entry in PORTFOLIO:
         if not _is_wanted(entry, config):
             continue
-        if entry.suits(task, shape.n_samples):
+        reason = _reason_against(entry, config, task, shape)
+        if reason is None:
             planned.append(PlannedSpec(entry.spec(), entry.cost))
         else:
-            left_out.append((entry.key, "not worth its time on a table of this size and task"))
+            left_out.append((entry.key, reason))
     if config.max_specs is not None:
         left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
         planned = planned[: config.max_specs]
@@ -227,6 +232,21 @@ def _check_names(config: FitConfig) -> None:
     for name in (*(config.families or ()), *config.exclude):
         if name not in MODELS and name not in keys:
             raise InvalidOptionError(unknown_name("model family", name, MODELS.names()))
+    own = [spec.key for spec in config.specs]
+    if len(set(own)) < len(own):
+        raise InvalidOptionError(must_be("specs", "of different keys", own))
+
+
+def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -> str | None:
+    """Return why a wanted entry is not tried; None when it is."""
+    if entry.key in {spec.key for spec in config.specs}:
+        return "replaced by a spec of yours with the same key"
+    if not entry.suits(task, shape.n_samples):
+        return "not worth its time on a table of this size and task"
+    absent = [m for m in MODELS.get(entry.family).modules if not is_installed(m)]
+    if absent:
+        return f"the package {absent[0]!r} is not installed: pip install 'tabular-automl[all]'"
+    return None
 
 
 def _is_wanted(entry: Entry, config: FitConfig) -> bool:
@@ -246,6 +266,6 @@ def _stack_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:
 
 def is_finite_limit(value: object) -> bool:
     """Return whether ``value`` can be a time limit: a positive, finite number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return math.isfinite(value) and value > 0
+    return math.isfinite(value) and float(value) > 0

@@ -31,7 +31,7 @@ from tabular_automl.inspection.evaluation import evaluate_predictions, read_labe
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
 from tabular_automl.inspection.progress import make_reporter
-from tabular_automl.metrics.base import Metric
+from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FitRequest, FittedPipeline, fit_pipeline
@@ -89,7 +89,8 @@ class Predictor:
         self.label = label
         self.problem_type = problem_type
         self.eval_metric = eval_metric
-        self.path = Path(path) if path is not None else None
+        self._given_path = Path(path) if path is not None else None
+        self.path = self._given_path
         self.verbosity = verbosity
         self._reporter = reporter
         self._pipeline: FittedPipeline | None = None
@@ -138,7 +139,7 @@ class Predictor:
                 must_be("time_limit", "a positive number of seconds or None", time_limit)
             )
         settings = resolve_config(presets, config)
-        path = self.path or _fresh_path()
+        path = self._given_path or _fresh_path()
         check_writable(path, overwrite=overwrite)
         with make_reporter(self.verbosity, reporter=self._reporter) as report:
             budget = Budget.start(time_limit)
@@ -218,8 +219,12 @@ class Predictor:
         pipeline = self._fitted()
         table = self._with_label(read_table(data, purpose="predict"))
         y = read_labels(pipeline, table[self.label])
+        # Metrics of labels judge what predict returns, thresholds included.
+        by_label = self.metric.reads is Reads.LABEL
         return permutation_importance(
-            pipeline.predict,
+            (lambda rows: pipeline.decide(pipeline.predict(rows)))
+            if by_label
+            else pipeline.predict,
             table,
             y,
             self.metric,
@@ -261,6 +266,11 @@ class Predictor:
 
         The rounds and other choices are those that the folds found; nothing is held out, so there
         is no new out-of-fold score. The saved predictor stays as it is until `save` is called.
+
+        Raises
+        ------
+        DataError
+            When the ensemble is a stack of several layers; fit with ``FitConfig(n_layers=1)``.
         """
         pipeline, record = self._fitted(), self._fit_record()
         table = read_table(train)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.data.labels import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
-from tabular_automl.metrics.base import Metric, Reads
-from tabular_automl.metrics.resolve import resolve_metric
+from tabular_automl.metrics.base import METRICS, Metric, Reads
+from tabular_automl.metrics.resolve import UserFunction, resolve_metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline
 
 
@@ -37,13 +38,14 @@ def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) ->
     """Return everything that a saved predictor holds."""
     metric = record.metric
     meta = {
-        "label": label,
+        "label": name_to_json(label),
         "metric": {
             "name": metric.name,
             "greater_is_better": metric.greater_is_better,
             "optimum": metric.optimum,
             "reads": metric.reads.value,
             "loss": metric.loss,
+            "registered": _is_registered(metric),
         },
         "plan": record.plan,
         "models": [dict(row) for row in record.models],
@@ -69,7 +71,7 @@ def load_saved(state: State, n_threads: int) -> Saved:
         oof_rows=arrays["oof_rows"].astype(np.intp),
         oof=arrays["oof"].astype(np.float64),
     )
-    return Saved(meta["label"], pipeline, record)
+    return Saved(name_from_json(meta["label"]), pipeline, record)
 
 
 def saved_bytes(state: State) -> dict[str, int]:
@@ -90,18 +92,33 @@ def _n_bytes(state: State) -> int:
 def _load_metric(described: dict[str, Any], codec: TargetCodec) -> Metric:
     """Return the metric by its name; a user's own function is not saved, and says so when asked."""
     name = described["name"]
-    try:
+    if name in METRICS and (described["registered"] or not _is_built_in(name)):
         return resolve_metric(name, codec.task.problem_type).bind(codec.classes.to_numpy())
-    except InvalidOptionError:
-        return Metric(
-            name=name,
-            function=_Unsaved(name),
-            greater_is_better=bool(described["greater_is_better"]),
-            optimum=float(described["optimum"]),
-            reads=Reads(described["reads"]),
-            problem_types=(codec.task.problem_type,),
-            loss=described["loss"],
-        )
+    return Metric(
+        name=name,
+        function=_Unsaved(name),
+        greater_is_better=bool(described["greater_is_better"]),
+        optimum=float(described["optimum"]),
+        reads=Reads(described["reads"]),
+        problem_types=(codec.task.problem_type,),
+        loss=described["loss"],
+    )
+
+
+def _is_registered(metric: Metric) -> bool:
+    """Return whether the registry holds this very metric under its name."""
+    return metric.name in METRICS and _own(METRICS.get(metric.name)) is _own(metric)
+
+
+def _is_built_in(name: str) -> bool:
+    """Return whether the registered metric of this name is no function of the user's own."""
+    return not isinstance(METRICS.get(name).function, UserFunction)
+
+
+def _own(metric: Metric) -> object:
+    """Return the function itself, whatever labels it is bound to."""
+    function = metric.function
+    return function.function if isinstance(function, UserFunction) else function
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ def test_config_must_be_a_fit_config():
         ("n_layers", 9, "n_layers must be an integer from 1 to 3"),
         ("max_specs", 0, "max_specs must be an integer from 1"),
         ("holdout_fraction", 1.5, "holdout_fraction must be between 0 and 0.9"),
+        ("holdout_fraction", "0.1", "holdout_fraction must be between"),
+        ("n_jobs", "2", "n_jobs must be an integer of at least -1"),
+        ("seed", -1, "seed must be an integer from 0"),
+        ("families", "linear", "families must be a tuple of names"),
         ("on_error", "ignore", "on_error must be 'skip' or 'raise'"),
     ],
 )

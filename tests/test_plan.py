@@ -104,3 +104,27 @@ def test_describe_names_folds_and_specs():
 def test_only_positive_finite_numbers_are_time_limits(value):
     assert not is_finite_limit(value)
     assert is_finite_limit(0.5)
+
+
+def test_a_spec_of_the_users_own_replaces_the_portfolios_of_the_same_key():
+    deep = ModelSpec.make("catboost", depth=8)
+    layer = plan(FitConfig(specs=(deep,))).layers[0]
+    assert keys(layer).count("catboost") == 1
+    assert layer[0].spec == deep
+
+
+def test_two_specs_of_one_key_raise():
+    with pytest.raises(InvalidOptionError, match="specs must be of different keys"):
+        plan(FitConfig(specs=(ModelSpec.make("prior"), ModelSpec.make("prior"))))
+
+
+def test_a_family_whose_package_is_absent_is_left_out_with_the_command(monkeypatch):
+    monkeypatch.setattr("tabular_automl.plan.is_installed", lambda module: module != "torch")
+    reasons = dict(plan().left_out)
+    assert "pip install" in reasons["neural"]
+
+
+def test_layers_that_cannot_be_are_said():
+    asked = plan(FitConfig(n_layers=2), in_time_order=True)
+    assert len(asked.layers) == 1
+    assert any("One layer" in note for note in asked.notes)

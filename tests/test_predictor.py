@@ -224,3 +224,25 @@ def test_a_metric_settles_what_whole_numbers_mean(tmp_path, regression_table, me
     fitted = predictor(tmp_path, eval_metric=metric).fit(table, config=QUICK)
     assert fitted.plan
     assert (fitted.classes is None) == (expected == "regression")
+
+
+def test_fitting_again_without_a_path_takes_a_new_folder(tmp_path, monkeypatch, binary_table):
+    monkeypatch.chdir(tmp_path)
+    twice = Predictor("y", verbosity=0)
+    first = twice.fit(binary_table, config=QUICK).path
+    assert twice.fit(binary_table, config=QUICK).path != first
+
+
+def test_a_tuple_is_a_fine_label(tmp_path, regression_table):
+    table = regression_table.rename(columns={"y": "z"})
+    table.columns = pd.MultiIndex.from_tuples([("a", name) for name in table.columns])
+    table.columns = table.columns.to_flat_index()
+    fitted = Predictor(("a", "z"), path=tmp_path / "p", verbosity=0).fit(table, config=QUICK)
+    loaded = Predictor.load(fitted.path, verbosity=0)
+    assert loaded.evaluate(table) == pytest.approx(fitted.evaluate(table))
+
+
+def test_labels_that_hardly_repeat_raise(tmp_path, binary_table):
+    table = binary_table.assign(y=[f"customer {i}" for i in range(240)])
+    with pytest.raises(LabelError, match="must hold classes that repeat"):
+        predictor(tmp_path).fit(table)

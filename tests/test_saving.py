@@ -52,3 +52,13 @@ def test_a_metric_of_the_users_own_says_that_it_was_not_saved(fitted, regression
     assert not loaded.metric.greater_is_better
     with pytest.raises(InvalidOptionError, match="function of your own, which is not saved"):
         loaded.evaluate(regression_table)
+
+
+def test_a_function_named_like_a_built_in_metric_does_not_become_it(tmp_path, binary_table):
+    def accuracy(y_true, y_pred):
+        return float(np.mean(np.asarray(y_true) == np.asarray(y_pred))) / 2
+
+    predictor = Predictor("y", eval_metric=accuracy, path=tmp_path / "p", verbosity=0)
+    predictor.fit(binary_table, config=FitConfig(max_specs=1, n_folds=2))
+    with pytest.raises(InvalidOptionError, match="function of your own"):
+        Predictor.load(tmp_path / "p", verbosity=0).evaluate(binary_table)

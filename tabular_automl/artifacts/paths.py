@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -16,7 +17,12 @@ OS_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by f
 
 def is_own_entry(name: str) -> bool:
     """Return whether an entry of an artifact's folder is one that we write or may ignore."""
-    return name in {MANIFEST, JOURNAL} | OS_DROPPINGS or name.startswith(GENERATION_PREFIX)
+    return name in {MANIFEST, JOURNAL} | OS_DROPPINGS or is_generation(name)
+
+
+def is_generation(name: str) -> bool:
+    """Return whether a folder's or file's name is one that a save of ours makes."""
+    return re.fullmatch(GENERATION_PREFIX + r"(probe-)?[0-9a-f]{16}(\.json)?", name) is not None
 
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:

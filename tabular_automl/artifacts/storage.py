@@ -35,6 +35,7 @@ from tabular_automl.artifacts.paths import (
     OS_DROPPINGS,
     check_writable,
     disk_usage,
+    is_generation,
     is_own_entry,
 )
 from tabular_automl.artifacts.state import State
@@ -248,7 +249,7 @@ def _remove_leftovers(folder: Path) -> None:
         except ArtifactError:  # damaged or of a newer format: keep all of it until it is replaced
             return
     for entry in folder.glob(f"{GENERATION_PREFIX}*"):
-        if entry.name == current or entry.is_symlink():
+        if entry.name == current or entry.is_symlink() or not is_generation(entry.name):
             continue
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

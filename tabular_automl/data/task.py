@@ -35,6 +35,7 @@ from tabular_automl.data.labels import (
 
 Array = npt.NDArray[Any]
 
+_MANY_CLASSES = 100  # more than this and hardly any repeated: an identifier or free text
 _MARGIN = 0.05  # of the training range, how far beyond it a regression may predict
 
 
@@ -125,6 +126,12 @@ def infer_task(y: pd.Series, problem_type: str | None = None) -> tuple[Task, str
         )
     if len(values) == 2:
         return Task(ProblemType.BINARY, 2), "the label has 2 classes"
+    if len(values) > _MANY_CLASSES and len(values) > len(y) / 2:
+        raise LabelError(
+            f"{column_words(y)} must hold classes that repeat, got {len(values)} different values "
+            f"in {len(y)} rows ({listed(values)}); choose another column, or use "
+            "problem_type='regression' for numbers."
+        )
     return Task(ProblemType.MULTICLASS, len(values)), reason
 
 

@@ -15,7 +15,7 @@ from tabular_automl.core.params import Params
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.models.base import MODELS, FittedSpec
-from tabular_automl.pipeline import FittedPipeline
+from tabular_automl.pipeline import FittedPipeline, read_roles
 
 
 def refit_pipeline(
@@ -33,7 +33,8 @@ def refit_pipeline(
         raise DataError("refit must be called on an ensemble of one layer, got a stack of several.")
     labelled = table.loc[table[label].notna().to_numpy()]
     features = pipeline.featurizer.transform(labelled)
-    samples = Samples(features, pipeline.codec.encode(labelled[label]))
+    weight = read_roles(pipeline.featurizer.schema, labelled).weight
+    samples = Samples(features, pipeline.codec.encode(labelled[label]), weight)
     bags = tuple(_refit_bag(bag, samples) for bag in pipeline.stack.bags)
     return replace(pipeline, stack=replace(pipeline.stack, bags=bags))
 

@@ -177,7 +177,7 @@ def _given(column: pd.Series, kind: Kind, candidates: list[Candidate]) -> Column
     return Column(column.name, kind, reason, key)
 
 
-_EXTRAS = {Kind.IMAGE: "vision", Kind.TEXT: "text"}
+_EXTRAS = {Kind.IMAGE: "vision", Kind.TEXT: "all"}
 
 
 def _check_readable(sample: pd.Series, key: str, kind: Kind) -> None:

@@ -26,8 +26,9 @@ _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost li
 _CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
+_SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the clock
 _MEMORY_SHARE = 0.8
-_GAIN = 1e-3  # a smaller relative gain of the ensemble is noise
+_GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,9 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
     for number, specs in enumerate(request.layers, 1):
         part = budget.share(1.0 if number == len(request.layers) else 0.75)
         if number > 1:
-            if not candidates:
+            if not any(candidate.bag.layer == number - 1 for candidate in candidates):
                 break
-            inputs = _stack_inputs(request, candidates, number - 1)
+            inputs = _stack_inputs(request, candidates, number - 1, part)
             feeds[number] = tuple(candidate.bag.key for candidate in inputs)
             samples = _stack_samples(request.samples, inputs)
         layer = _Layer(request, number, samples, part)
@@ -175,14 +176,14 @@ def ensemble_weights(
 
 
 def _stack_inputs(
-    request: StackRequest, candidates: Sequence[Candidate], layer: int
+    request: StackRequest, candidates: Sequence[Candidate], layer: int, budget: Budget
 ) -> list[Candidate]:
     """Return the bags of a layer that feed the next one.
 
     Only those that the layer's own ensemble gives weight: fewer models to keep, less noise.
     """
     inputs = [candidate for candidate in candidates if candidate.bag.layer == layer]
-    weights = ensemble_weights(request, inputs, guard=False)
+    weights = ensemble_weights(request, inputs, budget, guard=False)
     return [candidate for candidate, w in zip(inputs, weights, strict=True) if w > 0]
 
 
@@ -211,7 +212,7 @@ class _Layer:
         self.skipped: list[Skipped] = []
         self._cut_short: dict[str, tuple[ModelSpec, float]] = {}
         self._since_gain = 0
-        self._ensemble_score: float | None = None
+        self._ensemble_error: float | None = None
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the first specs, give the best of them more time, then try the others."""
@@ -225,20 +226,19 @@ class _Layer:
         """Try every spec, each with the part of the budget that its cost claims."""
         for position, planned in enumerate(specs):
             key = planned.spec.key if self.number == 1 else f"{planned.spec.key}_l{self.number}"
-            reason = self._reason_to_skip(planned.spec, budget)
+            reason = self._reason_to_skip(budget)
             if reason is not None:
                 self._skip(key, reason, failed=False)
                 continue
-            import_installed(MODELS.get(planned.spec.family).modules)
-            costs = sum(later.cost for later in specs[position:])
+            part = planned.cost / sum(later.cost for later in specs[position:])
             self._report_start(key)
-            self._try(planned.spec, key, budget.share(planned.cost / costs))
+            self._try(planned.spec, key, budget, part)
 
     def _repeat_cut_short(self) -> None:
         while (repeat := self._worth_repeating()) is not None:
             spec, key, budget = repeat
             self._report_start(key)
-            self._try(spec, key, budget)
+            self._try(spec, key, budget, 1.0)
 
     def _worth_repeating(self) -> tuple[ModelSpec, str, Budget] | None:
         """Return a spec that its share of the time cut short, with a longer one, if any earned it.
@@ -259,22 +259,38 @@ class _Layer:
                 return spec, f"{key}_long", self.budget.within(share)
         return None
 
-    def _try(self, spec: ModelSpec, key: str, budget: Budget) -> None:
-        """Fit one spec; a failure becomes a visible row."""
-        given = budget.remaining()
+    def _try(self, spec: ModelSpec, key: str, budget: Budget, part: float) -> None:
+        """Fit one spec in a part of the budget; a failure becomes a visible row."""
         try:
-            fit = self._fit(spec, key, budget)
-            self._keep(fit)
-            if fit.fit_seconds > _CUT_SHORT * given and not key.endswith("_long"):
-                self._cut_short[key] = spec, fit.fit_seconds
+            self._prepare(spec)
+            share = budget.share(part)
+            given = share.remaining()
+            fit = self._fit(spec, key, share)
+            candidate = self._judged(fit)
         except _HopelessError as verdict:
             self._skip(key, str(verdict), failed=False)
         except OutOfTimeError as error:
             self._skip(key, f"out of time: {error}", failed=False)
+        except OutOfMemoryError as error:
+            self._skip(key, f"out of memory: {error}", failed=False)
         except Exception as error:  # the one place where a model's failure is caught
             if self.request.on_error == "raise":
                 raise
             self._skip(key, _cause(error), failed=True)
+        else:
+            self._keep(candidate)
+            if fit.fit_seconds > _CUT_SHORT * given and not key.endswith("_long"):
+                self._cut_short[key] = spec, fit.fit_seconds
+
+    def _prepare(self, spec: ModelSpec) -> None:
+        """Import what the family needs before its clock starts, and refuse what would not fit."""
+        family = MODELS.get(spec.family)
+        import_installed(family.modules)
+        n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)
+        machine = self.request.machine
+        n_at_once = machine.split(len(self.request.folds))[0]
+        if n_at_once * n_bytes > _MEMORY_SHARE * machine.n_bytes:
+            raise OutOfMemoryError(f"would need {n_at_once * n_bytes / 1e9:.1f} GB of memory")
 
     def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:
         request = self.request
@@ -285,16 +301,17 @@ class _Layer:
             self._check_first_folds,
         )
 
-    def _keep(self, fit: BagFit) -> None:
+    def _judged(self, fit: BagFit) -> Candidate:
         judge, rows = self.request.judge, self.request.folds.validated
         prediction = judge.decode(fit.oof)
-        candidate = Candidate(fit, prediction, judge.score(prediction, rows))
+        return Candidate(fit, prediction, judge.score(prediction, rows))
+
+    def _keep(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
         self._watch_gain()
         best = max(c.score for c in self.candidates)
-        self.request.report(
-            SpecFinished(fit.bag.key, self.number, candidate.score, best, fit.fit_seconds)
-        )
+        key, seconds = candidate.bag.key, candidate.fit.fit_seconds
+        self.request.report(SpecFinished(key, self.number, candidate.score, best, seconds))
 
     def _watch_gain(self) -> None:
         """Count specs in a row that did not improve the ensemble; only without a user's limit."""
@@ -302,22 +319,18 @@ class _Layer:
             return
         weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
         blended = blend([c.prediction for c in self.candidates], weights)
-        score = self.request.judge.score(blended, self.request.folds.validated)
-        before = self._ensemble_score
-        gained = before is None or score > before + _GAIN * abs(before)
+        judge, rows = self.request.judge, self.request.folds.validated
+        error, before = judge.metric.error(judge.y[rows], blended), self._ensemble_error
+        gained = before is None or error < before * (1.0 - _GAIN)
         self._since_gain = 0 if gained else self._since_gain + 1
-        self._ensemble_score = score if before is None else max(score, before)
+        self._ensemble_error = error if before is None else min(error, before)
 
-    def _reason_to_skip(self, spec: ModelSpec, budget: Budget) -> str | None:
-        if budget.remaining() < _LEAST_SECONDS:
+    def _reason_to_skip(self, budget: Budget) -> str | None:
+        table = self.samples.table
+        if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
             return "no time left"
         if self.patience is not None and self._since_gain >= self.patience:
             return "more models no longer improved the ensemble"
-        needed = MODELS.get(spec.family).estimate_bytes(
-            spec.params, self.samples.table, self.request.setting.task
-        )
-        if needed > _MEMORY_SHARE * self.request.machine.n_bytes:
-            return f"would need {needed / 1e9:.1f} GB of memory"
         return None
 
     def _check_first_folds(self, output: Prediction, rows: npt.NDArray[np.intp]) -> None:
@@ -359,6 +372,5 @@ def _base_rate(request: StackRequest) -> Candidate:
 
 
 def _cause(error: Exception) -> str:
-    out_of_memory = isinstance(error, (MemoryError, OutOfMemoryError))
-    kind = "out of memory" if out_of_memory else type(error).__name__
+    kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
     return f"{kind}: {error}" if str(error) else kind

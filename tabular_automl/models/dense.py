@@ -272,7 +272,8 @@ class DenseEncoder:
         """Return how far each number has come along each piece: -0.5 before it, 0.5 behind it."""
         risen = numeric[:, self.piece_column]
         risen -= self.piece_low
-        risen *= self.piece_slope
+        with np.errstate(over="ignore"):  # an infinity is clipped like any number far behind
+            risen *= self.piece_slope
         np.clip(risen, 0.0, 1.0, out=risen)
         risen -= np.float32(0.5)
         risen[np.isnan(risen)] = 0.0

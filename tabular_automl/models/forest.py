@@ -70,7 +70,8 @@ class _Forest(Model):
             raise DataError("A forest needs at least 1 feature, got 0; leave it out of this fit.")
         self._fit_encoding(train)
         growth = _Growth(self, self._encoded(train.table), train)
-        grown = Nodes.join(growth.grow(budget))
+        # The rest is for smoothing the leaves and for predicting the validation rows.
+        grown = Nodes.join(growth.grow(budget.share(0.8)))
         self.smoothing = 0.0
         if self.setting.task.is_classification:
             self.smoothing = self.params.leaf_smoothing or self._chosen_smoothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _ROWS_OF_A_KERNEL = 16  # products of this many rows at once take the same path 
 _SEARCH_ROWS = 2_000  # of the validation rows are enough to choose the number of neighbours
 _FEW_QUERIES = 100  # for fewer, holding back threads costs more than it saves
 _MOST_NEIGHBORS = 200
+_PACE_ROWS = 256  # validation rows whose prediction is timed
 _PRIOR_ROWS = 1.0  # imagined neighbours at the base rate, so that no class is impossible
 
 
@@ -76,7 +78,20 @@ class Neighbors(Model):
         self.distance_power = 1.0 if options.distance_power is None else options.distance_power
         if valid is not None and len(valid):
             self._choose(valid, rng, budget)
+            self._check_pace(valid, budget)
         return self
+
+    def _check_pace(self, valid: Samples, budget: Budget) -> None:
+        """Give up where predicting the validation rows would outlast the budget."""
+        start = time.monotonic()
+        n_rows = min(_PACE_ROWS, len(valid))
+        self.predict(valid.table.take(np.arange(n_rows)))
+        needed = (time.monotonic() - start) / n_rows * len(valid)
+        if needed > budget.remaining():
+            raise OutOfTimeError(
+                f"Nearest neighbours need {needed:.0f} s to predict {len(valid)} rows, got "
+                f"{budget.remaining():.0f} s."
+            )
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the weighted average over each row's neighbours."""

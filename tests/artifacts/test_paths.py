@@ -17,9 +17,9 @@ def test_absent_folders_are_fine_and_are_not_made(tmp_path):
 def test_empty_and_unfinished_folders_are_fine_and_left_as_they_are(tmp_path):
     check_writable(tmp_path)
     (tmp_path / "journal").mkdir()
-    (tmp_path / "data-12ab").mkdir()
+    (tmp_path / "data-0123456789abcdef").mkdir()
     check_writable(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["data-12ab", "journal"]
+    assert sorted(os.listdir(tmp_path)) == ["data-0123456789abcdef", "journal"]
 
 
 def test_saved_predictor_is_only_replaced_when_allowed(tmp_path):
@@ -74,3 +74,10 @@ def test_disk_usage_counts_every_file(tmp_path):
     assert "manifest.json" in usage
     with pytest.raises(PathError, match="No saved predictor"):
         disk_usage(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["data-2024", "data-train.csv", "data-", "data-0123456789abcdeg"])
+def test_names_that_only_resemble_ours_are_other_peoples_files(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(PathError, match="already holds other files"):
+        check_writable(tmp_path, overwrite=True)

@@ -13,7 +13,6 @@ from tabular_automl.extend import (
     ModelSpec,
     State,
     check_metric,
-    check_model,
     make_metric,
     register_metric,
     register_model,
@@ -68,10 +67,6 @@ def test_40_a_custom_model_joins_is_saved_and_loads(nearest_mean, tmp_path, task
     assert predictor.leaderboard()["model"].tolist()[:2] == ["ensemble", "nearest_mean"]
     loaded = Predictor.load(tmp_path / "p", verbosity=0)
     pd.testing.assert_series_equal(loaded.predict(table), predictor.predict(table))
-
-
-def test_40_a_custom_model_can_be_checked_with_the_public_suite():
-    check_model(NearestMean)
 
 
 def test_40_a_custom_metric_joins_by_name_and_can_be_checked(tmp_path, regression_table):

@@ -61,7 +61,7 @@ def binomial(n_samples: int) -> npt.NDArray[np.int64]:
         (["0.5", "1.5"] * 10, "binary"),
         ([str(number / 7) for number in range(50)], "regression"),
         ([f"{number},000" for number in range(1, 40)], "regression"),
-        ([f"id{number}" for number in range(600)], "multiclass"),
+        ([f"id{number}" for number in range(600)] * 2, "multiclass"),
         (pd.array([1, 2, 3] * 5, dtype="Int64"), "multiclass"),
         (pd.array([0.1, 0.2, 0.3], dtype="Float64"), "regression"),
         (pd.array([0.1, 0.2, 0.3], dtype=pd.ArrowDtype(pa.float64())), "regression"),

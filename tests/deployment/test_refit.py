@@ -45,6 +45,16 @@ def test_rows_without_a_label_are_left_out_of_a_refit(tmp_path, regression_table
     assert predictor.refit(table).predict(table).notna().all()
 
 
+def test_weights_count_in_a_refit(tmp_path, regression_table):
+    half = regression_table["garden"]
+    table = regression_table.assign(w=np.where(half, 1.0, 1e-6))
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        table, columns={"w": "weight"}, config=FitConfig(max_specs=1, n_folds=2)
+    )
+    weighted, plain = predictor.refit(table), predictor.refit(table.assign(w=1.0))
+    assert not np.allclose(weighted.predict(table), plain.predict(table))
+
+
 def test_refit_needs_the_label(tmp_path, regression_table):
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
         regression_table, config=FitConfig(max_specs=1, n_folds=2)

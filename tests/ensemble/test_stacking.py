@@ -7,7 +7,7 @@ import pytest
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError
-from tabular_automl.core.events import SpecFinished, SpecSkipped, SpecStarted
+from tabular_automl.core.events import SpecFinished, SpecSkipped
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
@@ -163,9 +163,8 @@ def test_a_missing_package_is_a_row_with_the_install_command(run):
     assert "pip install it" in reasons(run(["absent", "oracle"]))["absent"][1]
 
 
-def test_a_spec_that_would_not_fit_into_memory_is_not_started(run, events):
-    assert "of memory" in reasons(run(["hungry", "oracle"]))["hungry"][1]
-    assert [e.key for e in events if isinstance(e, SpecStarted)] == ["oracle"]
+def test_a_spec_that_would_not_fit_into_memory_is_skipped_with_the_gigabytes(run):
+    assert "GB of memory" in reasons(run(["hungry", "oracle"]))["hungry"][1]
 
 
 def test_a_hopeless_spec_is_given_up_after_the_first_folds(run):
@@ -223,3 +222,18 @@ def test_every_finished_spec_is_reported_with_the_best_score_so_far(run, events)
     finished = [event for event in events if isinstance(event, SpecFinished)]
     assert [event.key for event in finished] == ["oracle", "oracle"]
     assert finished[-1].best_score >= finished[0].score
+
+
+def test_a_layer_without_any_bag_ends_the_stack(run):
+    fitted = run(["oracle"], ["broken"], ["oracle"])
+    assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+
+
+def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch):
+    def broken_import(modules):
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("tabular_automl.ensemble.stacking.import_installed", broken_import)
+    failed, reason = reasons(run(["oracle"]))["oracle"]
+    assert failed
+    assert "libgomp" in reason
