@@ -12,7 +12,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import AutoMLError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Reporter, SpecFinished, SpecSkipped, SpecStarted
 from tabular_automl.core.imports import import_installed
-from tabular_automl.core.parallel import Machine
+from tabular_automl.core.parallel import Machine, release_memory
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import Bag, BagFit, BagRequest, fit_bag
@@ -281,6 +281,7 @@ class _Layer:
             self._keep(candidate)
             if fit.fit_seconds > _CUT_SHORT * given and not key.endswith("_long"):
                 self._cut_short[key] = spec, fit.fit_seconds
+        release_memory()
 
     def _prepare(self, spec: ModelSpec) -> None:
         """Import what the family needs before its clock starts, and refuse what would not fit."""
