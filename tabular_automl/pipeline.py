@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
@@ -25,6 +27,7 @@ from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, StackRequest, ensemble_weights, fit_stack
 from tabular_automl.ensemble.weights import blend
@@ -36,6 +39,7 @@ from tabular_automl.plan import FitPlan, Shape, plan_fit
 MetricLike = Any  # a name, a Metric or the user's own function
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
+_JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class FitRequest:
     columns : mapping
         Column to kind or role: the user's overrides.
     config : FitConfig
+    journal : Journal or None
+        Where finished work is kept, and found when the fit is resumed.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -60,6 +66,7 @@ class FitRequest:
     metric: MetricLike
     columns: Mapping[Hashable, str]
     config: FitConfig
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True)
@@ -189,9 +196,12 @@ def fit_pipeline(
     ------
     LabelError, DataError, InvalidOptionError
         Before any long work, when the table or the settings cannot be used.
+    ResumeError
+        When the journal is one of another table or other settings.
     """
-    config = request.config
     target = _read_target(request, report)
+    workbook = Workbook.open(request.journal, _identity(request, target), report)
+    config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
     featurizer = Featurizer(schema)
     table = featurizer.fit_transform(target.features)
@@ -205,8 +215,15 @@ def fit_pipeline(
     budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
     stack_request = _stack_request(target, table, roles, plan, machine, config, report)
     _report_plan(plan, target, stack_request.folds, report)
-    stack_fit = fit_stack(stack_request, budget.reserve(plan.reserve))
-    ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
+    workbook.begin(plan.n_folds, plan.holdout_fraction)
+    budget.heed_stop()
+    try:
+        stack_fit = fit_stack(
+            replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
+        )
+    finally:  # an interrupt as well: the next fit continues from what was finished
+        workbook.close(_JOURNAL_SHARE * plan.reserve if budget.limited else math.inf)
+    ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE)).unstoppable()
     return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
 
 
@@ -313,6 +330,18 @@ def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
     if not weight.sum() > 0:
         raise DataError(f"The weight column {column.name!r} must not be all zero.")
     return np.asarray(weight / weight.mean(), dtype=np.float64)
+
+
+def _identity(request: FitRequest, target: _Target) -> FitIdentity:
+    """Return what tells this fit from one that it must not continue."""
+    return FitIdentity.of(
+        request.table,
+        request.config,
+        label=name_to_json(request.label),
+        problem_type=target.codec.task.problem_type.value,
+        eval_metric=target.metric.name,
+        columns=[[repr(name), str(kind)] for name, kind in request.columns.items()],
+    )
 
 
 def _make_folds(target: _Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -11,10 +13,18 @@ from typing import Any, Self
 
 import pandas as pd
 
-from tabular_automl.artifacts.storage import check_writable, read_artifact, write_artifact
+from tabular_automl.artifacts.journal import Journal
+from tabular_automl.artifacts.paths import JOURNAL
+from tabular_automl.artifacts.storage import (
+    check_writable,
+    disk_usage,
+    read_artifact,
+    write_artifact,
+)
 from tabular_automl.config import FitConfig, resolve_config
-from tabular_automl.core.budget import Budget
+from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import (
+    InterruptedFitWarning,
     InvalidOptionError,
     LabelError,
     NotFittedError,
@@ -22,6 +32,7 @@ from tabular_automl.core.errors import (
     unknown_name,
 )
 from tabular_automl.core.events import FitFinished, Reporter
+from tabular_automl.core.interrupts import stopping_on_signals
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Schema
@@ -36,10 +47,14 @@ from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FitRequest, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.saving import load_saved, saved_bytes, saved_state
+from tabular_automl.saving import load_saved, prepare_journal, saved_bytes, saved_state
 
 TableLike = pd.DataFrame | str | PathLike[str]
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
+_ENDED_EARLY = (
+    "The fit was interrupted and ended early: the predictor is saved and holds what was finished. "
+    "Call fit with resume=True to continue it."
+)
 
 
 class Predictor:
@@ -60,6 +75,11 @@ class Predictor:
         0 is silent, 1 tells the result and what needs attention, 2 shows progress.
     reporter : callable, optional
         Takes the events of `tabular_automl.core.events` instead of the built-in progress.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Whether Ctrl-C ended the last fit early.
 
     Examples
     --------
@@ -92,6 +112,7 @@ class Predictor:
         self._given_path = Path(path) if path is not None else None
         self.path = self._given_path
         self.verbosity = verbosity
+        self.interrupted = False
         self._reporter = reporter
         self._pipeline: FittedPipeline | None = None
         self._record: FitRecord | None = None
@@ -105,8 +126,14 @@ class Predictor:
         columns: Mapping[Hashable, str] | None = None,
         config: FitConfig | None = None,
         overwrite: bool = False,
+        resume: bool = False,
     ) -> Self:
         """Fit the ensemble and save it to `path`.
+
+        Finished work is on disk while the fit runs. Ctrl-C ends the fit early: what is done is
+        saved, and fit returns as usual with an `InterruptedFitWarning`; a second Ctrl-C raises
+        KeyboardInterrupt at once, as does one before the first model is finished. SIGTERM saves as
+        well before it ends the process.
 
         Parameters
         ----------
@@ -121,7 +148,11 @@ class Predictor:
         config : FitConfig, optional
             Everything else.
         overwrite : bool
-            Whether an existing predictor at `path` may be replaced.
+            Whether an existing predictor or an unfinished fit at `path` may be replaced.
+        resume : bool
+            Continue the fit at `path` that was interrupted, or give a finished one more time. The
+            table and the settings must be those it was started with; ``time_limit``, on top of the
+            time spent before, and ``max_specs`` may be others. Starts anew if there is none.
 
         Returns
         -------
@@ -132,26 +163,39 @@ class Predictor:
         AutoMLError
             Before any work, when an argument, the path or the table cannot be used; see
             `tabular_automl.core.errors`.
+        ResumeError
+            With ``resume``, when the table or a setting is not what the fit was started with.
         """
         start = time.monotonic()
         if time_limit is not None and not is_finite_limit(time_limit):
             raise InvalidOptionError(
                 must_be("time_limit", "a positive number of seconds or None", time_limit)
             )
+        stop = Stop()
+        budget = Budget.start(time_limit, stop)
         settings = resolve_config(presets, config)
-        path = self._given_path or _fresh_path()
-        check_writable(path, overwrite=overwrite)
-        with make_reporter(self.verbosity, reporter=self._reporter) as report:
-            budget = Budget.start(time_limit)
+        path = self._given_path or (self.path if resume and self.path else _fresh_path())
+        journal = Journal(path / JOURNAL)
+        check_writable(path, overwrite=overwrite or (resume and not journal.is_empty))
+        with (
+            make_reporter(self.verbosity, reporter=self._reporter) as report,
+            stopping_on_signals(stop),
+            journal.locked(),
+        ):
+            prepare_journal(journal, report, resume=resume, overwrite=overwrite)
             table = read_table(train)
             request = FitRequest(
                 table, self.label, self.problem_type, self.eval_metric, columns or {}, settings
             )
+            request = replace(request, journal=journal)
             self._pipeline, self._record = fit_pipeline(request, budget, report)
             self.path = path
-            self.save(path, overwrite=overwrite)
+            self.save(path)
             seconds = time.monotonic() - start
             report(FitFinished(self._record.score, seconds, str(path)))
+            self.interrupted = stop.signal is not None
+        if self.interrupted:
+            warnings.warn(_ENDED_EARLY, InterruptedFitWarning, stacklevel=2)
         return self
 
     def predict(self, data: TableLike) -> pd.Series:
@@ -286,11 +330,15 @@ class Predictor:
         return clone
 
     def disk_usage(self) -> pd.Series:
-        """Return the saved bytes of each model and of everything else, largest first."""
-        return pd.Series(
-            saved_bytes(saved_state(self.label, self._fitted(), self._fit_record())),
-            name="n_bytes",
-        ).sort_values(ascending=False)
+        """Return the saved bytes of each model, of the journal and of the rest, largest first.
+
+        The journal holds all finished work, for a fit with ``resume=True``; `clone_for_deployment`
+        leaves it out.
+        """
+        sizes = saved_bytes(saved_state(self.label, self._fitted(), self._fit_record()))
+        if self.path is not None and (journal := self.path / JOURNAL).is_dir():
+            sizes["journal"] = sum(disk_usage(journal).values())
+        return pd.Series(sizes, name="n_bytes").sort_values(ascending=False)
 
     @property
     def schema(self) -> Schema:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
-from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.errors import InvalidOptionError, PathError
+from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.labels import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
 from tabular_automl.metrics.base import METRICS, Metric, Reads
@@ -32,6 +34,26 @@ class Saved:
     label: Hashable
     pipeline: FittedPipeline
     record: FitRecord
+
+
+def prepare_journal(journal: Journal, report: Reporter, *, resume: bool, overwrite: bool) -> None:
+    """Make a journal ready for a fit: as it is when it resumes, empty when it starts anew.
+
+    Raises
+    ------
+    PathError
+        When work of an unfinished fit would be lost that nobody allowed to be overwritten.
+    """
+    if resume:
+        if journal.is_empty:
+            report(Note("Nothing to continue here: the fit starts from the beginning."))
+    elif journal.is_empty or overwrite:
+        journal.clear()
+    else:
+        raise PathError(
+            f"{str(journal.path.parent)!r} holds an unfinished fit; continue it with resume=True, "
+            "start again with overwrite=True, or choose another path."
+        )
 
 
 def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) -> State:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tabular_automl.artifacts.state import State
@@ -11,6 +14,7 @@ from tabular_automl.artifacts.storage import read_artifact, read_info, write_art
 from tabular_automl.core.errors import ArtifactError, PathError
 
 _ENTRY_NAME = re.compile(r"\d{6,}")
+_LOCK = "lock"
 
 
 class Journal:
@@ -74,6 +78,46 @@ class Journal:
             raise KeyError(f"The journal {str(self.path)!r} has no entry {key!r}.")
         return read_artifact(self._sound[key])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added but a first entry, which tells what the others are about."""
+        return len(self._entries()) < 2
+
+    def clear(self) -> None:
+        """Remove every entry, the first one first."""
+        for entry in self._entries():
+            shutil.rmtree(entry, ignore_errors=True)
+        self._sound.clear()
+        self._seen.clear()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here meanwhile; a killed one holds no lock.
+
+        The folder is made for it, and removed again when it was left without entries.
+
+        Raises
+        ------
+        PathError
+            When another fit is writing here, or the disk refuses.
+        """
+        made = [folder for folder in (self.path, self.path.parent) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise PathError(f"{str(self.path)!r} cannot be written to: {error}.") from error
+        try:
+            _lock_file(lock, self.path)
+            try:
+                yield
+            finally:
+                if not self._entries():
+                    (self.path / _LOCK).unlink(missing_ok=True)
+                    _remove_if_empty(made)
+        finally:
+            os.close(lock)
+
     def _entries(self) -> list[Path]:
         if not self.path.is_dir():
             return []
@@ -93,3 +137,23 @@ def _sound_key(entry: Path) -> str | None:
     except (ArtifactError, PathError):
         return None
     return key if isinstance(key, str) else None
+
+
+def _lock_file(descriptor: int, path: Path) -> None:
+    """Lock a file until it is closed, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise PathError(
+            f"Another fit is writing to {str(path.parent)!r}; wait for it or choose another path."
+        ) from error
+
+
+def _remove_if_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

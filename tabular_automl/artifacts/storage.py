@@ -41,7 +41,14 @@ from tabular_automl.artifacts.paths import (
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import ArtifactError, PathError
 
-__all__ = ["check_writable", "disk_usage", "read_artifact", "read_info", "write_artifact"]
+__all__ = [
+    "check_writable",
+    "disk_usage",
+    "library_version",
+    "read_artifact",
+    "read_info",
+    "write_artifact",
+]
 
 MAX_TREE_DEPTH = 32
 
@@ -96,7 +103,7 @@ def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[
             files = _write_generation(state, folder / generation)
             document = {
                 "format": FORMAT,
-                "library": _library_version(),
+                "library": library_version(),
                 "generation": generation,
                 "info": dict(info),
                 "files": {n: {"sha256": h, "size": s} for n, (h, s) in files.items()},
@@ -257,7 +264,8 @@ def _remove_leftovers(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _library_version() -> str:
+def library_version() -> str:
+    """Return this library's version, as saved artifacts name it."""
     try:
         return importlib.metadata.version("tabular-automl")
     except importlib.metadata.PackageNotFoundError:  # run from a source tree

@@ -9,6 +9,7 @@ AutoMLError
 ├── PathError (OSError)                   a path that cannot be read or written
 ├── ArtifactError                         a saved predictor that is damaged, foreign or too new
 ├── MissingDependencyError (ImportError)  an optional package
+├── ResumeError (ValueError)              an unfinished fit that was started with something else
 ├── OutOfTimeError (TimeoutError)         a model had no time to learn anything
 └── OutOfMemoryError (MemoryError)        a model would not fit into memory
 
@@ -57,12 +58,20 @@ class MissingDependencyError(AutoMLError, ImportError):
     """An optional package is needed and not installed."""
 
 
+class ResumeError(AutoMLError, ValueError):
+    """A fit cannot be continued with what is given now; the message says what differs."""
+
+
 class OutOfTimeError(AutoMLError, TimeoutError):
     """A model had no time to learn anything."""
 
 
 class OutOfMemoryError(AutoMLError, MemoryError):
     """A model would not fit into the memory that is free."""
+
+
+class InterruptedFitWarning(UserWarning):
+    """Ctrl-C ended a fit early; the predictor holds what was done by then."""
 
 
 def must_be(name: str, expected: str, value: object) -> str:

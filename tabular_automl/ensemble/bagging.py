@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import OutOfTimeError
 from tabular_automl.core.parallel import Machine, run_parallel
+from tabular_automl.core.watching import run_until
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Prediction, Setting
@@ -59,12 +61,15 @@ class BagFit:
         Predictions of the rows `Folds.validated`, in that order, by models that did not see them.
     fit_seconds, predict_seconds : float
         Wall time of the fit, and of predicting the validated rows.
+    given_seconds : float
+        Time that the fit was given; infinity without a limit.
     """
 
     bag: Bag
     oof: Prediction = field(repr=False)
     fit_seconds: float
     predict_seconds: float
+    given_seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,45 @@ class BagRequest:
     folds: Folds
 
 
+@dataclass(frozen=True)
+class FoldFit:
+    """One fold's model and its predictions of the fold's validation rows.
+
+    Attributes
+    ----------
+    model : Model
+    prediction : ndarray of shape (n_valid, n_outputs), float64
+    predict_seconds : float
+    fit_seconds, given_seconds : float
+        The fold's part of the wall time of its bag, and of what the bag was given.
+    """
+
+    model: Model
+    prediction: Prediction = field(repr=False)
+    predict_seconds: float
+    fit_seconds: float = 0.0
+    given_seconds: float = math.inf
+
+
+class FoldMemory(Protocol):
+    """What knows the folds that an earlier, interrupted fit has finished."""
+
+    def recall(self, request: BagRequest) -> Mapping[int, FoldFit]:
+        """Return the finished folds of a bag, by number."""
+
+    def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
+        """Keep folds that were finished just now."""
+
+
 KeepGoing = Callable[[Prediction, npt.NDArray[np.intp]], None]
 
 
 def fit_bag(
-    request: BagRequest, budget: Budget, machine: Machine, check: KeepGoing | None = None
+    request: BagRequest,
+    budget: Budget,
+    machine: Machine,
+    check: KeepGoing | None = None,
+    memory: FoldMemory | None = None,
 ) -> BagFit:
     """Fit one spec on every fold, side by side, each fold with an equal part of the budget.
 
@@ -106,83 +145,118 @@ def fit_bag(
     machine : Machine
     check : callable, optional
         Given the predictions and rows of the first folds; raises to give the spec up.
+    memory : FoldMemory, optional
+        Folds that it recalls are not fitted again; those finished here are told to it.
 
     Raises
     ------
     OutOfTimeError
         When the budget ends before every fold has a model.
     """
-    start = time.monotonic()
-    models = _fit_together(request, budget, machine)
-    if models is None:
-        outcomes = _fit_in_waves(request, budget, machine, check)
-    else:
-        outcomes = [
-            _validate(model, request, fold, machine.n_cores) for fold, model in enumerate(models)
-        ]
-    fit_seconds = time.monotonic() - start
+    known = dict(memory.recall(request)) if memory is not None else {}
+    outcomes = _fit_together(request, budget, machine, known)
+    if outcomes is None:
+        outcomes = _fit_in_waves(request, budget, machine, check, memory, known)
+    elif memory is not None and len(known) < len(outcomes):
+        memory.record(request, dict(enumerate(outcomes)))
     fitted = tuple(FittedSpec(request.spec.family, outcome.model) for outcome in outcomes)
     bag = Bag(request.key, request.layer, fitted)
     bag.use_threads(machine.n_cores)
     return BagFit(
         bag=bag,
         oof=_in_row_order(outcomes, request),
-        fit_seconds=fit_seconds,
+        fit_seconds=sum(outcome.fit_seconds for outcome in outcomes),
         predict_seconds=sum(outcome.predict_seconds for outcome in outcomes),
+        given_seconds=sum(outcome.given_seconds for outcome in outcomes),
     )
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """One fold's model and its predictions of the fold's validation rows."""
-
-    model: Model
-    prediction: Prediction
-    predict_seconds: float
-
-
-def _fit_together(request: BagRequest, budget: Budget, machine: Machine) -> Sequence[Model] | None:
-    """Let the family train all folds at once, if it can."""
+def _fit_together(
+    request: BagRequest, budget: Budget, machine: Machine, known: Mapping[int, FoldFit]
+) -> list[FoldFit] | None:
+    """Let the family train all folds at once, if it can and if they are not all known."""
+    n_folds = len(request.folds)
+    if len(known) == n_folds:
+        return [known[fold] for fold in range(n_folds)]
     family = MODELS.get(request.spec.family)
-    folds = [_fold_samples(request, fold) for fold in range(len(request.folds))]
-    settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in range(len(folds))]
-    return family.fit_folds(request.spec.params, settings, folds, budget)
+    start, given = time.monotonic(), budget.remaining()
+    folds = [_fold_samples(request, fold) for fold in range(n_folds)]
+    settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in range(n_folds)]
+    models = run_until(
+        lambda: family.fit_folds(request.spec.params, settings, folds, budget), budget
+    )
+    if models is None:
+        return None
+    seconds = (time.monotonic() - start) / n_folds
+    validated = [
+        _validate(model, request, fold, machine.n_cores) for fold, model in enumerate(models)
+    ]
+    return [
+        replace(outcome, fit_seconds=seconds, given_seconds=given / n_folds)
+        for outcome in validated
+    ]
 
 
 def _fit_in_waves(
-    request: BagRequest, budget: Budget, machine: Machine, check: KeepGoing | None
-) -> list[_Outcome]:
+    request: BagRequest,
+    budget: Budget,
+    machine: Machine,
+    check: KeepGoing | None,
+    memory: FoldMemory | None,
+    known: dict[int, FoldFit],
+) -> list[FoldFit]:
     """Fit folds side by side, as many at a time as there are cores."""
     n_folds = len(request.folds)
     n_workers, n_threads = machine.split(n_folds)
     n_waves = math.ceil(n_folds / n_workers)
-    outcomes: list[_Outcome] = []
+    given = budget.remaining() / n_folds
     for wave in range(n_waves):
-        share = budget.share(1.0 / (n_waves - wave))
-        if share.expired():
-            raise OutOfTimeError(f"no time for fold {len(outcomes) + 1} of {n_folds}")
         first = wave * n_workers
         folds = range(first, min(first + n_workers, n_folds))
-        outcomes += run_parallel(
-            lambda fold, share=share: _fit_fold(request, fold, share, n_threads),  # type: ignore[misc]
-            folds,
-            n_workers,
-        )
+        missing = [fold for fold in folds if fold not in known]
+        if missing:
+            share = budget.share(1.0 / (n_waves - wave))
+            wave_fits = _fit_wave(request, missing, share, n_workers, n_threads)
+            fitted = {f: replace(fit, given_seconds=given) for f, fit in wave_fits.items()}
+            known |= fitted
+            if memory is not None:
+                memory.record(request, fitted)
         if wave == 0 and check is not None:
             rows = np.concatenate([request.folds.valid[fold] for fold in folds])
-            check(np.concatenate([outcome.prediction for outcome in outcomes]), rows)
-    return outcomes
+            check(np.concatenate([known[fold].prediction for fold in folds]), rows)
+    return [known[fold] for fold in range(n_folds)]
 
 
-def _fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> _Outcome:
-    train, valid = _fold_samples(request, fold)
+def _fit_wave(
+    request: BagRequest, folds: Sequence[int], share: Budget, n_workers: int, n_threads: int
+) -> dict[int, FoldFit]:
+    """Fit some folds at the same time and return them by number."""
+    if share.expired():
+        raise OutOfTimeError(f"no time for fold {folds[0] + 1} of {len(request.folds)}")
+    start = time.monotonic()
+    outcomes = run_parallel(
+        lambda fold: _fit_fold(request, fold, share, n_threads), folds, n_workers
+    )
+    seconds = (time.monotonic() - start) / len(folds)
+    return {
+        fold: replace(outcome, fit_seconds=seconds)
+        for fold, outcome in zip(folds, outcomes, strict=True)
+    }
+
+
+def _fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> FoldFit:
     family = MODELS.get(request.spec.family)
     model = family(request.spec.params, _fold_setting(request.setting, fold, n_threads))
-    model.fit(train, valid, budget)
-    return _validate(model, request, fold, n_threads)
+
+    def fit_and_validate() -> FoldFit:
+        train, valid = _fold_samples(request, fold)
+        model.fit(train, valid, budget)
+        return _validate(model, request, fold, n_threads)
+
+    return run_until(fit_and_validate, budget)
 
 
-def _validate(model: Model, request: BagRequest, fold: int, n_threads: int) -> _Outcome:
+def _validate(model: Model, request: BagRequest, fold: int, n_threads: int) -> FoldFit:
     """Predict the fold's validation rows, and refuse a prediction that no ensemble could use."""
     _, valid = _fold_samples(request, fold)
     start = time.monotonic()
@@ -193,7 +267,7 @@ def _validate(model: Model, request: BagRequest, fold: int, n_threads: int) -> _
         raise ValueError(f"predict must return shape {expected}, got {prediction.shape}")
     if not np.isfinite(prediction).all():
         raise ValueError("predict must return finite numbers, got NaN or infinity")
-    return _Outcome(model, prediction, seconds)
+    return FoldFit(model, prediction, seconds)
 
 
 def _fold_samples(request: BagRequest, fold: int) -> tuple[Samples, Samples]:
@@ -206,7 +280,7 @@ def _fold_setting(setting: Setting, fold: int, n_threads: int) -> Setting:
     return replace(setting, seed=setting.seed + 7919 * fold, n_threads=n_threads)
 
 
-def _in_row_order(outcomes: Sequence[_Outcome], request: BagRequest) -> Prediction:
+def _in_row_order(outcomes: Sequence[FoldFit], request: BagRequest) -> Prediction:
     rows = np.concatenate(request.folds.valid)
     stacked = np.concatenate([outcome.prediction for outcome in outcomes])
     return stacked[np.argsort(rows, kind="stable")]

@@ -17,6 +17,7 @@ from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import Bag, BagFit, BagRequest, fit_bag
 from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
@@ -111,6 +112,8 @@ class StackRequest:
     on_error : str
         "skip" or "raise".
     report : Reporter
+    workbook : Workbook or None
+        Finished folds are told to it, and those that it recalls are not fitted again.
     """
 
     samples: Samples
@@ -124,6 +127,7 @@ class StackRequest:
     patience: int | None
     on_error: str
     report: Reporter
+    workbook: Workbook | None = None
 
 
 def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
@@ -131,6 +135,11 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
 
     There is always something to return: when no spec of the first layer gives a bag, the base rate
     is fitted, whatever the clock says.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When the budget was stopped before any bag was finished.
     """
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
@@ -149,6 +158,8 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
         candidates += layer.candidates
         skipped += layer.skipped
     if not candidates:
+        if budget.stopped:
+            raise KeyboardInterrupt("nothing was finished yet")
         candidates.append(_base_rate(request))
     return StackFit(tuple(candidates), tuple(skipped), feeds)
 
@@ -264,7 +275,6 @@ class _Layer:
         try:
             self._prepare(spec)
             share = budget.share(part)
-            given = share.remaining()
             fit = self._fit(spec, key, share)
             candidate = self._judged(fit)
         except _HopelessError as verdict:
@@ -279,7 +289,7 @@ class _Layer:
             self._skip(key, _cause(error), failed=True)
         else:
             self._keep(candidate)
-            if fit.fit_seconds > _CUT_SHORT * given and not key.endswith("_long"):
+            if fit.fit_seconds > _CUT_SHORT * fit.given_seconds and not key.endswith("_long"):
                 self._cut_short[key] = spec, fit.fit_seconds
         release_memory()
 
@@ -300,6 +310,7 @@ class _Layer:
             budget,
             request.machine,
             self._check_first_folds,
+            request.workbook,
         )
 
     def _judged(self, fit: BagFit) -> Candidate:
@@ -328,6 +339,8 @@ class _Layer:
 
     def _reason_to_skip(self, budget: Budget) -> str | None:
         table = self.samples.table
+        if budget.stopped:
+            return "interrupted"
         if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
             return "no time left"
         if self.patience is not None and self._since_gain >= self.patience:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,14 +66,6 @@ class CountingBudget(Budget):
         left = super().remaining()
         self.asks.append(left)
         return left
-
-    def within(self, seconds: float) -> Budget:
-        """Return such a budget, ended sooner, that shares the notes."""
-        return dataclasses.replace(self, deadline=super().within(seconds).deadline)
-
-    def reserve(self, seconds: float) -> Budget:
-        """Return such a budget, ended earlier, that shares the notes."""
-        return dataclasses.replace(self, deadline=super().reserve(seconds).deadline)
 
 
 @dataclass(frozen=True)

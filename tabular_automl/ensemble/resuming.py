@@ -1,0 +1,225 @@
+"""The workbook of a fit: finished folds go to its journal, and come back when it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tabular_automl.artifacts.journal import Journal
+from tabular_automl.artifacts.state import State
+from tabular_automl.artifacts.storage import library_version
+from tabular_automl.core.errors import PathError, ResumeError
+from tabular_automl.core.events import Note, Reporter
+from tabular_automl.data.fingerprint import fingerprint_table, table_differences
+from tabular_automl.data.table import FeatureTable
+from tabular_automl.ensemble.bagging import BagRequest, FoldFit
+from tabular_automl.models.base import FittedSpec
+
+_HEADER = "fit"
+_WRITING_SHARE = 0.02  # of the fit's time, at most, is spent on writing
+
+
+# Settings that change which work is done, or how fast, but nothing about work that is finished.
+_FREE = ("max_specs", "max_seconds_without_limit", "n_jobs", "on_error")
+
+
+@dataclass(frozen=True)
+class FitIdentity:
+    """What makes two fits the same: one can continue the other.
+
+    Attributes
+    ----------
+    table : mapping
+        From `tabular_automl.data.fingerprint.fingerprint_table`.
+    settings : mapping of str to object
+        Everything else that finished folds depend on, as json holds it.
+    """
+
+    table: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, config: object, **others: Any) -> FitIdentity:
+        """Return the identity of a fit from its table, its `FitConfig` and other settings."""
+        settings = {name: v for name, v in vars(config).items() if name not in _FREE} | others
+        settings["library version"] = library_version()
+        plain = json.loads(json.dumps(settings, default=repr))  # tuples as they are read back
+        return cls(fingerprint_table(table), plain)
+
+    def differences(self, before: FitIdentity) -> list[str]:
+        """Return what is not as it was ``before``, one clause each."""
+        found = table_differences(before.table, self.table)
+        for name in sorted(before.settings.keys() | self.settings.keys()):
+            then, now = before.settings.get(name), self.settings.get(name)
+            if then != now:
+                found.append(f"{name} is {now!r} instead of {then!r}")
+        return found
+
+
+class Workbook:
+    """Folds that are finished: those read from a journal, and those written to it.
+
+    A fold is written once enough work is at stake that writing stays a small part of the time;
+    what a kill can cost is that work, about fifty times the seconds of one write.
+
+    Parameters
+    ----------
+    journal : Journal or None
+        Locked by the caller; None keeps nothing.
+    identity : FitIdentity
+    report : Reporter
+
+    Attributes
+    ----------
+    folds : mapping of str to object
+        Settings of a `FitConfig` that make the folds of the earlier fit; empty without one.
+    """
+
+    def __init__(self, journal: Journal | None, identity: FitIdentity, report: Reporter) -> None:
+        self.folds: Mapping[str, Any] = {}
+        self._journal = journal
+        self._identity = identity
+        self._report = report
+        self._finished: dict[str, State] = {}
+        self._unwritten: dict[str, tuple[BagRequest, int, FoldFit]] = {}
+        self._n_entries = 0
+        self._write_seconds = 0.0
+        self._seconds_per_fold = 0.0
+        self._last_write = time.monotonic()
+
+    @classmethod
+    def open(cls, journal: Journal | None, identity: FitIdentity, report: Reporter) -> Workbook:
+        """Return the workbook of an earlier fit, or a new one where there is nothing to continue.
+
+        Raises
+        ------
+        ResumeError
+            When the earlier fit was one of another table or other settings.
+        """
+        book = cls(journal, identity, report)
+        keys = journal.keys() if journal is not None else []
+        if journal is None or _HEADER not in keys:
+            return book
+        meta = journal.read(_HEADER).meta
+        different = identity.differences(FitIdentity(meta["table"], meta["settings"]))
+        if different:
+            raise ResumeError(
+                f"The fit in {str(journal.path.parent)!r} cannot be continued: "
+                f"{'; '.join(different)}. Give what it was started with, or choose another path, "
+                "or start again with overwrite."
+            )
+        book.folds = meta["folds"]
+        for key in keys:
+            if key != _HEADER:
+                book._finished |= journal.read(key).children
+        book._n_entries = len(keys)
+        report(Note(f"Continuing: {len(book._finished)} folds are finished already."))
+        return book
+
+    def begin(self, n_folds: int, holdout_fraction: float | None) -> None:
+        """Write what the fit is and how its folds are made, unless an earlier fit has done so."""
+        if self.folds:
+            return
+        self.folds = {
+            "n_folds": None if holdout_fraction is not None else n_folds,
+            "holdout_fraction": holdout_fraction,
+        }
+        known = {"table": self._identity.table, "settings": self._identity.settings}
+        self._append(_HEADER, State(meta={**known, "folds": self.folds}))
+
+    def recall(self, request: BagRequest) -> dict[int, FoldFit]:
+        """Return the finished folds of a bag, by number."""
+        keys = {fold: _key(request, fold) for fold in range(len(request.folds))}
+        # Popped, since a bag is asked for once: the model needs no second copy as a state.
+        known = {fold: self._finished.pop(key, None) for fold, key in keys.items()}
+        return {fold: _fold_fit(state) for fold, state in known.items() if state is not None}
+
+    def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
+        """Keep folds that were finished just now, and write what is at stake when it is much."""
+        for fold, fit in folds.items():
+            self._unwritten[_key(request, fold)] = request, fold, fit
+        at_stake = time.monotonic() - self._last_write
+        if at_stake * _WRITING_SHARE >= self._write_seconds:
+            self._write()
+
+    def close(self, seconds: float) -> None:
+        """Write what is not on disk yet, if that takes about so many seconds or less."""
+        if len(self._unwritten) * self._seconds_per_fold <= seconds:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._unwritten:
+            return
+        start = time.monotonic()
+        states = {key: _fold_state(*parts) for key, parts in self._unwritten.items()}
+        self._append(f"folds {self._n_entries}", State(children=states))
+        self._last_write = time.monotonic()
+        self._write_seconds = self._last_write - start
+        self._seconds_per_fold = max(self._seconds_per_fold, self._write_seconds / len(states))
+        self._unwritten.clear()
+
+    def _append(self, key: str, state: State) -> None:
+        """Write one entry; where the disk refuses, the journal is given up, not the fit."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.append(key, state)
+        except PathError as error:
+            self._journal = None
+            self._report(Note(f"From here on this fit cannot be resumed: {error}"))
+        self._n_entries += 1
+
+
+def _key(request: BagRequest, fold: int) -> str:
+    """Return a name that two folds share only if they learn the same from the same."""
+    spec, setting = request.spec, request.setting
+    learned = {
+        "family": spec.family,
+        "params": spec.params.to_dict(),
+        "seed": setting.seed,
+        "loss": setting.loss,
+        "features": request.samples.table.names,
+    }
+    digest = hashlib.blake2b(json.dumps(learned, default=repr).encode(), digest_size=12)
+    for rows in (request.folds.train[fold], request.folds.valid[fold]):
+        digest.update(np.ascontiguousarray(rows, dtype=np.int64).data)
+    if request.layer > 1:  # features of the first layer are the table's, which is checked
+        digest.update(request.samples.table.derived("digest", _digest_numbers))
+    return f"{request.layer}/{request.key}/{fold}/{digest.hexdigest()}"
+
+
+def _digest_numbers(table: FeatureTable) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(table.numeric).data, digest_size=12).digest()
+
+
+def _fold_state(request: BagRequest, fold: int, fit: FoldFit) -> State:
+    """Return a finished fold as data; its bag and number are there for people to read."""
+    meta = {
+        "bag": request.key,
+        "layer": request.layer,
+        "fold": fold,
+        "fit_seconds": fit.fit_seconds,
+        "given_seconds": fit.given_seconds,
+        "predict_seconds": fit.predict_seconds,
+    }
+    fitted = FittedSpec(request.spec.family, fit.model)
+    return State(
+        meta=meta, arrays={"prediction": fit.prediction}, children={"fitted": fitted.state()}
+    )
+
+
+def _fold_fit(state: State) -> FoldFit:
+    return FoldFit(
+        model=FittedSpec.from_state(state.children["fitted"]).model,
+        prediction=state.arrays["prediction"],
+        fit_seconds=float(state.meta["fit_seconds"]),
+        given_seconds=float(state.meta["given_seconds"]),
+        predict_seconds=float(state.meta["predict_seconds"]),
+    )
