@@ -11,11 +11,19 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabular_automl.core.errors import AutoMLError, MissingColumnsError, PathError, unknown_name
+from tabular_automl.core.errors import (
+    AutoMLError,
+    InterruptedFitWarning,
+    MissingColumnsError,
+    PathError,
+    unknown_name,
+)
+from tabular_automl.core.interrupts import exiting_on_sigterm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from tabular_automl.predictor import Predictor
 
 PROGRAM = "tabular-automl"
-OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse ends with 2 on wrong usage
+OK, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143  # argparse ends with 2 on wrong usage
 ROLES = ("weight", "group", "time")
 
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -43,7 +51,8 @@ exit codes:
   0    done
   1    the data, the settings or a path cannot be used; one sentence on stderr says why
   2    wrong usage of the command line
-  130  interrupted
+  130  interrupted with Ctrl-C
+  143  ended by SIGTERM
 """
 
 _FIT_EPILOG = """\
@@ -53,6 +62,9 @@ examples:
   tabular-automl fit visits.csv --label cost --group patient --preset fast --overwrite --quiet
 
 kinds of columns: numeric, category, datetime, text, image, identifier, ignored.
+
+finished work is kept in FOLDER/journal: after a crash, a Ctrl-C or a SIGTERM, the same command with
+--resume continues. the last two end early and save what was finished (exit code 130 or 143).
 """
 
 
@@ -119,6 +131,9 @@ def _add_fit(commands: Any) -> None:
         "--out", default="model", metavar="FOLDER", help="folder to save to (default: model)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a predictor saved there")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the fit there, or give it more time"
+    )
     parser.add_argument(
         "--time-limit", type=float, metavar="SECONDS", help="time for everything, saving included"
     )
@@ -290,16 +305,26 @@ def _fit(arguments: argparse.Namespace) -> int:
         path=arguments.out,
         verbosity=verbosity,
     )
-    predictor.fit(
-        arguments.train,
-        time_limit=arguments.time_limit,
-        presets=arguments.preset,
-        columns=columns,
-        config=FitConfig(
-            seed=arguments.seed, n_jobs=arguments.jobs, exclude=tuple(arguments.exclude)
-        ),
-        overwrite=arguments.overwrite,
-    )
+    with exiting_on_sigterm(TERMINATED), warnings.catch_warnings():
+        warnings.simplefilter("ignore", InterruptedFitWarning)  # told below
+        predictor.fit(
+            arguments.train,
+            time_limit=arguments.time_limit,
+            presets=arguments.preset,
+            columns=columns,
+            config=FitConfig(
+                seed=arguments.seed, n_jobs=arguments.jobs, exclude=tuple(arguments.exclude)
+            ),
+            overwrite=arguments.overwrite,
+            resume=arguments.resume,
+        )
+    if predictor.interrupted:
+        print(
+            f"{PROGRAM}: interrupted; what was finished is saved to {arguments.out}, and the same "
+            "command with --resume continues",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
     if arguments.test is not None:
         _print_figures(predictor.evaluate(arguments.test), as_json=False)
     return OK

@@ -47,3 +47,20 @@ def stopping_on_signals(stop: Stop) -> Iterator[None]:
         give_back()
         if stop.signal == signal.SIGTERM:
             signal.raise_signal(stop.signal)
+
+
+@contextmanager
+def exiting_on_sigterm(code: int) -> Iterator[None]:
+    """Let SIGTERM end a program by an exit code instead of by the signal; clean-ups then run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(code)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.fingerprint import fingerprint_table, table_differences
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.ensemble.bagging import BagRequest, FoldFit
-from tabular_automl.models.base import FittedSpec
+from tabular_automl.models.base import FittedSpec, ModelSpec
 
 _HEADER = "fit"
 _WRITING_SHARE = 0.02  # of the fit's time, at most, is spent on writing
@@ -134,6 +134,27 @@ class Workbook:
         known = {"table": self._identity.table, "settings": self._identity.settings}
         self._append(_HEADER, State(meta={**known, "folds": self.folds}))
 
+    def holds(self, request: BagRequest) -> bool:
+        """Return whether every fold of a bag is finished."""
+        keys = (_key(request, fold) for fold in range(len(request.folds)))
+        return all(key in self._finished for key in keys)
+
+    def unclaimed(self, request_of: Callable[[ModelSpec, str], BagRequest]) -> list[ModelSpec]:
+        """Return the specs of finished bags that nobody has recalled.
+
+        Parameters
+        ----------
+        request_of : callable
+            Gives the request for a spec and a bag's key in the layer that asks.
+        """
+        metas = {state.meta["bag"]: state.meta for state in self._finished.values()}
+        found = []
+        for key, meta in metas.items():
+            spec = ModelSpec.make(meta["family"], key, **meta["params"])
+            if self.holds(request_of(spec, key)):
+                found.append(spec)
+        return found
+
     def recall(self, request: BagRequest) -> dict[int, FoldFit]:
         """Return the finished folds of a bag, by number."""
         keys = {fold: _key(request, fold) for fold in range(len(request.folds))}
@@ -203,6 +224,8 @@ def _fold_state(request: BagRequest, fold: int, fit: FoldFit) -> State:
     """Return a finished fold as data; its bag and number are there for people to read."""
     meta = {
         "bag": request.key,
+        "family": request.spec.family,
+        "params": request.spec.params.to_dict(),
         "layer": request.layer,
         "fold": fold,
         "fit_seconds": fit.fit_seconds,

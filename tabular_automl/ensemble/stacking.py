@@ -232,12 +232,13 @@ class _Layer:
         self._repeat_cut_short()
         self._pass_over(specs[n_first:], self.budget)
         self._repeat_cut_short()
+        self._take_unclaimed()
 
     def _pass_over(self, specs: Sequence[PlannedSpec], budget: Budget) -> None:
         """Try every spec, each with the part of the budget that its cost claims."""
         for position, planned in enumerate(specs):
             key = planned.spec.key if self.number == 1 else f"{planned.spec.key}_l{self.number}"
-            reason = self._reason_to_skip(budget)
+            reason = self._reason_to_skip(planned.spec, key, budget)
             if reason is not None:
                 self._skip(key, reason, failed=False)
                 continue
@@ -250,6 +251,13 @@ class _Layer:
             spec, key, budget = repeat
             self._report_start(key)
             self._try(spec, key, budget, 1.0)
+
+    def _take_unclaimed(self) -> None:
+        """Take the bags of an earlier fit that this one did not come to: they cost nothing."""
+        book = self.request.workbook
+        for spec in book.unclaimed(self._bag_request) if book is not None else ():
+            self._report_start(spec.key)
+            self._try(spec, spec.key, self.budget, 1.0)
 
     def _worth_repeating(self) -> tuple[ModelSpec, str, Budget] | None:
         """Return a spec that its share of the time cut short, with a longer one, if any earned it.
@@ -304,14 +312,17 @@ class _Layer:
             raise OutOfMemoryError(f"would need {n_at_once * n_bytes / 1e9:.1f} GB of memory")
 
     def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:
-        request = self.request
         return fit_bag(
-            BagRequest(spec, key, self.number, request.setting, self.samples, request.folds),
+            self._bag_request(spec, key),
             budget,
-            request.machine,
+            self.request.machine,
             self._check_first_folds,
-            request.workbook,
+            self.request.workbook,
         )
+
+    def _bag_request(self, spec: ModelSpec, key: str) -> BagRequest:
+        setting, folds = self.request.setting, self.request.folds
+        return BagRequest(spec, key, self.number, setting, self.samples, folds)
 
     def _judged(self, fit: BagFit) -> Candidate:
         judge, rows = self.request.judge, self.request.folds.validated
@@ -337,8 +348,10 @@ class _Layer:
         self._since_gain = 0 if gained else self._since_gain + 1
         self._ensemble_error = error if before is None else min(error, before)
 
-    def _reason_to_skip(self, budget: Budget) -> str | None:
-        table = self.samples.table
+    def _reason_to_skip(self, spec: ModelSpec, key: str, budget: Budget) -> str | None:
+        table, book = self.samples.table, self.request.workbook
+        if book is not None and book.holds(self._bag_request(spec, key)):
+            return None
         if budget.stopped:
             return "interrupted"
         if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
