@@ -10,6 +10,7 @@ AutoMLError
 ├── ArtifactError                         a saved predictor that is damaged, foreign or too new
 ├── MissingDependencyError (ImportError)  an optional package
 ├── ResumeError (ValueError)              an unfinished fit that was started with something else
+├── CrashedModelError                     the process that a model was fitted in ended by itself
 ├── OutOfTimeError (TimeoutError)         a model had no time to learn anything
 └── OutOfMemoryError (MemoryError)        a model would not fit into memory
 
@@ -60,6 +61,10 @@ class MissingDependencyError(AutoMLError, ImportError):
 
 class ResumeError(AutoMLError, ValueError):
     """A fit cannot be continued with what is given now; the message says what differs."""
+
+
+class CrashedModelError(AutoMLError):
+    """The process that a model was fitted in ended without a result."""
 
 
 class OutOfTimeError(AutoMLError, TimeoutError):

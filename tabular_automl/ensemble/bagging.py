@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from tabular_automl.core.parallel import Machine, run_parallel
 from tabular_automl.core.watching import run_until
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.ensemble.contained import Containment
 from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Prediction, Setting
 
 
@@ -126,6 +128,7 @@ class FoldMemory(Protocol):
 
 
 KeepGoing = Callable[[Prediction, npt.NDArray[np.intp]], None]
+_FitFold = Callable[[BagRequest, int, Budget, int], FoldFit]
 
 
 def fit_bag(
@@ -179,6 +182,8 @@ def _fit_together(
     if len(known) == n_folds:
         return [known[fold] for fold in range(n_folds)]
     family = MODELS.get(request.spec.family)
+    if not family.interruptible:
+        return None
     start, given = time.monotonic(), budget.remaining()
     folds = [_fold_samples(request, fold) for fold in range(n_folds)]
     settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in range(n_folds)]
@@ -210,32 +215,60 @@ def _fit_in_waves(
     n_workers, n_threads = machine.split(n_folds)
     n_waves = math.ceil(n_folds / n_workers)
     given = budget.remaining() / n_folds
-    for wave in range(n_waves):
-        first = wave * n_workers
-        folds = range(first, min(first + n_workers, n_folds))
-        missing = [fold for fold in folds if fold not in known]
-        if missing:
-            share = budget.share(1.0 / (n_waves - wave))
-            wave_fits = _fit_wave(request, missing, share, n_workers, n_threads)
-            fitted = {f: replace(fit, given_seconds=given) for f, fit in wave_fits.items()}
-            known |= fitted
-            if memory is not None:
-                memory.record(request, fitted)
-        if wave == 0 and check is not None:
-            rows = np.concatenate([request.folds.valid[fold] for fold in folds])
-            check(np.concatenate([known[fold].prediction for fold in folds]), rows)
+    with _place_of_work(request, machine, n_workers) as fit_fold:
+        for wave in range(n_waves):
+            first = wave * n_workers
+            folds = range(first, min(first + n_workers, n_folds))
+            missing = [fold for fold in folds if fold not in known]
+            if missing:
+                share = budget.share(1.0 / (n_waves - wave))
+                wave_fits = _fit_wave(request, missing, share, fit_fold, (n_workers, n_threads))
+                fitted = {f: replace(fit, given_seconds=given) for f, fit in wave_fits.items()}
+                known |= fitted
+                if memory is not None:
+                    memory.record(request, fitted)
+            if wave == 0 and check is not None:
+                rows = np.concatenate([request.folds.valid[fold] for fold in folds])
+                check(np.concatenate([known[fold].prediction for fold in folds]), rows)
     return [known[fold] for fold in range(n_folds)]
 
 
+def _place_of_work(
+    request: BagRequest, machine: Machine, n_workers: int
+) -> AbstractContextManager[_FitFold]:
+    """Return how a fold is fitted: here, or in a process that can be ended."""
+    if MODELS.get(request.spec.family).interruptible:
+        return nullcontext(_fit_fold)
+    return _contained(request, machine, n_workers)
+
+
+@contextmanager
+def _contained(request: BagRequest, machine: Machine, n_workers: int) -> Iterator[_FitFold]:
+    with Containment.of(request.samples, machine, n_workers) as containment:
+
+        def fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> FoldFit:
+            setting = _fold_setting(request.setting, fold, n_threads)
+            rows = request.folds.train[fold], request.folds.valid[fold]
+            done = containment.fit(request.spec, setting, rows, budget)
+            _check_prediction(done.prediction, len(rows[1]), request)
+            return FoldFit(done.fitted.model, done.prediction, done.predict_seconds)
+
+        yield fit_fold
+
+
 def _fit_wave(
-    request: BagRequest, folds: Sequence[int], share: Budget, n_workers: int, n_threads: int
+    request: BagRequest,
+    folds: Sequence[int],
+    share: Budget,
+    fit_fold: _FitFold,
+    split: tuple[int, int],
 ) -> dict[int, FoldFit]:
     """Fit some folds at the same time and return them by number."""
     if share.expired():
         raise OutOfTimeError(f"no time for fold {folds[0] + 1} of {len(request.folds)}")
-    start = time.monotonic()
+    start, (n_workers, n_threads) = time.monotonic(), split
     outcomes = run_parallel(
-        lambda fold: _fit_fold(request, fold, share, n_threads), folds, n_workers
+        lambda fold: fit_fold(request, fold, share, n_threads), folds, n_workers
     )
     seconds = (time.monotonic() - start) / len(folds)
     return {
@@ -262,12 +295,16 @@ def _validate(model: Model, request: BagRequest, fold: int, n_threads: int) -> F
     start = time.monotonic()
     prediction = np.asarray(model.predict(valid.table), dtype=np.float64)
     seconds = time.monotonic() - start
-    expected = (len(valid), request.setting.task.n_outputs)
+    _check_prediction(prediction, len(valid), request)
+    return FoldFit(model, prediction, seconds)
+
+
+def _check_prediction(prediction: Prediction, n_rows: int, request: BagRequest) -> None:
+    expected = (n_rows, request.setting.task.n_outputs)
     if prediction.shape != expected:
         raise ValueError(f"predict must return shape {expected}, got {prediction.shape}")
     if not np.isfinite(prediction).all():
         raise ValueError("predict must return finite numbers, got NaN or infinity")
-    return FoldFit(model, prediction, seconds)
 
 
 def _fold_samples(request: BagRequest, fold: int) -> tuple[Samples, Samples]:

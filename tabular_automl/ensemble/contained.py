@@ -1,0 +1,226 @@
+"""A process of its own for a model that cannot be asked to stop: it is ended when it must be.
+
+The parent writes the samples once for all folds as plain arrays, which the children map into their
+memory, and what else the fit needs as a message; a child leaves its fitted state as an artifact.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tabular_automl.artifacts.paths import MANIFEST
+from tabular_automl.artifacts.storage import read_artifact
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import CrashedModelError, OutOfMemoryError, OutOfTimeError
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec, Prediction, Setting
+
+CHILD_MODULE = "tabular_automl.ensemble.contained_child"
+ARRAYS, MESSAGE, RESULT, ERROR = ("arrays", "message", "result", "error.json")
+
+_LOOK_EVERY = 0.02  # seconds between looks at a child
+_MEMORY_SHARE = 0.8  # of the free memory, for all children at once
+_OUTPUT = "output.txt"
+
+
+@dataclass(frozen=True)
+class ContainedFit:
+    """What a child gives back: the model, and its predictions of the validation rows."""
+
+    fitted: FittedSpec
+    prediction: Prediction
+    predict_seconds: float
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a child is told; the family travels as a class, since it may live in a notebook."""
+
+    family: type[Any]
+    spec: ModelSpec
+    setting: Setting
+    names: tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]
+    raw: dict[str, Any]
+    rows: tuple[Any, Any]
+    deadline: float
+
+
+class Containment:
+    """Samples that children can read, and the limits that children are held to.
+
+    Parameters
+    ----------
+    folder : Path
+        Of its own, removed afterwards by whoever made it.
+    samples : Samples
+    n_bytes : int
+        Memory that one child may use.
+    """
+
+    def __init__(self, folder: Path, samples: Samples, n_bytes: int) -> None:
+        self._folder = folder
+        self._table = samples.table
+        self._n_bytes = n_bytes
+        arrays = {"numeric": samples.table.numeric, "codes": samples.table.codes, "y": samples.y}
+        if samples.weight is not None:
+            arrays["weight"] = samples.weight
+        (folder / ARRAYS).mkdir()
+        for name, array in arrays.items():
+            np.save(folder / ARRAYS / f"{name}.npy", array, allow_pickle=False)
+
+    @classmethod
+    @contextmanager
+    def of(cls, samples: Samples, machine: Machine, n_at_once: int) -> Iterator[Containment]:
+        """Return a containment for a bag of which ``n_at_once`` folds are fitted side by side."""
+        folder = Path(tempfile.mkdtemp(prefix="tabular-automl-"))
+        try:
+            yield cls(folder, samples, int(_MEMORY_SHARE * machine.n_bytes / n_at_once))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def fit(
+        self, spec: ModelSpec, setting: Setting, rows: tuple[Any, Any], budget: Budget
+    ) -> ContainedFit:
+        """Fit on the first and predict the second of ``rows`` in a child.
+
+        Raises
+        ------
+        OutOfTimeError
+            When the child was ended with its share of time, or the fit was interrupted.
+        OutOfMemoryError
+            When it was ended at its share of memory, by us or by the system.
+        CrashedModelError
+            When it ended without a result.
+        """
+        place = Path(tempfile.mkdtemp(dir=self._folder))
+        self._write_message(place / MESSAGE, spec, setting, rows, budget)
+        child = _start(self._folder, place)
+        try:
+            self._watch(child, budget)
+        finally:
+            _end(child)
+        return _result(place, child.returncode, setting.n_threads)
+
+    def _write_message(
+        self, path: Path, spec: ModelSpec, setting: Setting, rows: tuple[Any, Any], budget: Budget
+    ) -> None:
+        # The way joblib sends work to its processes. Read by our own child only, from a folder
+        # that only this user can write to.
+        from joblib.externals.loky.backend.reduction import dumps
+
+        table = self._table
+        names = (table.numeric_names, table.code_names, table.n_levels)
+        message = Message(
+            MODELS.get(spec.family), spec, setting, names, dict(table.raw), rows, budget.deadline
+        )
+        path.write_bytes(dumps(message))
+
+    def _watch(self, child: subprocess.Popen[bytes], budget: Budget) -> None:
+        """Wait for a child, and raise once it has used up its time or its memory."""
+        while child.poll() is None:
+            if budget.stopped:
+                raise OutOfTimeError("interrupted")
+            if budget.expired():
+                raise OutOfTimeError("its process was ended at its share of time")
+            used = resident_bytes(child.pid)
+            if used > self._n_bytes:
+                raise OutOfMemoryError(
+                    f"its process was ended at {used / 1e9:.2f} GB, "
+                    f"its share of memory is {self._n_bytes / 1e9:.2f} GB"
+                )
+            time.sleep(_LOOK_EVERY)
+
+
+def read_samples(folder: Path, message: Message) -> Samples:
+    """Map the samples that the parent wrote into memory."""
+
+    def read(name: str) -> Any:
+        path = folder / ARRAYS / f"{name}.npy"
+        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+
+    table = FeatureTable(read("numeric"), read("codes"), *message.names, raw=message.raw)
+    return Samples(table, np.asarray(read("y")), read("weight"))
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds; 0 where the system does not tell."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):  # another system, or the process has just ended
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _start(folder: Path, place: Path) -> subprocess.Popen[bytes]:
+    """Start a child; its standard input stays open, and its end tells that the parent is gone."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    with open(place / _OUTPUT, "wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", CHILD_MODULE, str(folder), str(place)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C in a terminal is the parent's to decide on
+        )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child with all that it started, and wait until it is gone."""
+    try:
+        if os.name == "posix":
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    except (ProcessLookupError, PermissionError):  # it has ended already
+        pass
+    child.wait()
+    if child.stdin is not None:
+        child.stdin.close()
+
+
+def _result(place: Path, code: int, n_threads: int) -> ContainedFit:
+    """Return what an ended child left, or raise what its end means."""
+    if (place / RESULT / MANIFEST).is_file():  # whole, even if the process fell over afterwards
+        state = read_artifact(place / RESULT)
+        fitted = FittedSpec.from_state(state.children["fitted"], n_threads)
+        seconds = float(state.meta["predict_seconds"])
+        return ContainedFit(fitted, state.arrays["prediction"], seconds)
+    if (place / ERROR).is_file():
+        raise _as_raised(json.loads((place / ERROR).read_text()))
+    if code == -signal.SIGKILL:
+        raise OutOfMemoryError("its process was killed, most likely by the system to free memory")
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    raise CrashedModelError(f"its process {how} without a result")
+
+
+def _as_raised(error: dict[str, Any]) -> Exception:
+    """Return the error that a child's fit raised, as one of the same meaning here."""
+    kind, text, bases = error["kind"], error["text"], error["bases"]
+    if OutOfTimeError.__name__ in bases:
+        return OutOfTimeError(text)
+    if MemoryError.__name__ in bases:
+        return OutOfMemoryError(text)
+    known = getattr(builtins, kind, None)
+    if isinstance(known, type) and issubclass(known, Exception):
+        try:
+            return known(text)
+        except TypeError:  # some errors want more than a text
+            pass
+    return CrashedModelError(f"{kind}: {text}")

@@ -1,0 +1,230 @@
+"""Models of third parties that hang, crash, leak or lie: fit goes on, and their row says why."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tabular_automl import FitConfig, Predictor
+from tabular_automl.core.parallel import Machine
+from tabular_automl.ensemble.contained import resident_bytes
+from tabular_automl.extend import Model, ModelSpec, State
+from tabular_automl.models.base import MODELS
+from tests.conftest import make_table
+
+
+class Quick(Model):
+    """Predicts the mean, in a process of its own."""
+
+    interruptible = False
+
+    def fit(self, train, valid, budget):
+        self.mean = float(train.y.mean())
+        return self
+
+    def predict(self, table):
+        return np.full((len(table), 1), self.mean)
+
+    def state(self):
+        return State(meta={"mean": self.mean})
+
+    def restore(self, state):
+        self.mean = state.meta["mean"]
+
+
+class Sleeping(Quick):
+    def fit(self, train, valid, budget):
+        time.sleep(600)
+
+
+class SleepingInNativeCode(Quick):
+    """Holds the interpreter lock, so that no thread beside it could do anything."""
+
+    def fit(self, train, valid, budget):
+        ctypes.PyDLL(None).sleep(600)
+
+
+class ClaimsToStop(Sleeping):
+    interruptible = True
+
+
+class Exiting(Quick):
+    def fit(self, train, valid, budget):
+        os._exit(3)
+
+
+class Segfaulting(Quick):
+    def fit(self, train, valid, budget):
+        ctypes.string_at(0)
+
+
+class KilledByTheSystem(Quick):
+    def fit(self, train, valid, budget):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Raising(Quick):
+    def fit(self, train, valid, budget):
+        raise ZeroDivisionError("the cause")
+
+
+class ReturningNaN(Quick):
+    def predict(self, table):
+        return np.full((len(table), 1), np.nan)
+
+
+class ReturningRows(Quick):
+    def predict(self, table):
+        return np.zeros(len(table))
+
+
+class ReturningNaNHere(ReturningNaN):
+    interruptible = True
+
+
+class ReturningRowsHere(ReturningRows):
+    interruptible = True
+
+
+class Leaking(Quick):
+    def fit(self, train, valid, budget):
+        kept = []
+        while True:
+            kept.append(np.ones(4_000_000))
+            time.sleep(0.01)
+
+
+class Hiding(Quick):
+    """Tells its process to a file before it hangs."""
+
+    def fit(self, train, valid, budget):
+        Path(os.environ["TELLS_PROCESS_TO"]).write_text(str(os.getpid()))
+        time.sleep(600)
+
+
+@pytest.fixture(scope="module")
+def fit_with(tmp_path_factory):
+    """Return a function that fits a linear model and some of the families above."""
+    registered = []
+
+    def fit(*families, **settings):
+        for family in families:
+            MODELS.register(family.__name__, family)
+            registered.append(family.__name__)
+        time_limit = settings.pop("time_limit", None)
+        config = FitConfig(
+            specs=(ModelSpec.make("linear"), *(ModelSpec.make(f.__name__) for f in families)),
+            families=("prior",),
+            holdout_fraction=0.25,
+            max_specs=None if time_limit else 1 + len(families),
+            **settings,
+        )
+        path = tmp_path_factory.mktemp("third") / "model"
+        predictor = Predictor("y", path=path, verbosity=0)
+        return predictor.fit(make_table("regression"), config=config, time_limit=time_limit)
+
+    yield fit
+    for name in registered:
+        MODELS.unregister(name)
+
+
+def rows_of(predictor):
+    return predictor.leaderboard().set_index("model")[["status", "reason"]].T.to_dict("list")
+
+
+@pytest.fixture(scope="module")
+def rows_of_the_broken(fit_with):
+    broken = (
+        *(Exiting, Segfaulting, KilledByTheSystem, Raising),
+        *(ReturningNaN, ReturningRows, ReturningNaNHere, ReturningRowsHere),
+    )
+    return rows_of(fit_with(*broken))
+
+
+@pytest.mark.parametrize(
+    ("family", "status", "reason"),
+    [
+        ("Exiting", "failed", "exited with code 3"),
+        ("Segfaulting", "failed", "ended by SIGSEGV"),
+        ("KilledByTheSystem", "skipped", "most likely by the system to free memory"),
+        ("Raising", "failed", "ZeroDivisionError: the cause"),
+        ("ReturningNaN", "failed", "got NaN or infinity"),
+        ("ReturningRows", "failed", "must return shape (60, 1), got (60,)"),
+        ("ReturningNaNHere", "failed", "got NaN or infinity"),
+        ("ReturningRowsHere", "failed", "must return shape (60, 1), got (60,)"),
+        ("linear", "ok", ""),
+    ],
+)
+def test_a_broken_model_is_a_row_that_says_why(rows_of_the_broken, family, status, reason):
+    found_status, found_reason = rows_of_the_broken[family]
+    assert found_status == status
+    assert reason in found_reason
+
+
+def test_a_model_that_cannot_be_interrupted_is_ended_at_its_share_of_time(fit_with):
+    start = time.monotonic()
+    rows = rows_of(fit_with(SleepingInNativeCode, time_limit=6))
+    assert time.monotonic() - start < 60  # instead of 600
+    assert rows["SleepingInNativeCode"][0] == "skipped"
+    assert "ended at its share of time" in rows["SleepingInNativeCode"][1]
+    assert rows["linear"][0] == "ok"
+
+
+def test_a_model_that_does_not_stop_as_it_claims_is_left_behind(fit_with):
+    start = time.monotonic()
+    rows = rows_of(fit_with(ClaimsToStop, time_limit=3))
+    assert time.monotonic() - start < 60
+    assert rows["ClaimsToStop"][0] == "skipped"
+    assert "did not stop at the end of its share" in rows["ClaimsToStop"][1]
+    assert rows["linear"][0] == "ok"
+
+
+def test_a_leak_is_ended_at_the_share_of_memory(fit_with, monkeypatch):
+    machine = Machine(n_cores=1, n_bytes=900_000_000)
+    monkeypatch.setattr(Machine, "detect", lambda n_jobs: machine)
+    rows = rows_of(fit_with(Leaking))
+    assert rows["Leaking"][0] == "skipped"
+    assert "its share of memory is 0.72 GB" in rows["Leaking"][1]
+
+
+def test_a_sound_model_in_its_own_process_predicts_after_loading(fit_with):
+    predictor = fit_with(Quick)
+    assert rows_of(predictor)["Quick"] == ["ok", ""]
+    table = make_table("regression", n_rows=20, seed=5)
+    loaded = Predictor.load(predictor.path, verbosity=0)
+    assert loaded.predict(table).equals(predictor.predict(table))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_child_outlives_a_killed_fit(tmp_path):
+    told = tmp_path / "process"
+    code = (
+        "from tabular_automl import FitConfig, Predictor\n"
+        "from tabular_automl.extend import ModelSpec\n"
+        "from tabular_automl.models.base import MODELS\n"
+        "from tests.conftest import make_table\n"
+        "from tests.faults.test_third_party_models import Hiding\n"
+        "MODELS.register('Hiding', Hiding)\n"
+        "config = FitConfig(specs=(ModelSpec.make('Hiding'),), max_specs=1, holdout_fraction=0.2)\n"
+        f"Predictor('y', path={str(tmp_path / 'model')!r}).fit(make_table('binary'), config=config)"
+    )
+    env = {**os.environ, "TELLS_PROCESS_TO": str(told)}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.DEVNULL)
+    child = int(wait_for(lambda: told.exists() and told.read_text()))
+    assert resident_bytes(child) > 0
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: resident_bytes(child) == 0)
+
+
+def wait_for(condition):
+    """Return what the condition gives once it holds; the suite's time limit bounds the wait."""
+    while not (found := condition()):
+        time.sleep(0.05)
+    return found
