@@ -222,7 +222,8 @@ def fit_pipeline(
             replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
         )
     finally:  # an interrupt as well: the next fit continues from what was finished
-        workbook.close(_JOURNAL_SHARE * plan.reserve if budget.limited else math.inf)
+        in_time = plan.time_limit is not None and not budget.stopped
+        workbook.close(_JOURNAL_SHARE * plan.reserve if in_time else math.inf)
     ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE)).unstoppable()
     return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
 

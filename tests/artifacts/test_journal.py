@@ -8,6 +8,7 @@ import pytest
 
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.errors import PathError
 
 
 def unit(value: int) -> State:
@@ -84,3 +85,37 @@ def test_killed_writer_loses_nothing_that_was_reported_as_written(tmp_path):
     journal = Journal(tmp_path)
     for i in reported:
         assert journal.read(str(i)).meta["value"] == i
+
+
+def test_a_first_entry_alone_is_no_work(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    assert journal.is_empty
+    journal.append("fit", unit(1))
+    assert journal.is_empty
+    journal.append("a", unit(2))
+    assert not journal.is_empty
+
+
+def test_cleared_journal_has_forgotten_its_entries(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.append("a", unit(1))
+    journal.clear()
+    assert journal.keys() == []
+    journal.append("b", unit(2))
+    assert Journal(tmp_path / "journal").keys() == ["b"]
+
+
+def test_only_one_at_a_time_may_write(tmp_path):
+    path = tmp_path / "model" / "journal"
+    with Journal(path).locked():
+        with pytest.raises(PathError, match=r"Another fit is writing to .*model"):
+            Journal(path).locked().__enter__()
+        Journal(path).append("a", unit(1))
+    with Journal(path).locked():
+        assert Journal(path).keys() == ["a"]
+
+
+def test_lock_of_an_unused_journal_leaves_no_folder(tmp_path):
+    with Journal(tmp_path / "model" / "journal").locked():
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from tabular_automl.core import budget as module
-from tabular_automl.core.budget import Budget
+from tabular_automl.core.budget import Budget, Stop
 
 
 class Clock:
@@ -73,3 +73,28 @@ def test_parts_of_no_limit_have_none(clock):
 def test_a_budget_cannot_change():
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign"):
         Budget().deadline = 0.0  # type: ignore[misc]
+
+
+def test_a_stop_ends_every_budget_made_from_the_same_one():
+    stop = Stop()
+    budget = Budget.start(60, stop)
+    parts = [budget.share(0.5), budget.within(5), budget.reserve(10), Budget.start(None, stop)]
+    assert not any(part.expired() for part in parts)
+    stop.signal = 2
+    assert all(part.stopped and part.limited and part.expired() for part in parts)
+    assert not budget.unstoppable().expired()
+
+
+def test_work_may_overrun_as_long_again_and_a_second(clock):
+    assert Budget.start(60).share(0.1).tolerant().remaining() == 13
+
+
+def test_work_never_overruns_more_than_half_of_the_reserve(clock):
+    stack = Budget.start(60).reserve(4)
+    assert stack.remaining() == 56
+    assert stack.tolerant().remaining() == 58
+    assert stack.within(40).tolerant().remaining() == 58
+
+
+def test_without_a_limit_nothing_is_too_late():
+    assert math.isinf(Budget.unlimited().reserve(3).tolerant().remaining())
