@@ -23,7 +23,9 @@ from tabular_automl.ensemble.bagging import BagRequest, FoldFit
 from tabular_automl.models.base import FittedSpec, ModelSpec
 
 _HEADER = "fit"
-_WRITING_SHARE = 0.02  # of the fit's time, at most, is spent on writing
+_WRITING_SHARE = 0.015  # of the time since the fit began, at most, is spent on writing
+_WRITE_SECONDS = 0.03  # what a write of next to nothing takes: several files are synced
+_WORTH_A_WRITE = 8  # folds, where more are finished than there is time to write
 
 
 # Settings that change which work is done, or how fast, but nothing about work that is finished.
@@ -66,8 +68,8 @@ class FitIdentity:
 class Workbook:
     """Folds that are finished: those read from a journal, and those written to it.
 
-    A fold is written once enough work is at stake that writing stays a small part of the time;
-    what a kill can cost is that work, about fifty times the seconds of one write.
+    A fold is written as soon as writing stays a small part of the time; what a kill can cost is the
+    work since the last write, some seventy times the seconds that a write takes.
 
     Parameters
     ----------
@@ -90,9 +92,10 @@ class Workbook:
         self._finished: dict[str, State] = {}
         self._unwritten: dict[str, tuple[BagRequest, int, FoldFit]] = {}
         self._n_entries = 0
-        self._write_seconds = 0.0
-        self._seconds_per_fold = 0.0
-        self._last_write = time.monotonic()
+        self._n_writes = 0
+        self._n_written = 0
+        self._spent = 0.0
+        self._started = time.monotonic()
 
     @classmethod
     def open(cls, journal: Journal | None, identity: FitIdentity, report: Reporter) -> Workbook:
@@ -166,25 +169,33 @@ class Workbook:
         """Keep folds that were finished just now, and write what is at stake when it is much."""
         for fold, fit in folds.items():
             self._unwritten[_key(request, fold)] = request, fold, fit
-        at_stake = time.monotonic() - self._last_write
-        if at_stake * _WRITING_SHARE >= self._write_seconds:
-            self._write()
+        allowed = _WRITING_SHARE * (time.monotonic() - self._started) - self._spent
+        n_folds = self._affordable(allowed)
+        if n_folds >= min(_WORTH_A_WRITE, len(self._unwritten)):
+            self._write(n_folds)
 
     def close(self, seconds: float) -> None:
-        """Write what is not on disk yet, if that takes about so many seconds or less."""
-        if len(self._unwritten) * self._seconds_per_fold <= seconds:
-            self._write()
+        """Write of what is not on disk yet as much as takes about so many seconds."""
+        self._write(self._affordable(seconds))
 
-    def _write(self) -> None:
-        if not self._unwritten:
+    def _affordable(self, seconds: float) -> int:
+        """Return how many of the unwritten folds can be written in about so many seconds."""
+        measured = self._spent - self._n_writes * _WRITE_SECONDS
+        per_fold = max(1e-4, measured / self._n_written) if self._n_written else 0.01
+        n_folds = max(0.0, seconds - _WRITE_SECONDS) / per_fold
+        return int(min(n_folds, len(self._unwritten)))
+
+    def _write(self, n_folds: int) -> None:
+        """Write the oldest folds of those that are not on disk yet."""
+        if not n_folds:
             return
         start = time.monotonic()
-        states = {key: _fold_state(*parts) for key, parts in self._unwritten.items()}
+        keys = list(self._unwritten)[:n_folds]
+        states = {key: _fold_state(*self._unwritten.pop(key)) for key in keys}
         self._append(f"folds {self._n_entries}", State(children=states))
-        self._last_write = time.monotonic()
-        self._write_seconds = self._last_write - start
-        self._seconds_per_fold = max(self._seconds_per_fold, self._write_seconds / len(states))
-        self._unwritten.clear()
+        self._spent += time.monotonic() - start
+        self._n_writes += 1
+        self._n_written += n_folds
 
     def _append(self, key: str, state: State) -> None:
         """Write one entry; where the disk refuses, the journal is given up, not the fit."""

@@ -188,11 +188,17 @@ def test_sigterm_saves_what_is_done_and_ends_the_process(program, order, whole):
     assert board.loc["counted2", "reason"] == "interrupted"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_line_saves_and_ends_with_the_conventional_code(tmp_path, number, code):
     make_table("binary").to_csv(tmp_path / "train.csv", index=False)
     command = [sys.executable, "-m", "tabular_automl.cli", "fit", str(tmp_path / "train.csv")]
-    command += ["--label", "y", "--out", str(tmp_path / "model"), "--time-limit", "60"]
+    command += ["--label", "y", "--out", str(tmp_path / "model"), "--preset", "fast"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as fit:
         while b"roc_auc  " not in fit.stdout.readline():
             pass
