@@ -56,7 +56,8 @@ class Model(ABC):
     Attributes
     ----------
     interruptible : bool
-        Whether fit asks its budget often enough to stop by itself.
+        Whether fit asks its budget often enough to stop by itself. A family that does not is fitted
+        in a process of its own, which is ended when its share of time or memory is used up.
     modules : tuple of str
         Packages that fit imports: loaded before the first fold's clock starts.
     params : Params

@@ -231,7 +231,7 @@ def test_a_damaged_entry_of_the_journal_is_work_to_do_again(path, log, whole):
     arrays = next((path / "journal" / "000001").glob("data-*/arrays.npz"))
     arrays.write_bytes(arrays.read_bytes()[:-7] + b"damaged")
     assert same_predictions(fit(path, resume=True), whole)
-    assert set(fits_noted(log).values()) == {1, 2}
+    assert max(fits_noted(log).values()) == 2
 
 
 def test_work_is_kept_when_the_fit_raises(path, log, whole):

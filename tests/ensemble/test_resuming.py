@@ -1,0 +1,165 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl.artifacts.journal import Journal
+from tabular_automl.config import FitConfig
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import PathError, ResumeError
+from tabular_automl.core.events import Note, silent
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import make_folds
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.ensemble import resuming
+from tabular_automl.ensemble.bagging import BagRequest, fit_bag
+from tabular_automl.ensemble.resuming import FitIdentity, Workbook
+from tabular_automl.models.base import ModelSpec, Setting
+
+TASK = Task(ProblemType.REGRESSION)
+IDENTITY = FitIdentity.of(pd.DataFrame({"x": [1, 2]}), FitConfig(), label="y")
+
+
+@pytest.fixture(autouse=True)
+def written_at_once(monkeypatch):
+    monkeypatch.setattr(resuming, "_WRITING_SHARE", 1e9)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(tmp_path / "model" / "journal")
+
+
+def bag_request(key="linear", layer=1, seed=0, shift=0.0, **params):
+    numeric = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32) + shift
+    table = FeatureTable(numeric, np.empty((60, 0), np.int32), ("a", "b", "c"))
+    y = numeric[:, 0].astype(float)
+    folds = make_folds(TASK, y, n_folds=3)
+    setting = Setting(TASK, "squared_error", seed)
+    return BagRequest(
+        ModelSpec.make("linear", key, **params), key, layer, setting, Samples(table, y), folds
+    )
+
+
+def opened(journal, report=silent):
+    return Workbook.open(Journal(journal.path), IDENTITY, report)
+
+
+def finished(journal, request):
+    """Fit a bag of which every fold goes to the journal."""
+    book = Workbook.open(journal, IDENTITY, silent)
+    book.begin(n_folds=3, holdout_fraction=None)
+    return fit_bag(request, Budget.unlimited(), Machine(1, 10**9), memory=book)
+
+
+def test_recalled_bag_is_the_fitted_one(journal):
+    request = bag_request()
+    fit = finished(journal, request)
+    again = fit_bag(request, Budget.start(0.0), Machine(1, 10**9), memory=opened(journal))
+    assert np.array_equal(again.oof, fit.oof)
+    assert again.fit_seconds == fit.fit_seconds
+    assert again.given_seconds == fit.given_seconds == float("inf")
+    table = request.samples.table
+    assert np.array_equal(again.bag.predict(table), fit.bag.predict(table))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "other"},
+        {"layer": 2},
+        {"seed": 1},
+        {"n_knots": 4},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_bag_that_learns_something_else_is_not_recalled(journal, change):
+    finished(journal, bag_request())
+    book = opened(journal)
+    assert not book.holds(bag_request(**change))
+    assert book.recall(bag_request(**change)) == {}
+    assert book.holds(bag_request())
+
+
+def test_bag_of_a_later_layer_is_recalled_only_with_equal_inputs(journal):
+    finished(journal, bag_request(layer=2))
+    book = opened(journal)
+    assert not book.holds(bag_request(layer=2, shift=0.5))
+    assert book.holds(bag_request(layer=2))
+
+
+def test_bags_on_other_folds_are_kept_apart(journal):
+    request = bag_request()
+    finished(journal, request)
+    other = make_folds(TASK, request.samples.y, n_folds=3, seed=1)
+    assert opened(journal).recall(dataclasses.replace(request, folds=other)) == {}
+
+
+def test_only_missing_folds_are_fitted(journal):
+    request = bag_request()
+    fit = finished(journal, request)
+    book = opened(journal)
+    state = next(key for key in book._finished if "/linear/1/" in key)
+    del book._finished[state]
+    recorded = []
+    book.record = lambda request, folds: recorded.extend(folds)
+    again = fit_bag(request, Budget.unlimited(), Machine(1, 10**9), memory=book)
+    assert recorded == [1]
+    assert np.array_equal(again.oof, fit.oof)
+
+
+def test_unclaimed_bags_are_those_that_nobody_recalled(journal):
+    finished(journal, bag_request("first"))
+    finished(journal, bag_request("second"))
+    book = opened(journal)
+    book.recall(bag_request("first"))
+    found = book.unclaimed(lambda spec, key: dataclasses.replace(bag_request(key), spec=spec))
+    assert [(spec.key, spec.family) for spec in found] == [("second", "linear")]
+
+
+def test_the_folds_of_the_earlier_fit_are_told(journal):
+    finished(journal, bag_request())
+    assert opened(journal).folds == {"n_folds": 3, "holdout_fraction": None}
+
+
+def test_another_identity_is_refused_with_what_differs(journal):
+    finished(journal, bag_request())
+    other = FitIdentity.of(pd.DataFrame({"x": [1, 3]}), FitConfig(seed=4, n_jobs=1), label="y")
+    with pytest.raises(ResumeError, match=r"in 'x'; seed is 4 instead of 0\. Give what"):
+        Workbook.open(Journal(journal.path), other, silent)
+
+
+def test_folds_are_written_when_the_time_allows(journal, monkeypatch):
+    monkeypatch.setattr(resuming, "_WRITING_SHARE", 0.0)
+    book = Workbook.open(journal, IDENTITY, silent)
+    book.begin(3, None)
+    fit_bag(bag_request(), Budget.unlimited(), Machine(1, 10**9), memory=book)
+    assert len(Journal(journal.path).keys()) == 1
+    book.close(0.0)
+    assert len(Journal(journal.path).keys()) == 1
+    book.close(float("inf"))
+    assert opened(journal).holds(bag_request())
+
+
+def test_a_disk_that_refuses_ends_the_journal_and_not_the_fit(journal, monkeypatch):
+    notes = []
+    book = Workbook.open(journal, IDENTITY, notes.append)
+
+    def refuse(key, state):
+        raise PathError("No space left on device")
+
+    monkeypatch.setattr(journal, "append", refuse)
+    book.begin(3, None)
+    fit = fit_bag(bag_request(), Budget.unlimited(), Machine(1, 10**9), memory=book)
+    assert len(fit.bag.models) == 3
+    assert notes == [Note("From here on this fit cannot be resumed: No space left on device")]
+
+
+def test_without_a_journal_nothing_is_kept():
+    book = Workbook.open(None, IDENTITY, silent)
+    book.begin(3, None)
+    fit_bag(bag_request(), Budget.unlimited(), Machine(1, 10**9), memory=book)
+    book.close(float("inf"))
+    assert not book.holds(bag_request())
