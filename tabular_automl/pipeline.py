@@ -226,6 +226,8 @@ def fit_pipeline(
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
         workbook.close(_JOURNAL_SHARE * plan.reserve if in_time else math.inf)
+    if budget.stopped:
+        report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
     ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE)).unstoppable()
     return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
 

@@ -33,6 +33,7 @@ class FakePredictor:
     calls: ClassVar[list[tuple[str, Any]]] = []
     board: ClassVar[pd.DataFrame] = BOARD
     error: ClassVar[BaseException | None] = None
+    interrupted: ClassVar[bool] = False
     schema = Schema(
         (Column("x", Kind.NUMERIC, "numbers", "numeric"), Column("id", Kind.IGNORED, "constant"))
     )
@@ -98,7 +99,7 @@ def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
     words = """fit train.csv --label y --time-limit 60 --preset fast --metric log_loss
-        --problem-type binary --out m --overwrite --column zip=category --column a=b=text
+        --problem-type binary --out m --overwrite --resume --column zip=category --column a=b=text
         --weight w --group g --time t --seed 3 --jobs 2 --exclude neural --quiet"""
     assert main(words.split()) == 0
     (_, made), (_, fitted) = fake.calls
@@ -117,6 +118,7 @@ def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
         "presets": "fast",
         "columns": {"zip": "category", "a=b": "text", "w": "weight", "g": "group", "t": "time"},
         "overwrite": True,
+        "resume": True,
     }
 
 
@@ -277,6 +279,14 @@ def test_an_error_of_the_library_is_one_sentence_and_code_1(
     monkeypatch.setattr(fake, "error", LabelError("Unknown label column 'y'."))
     assert main(["fit", "train.csv", "--label", "y"]) == 1
     assert capsys.readouterr() == ("", "tabular-automl: Unknown label column 'y'.\n")
+
+
+def test_a_fit_that_ended_early_is_code_130_and_says_how_to_continue(
+    fake: type[FakePredictor], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fake, "interrupted", True)
+    assert main(["fit", "train.csv", "--label", "y", "--out", "m"]) == 130
+    assert "saved to m, and the same command with --resume continues" in capsys.readouterr().err
 
 
 def test_an_interrupt_is_code_130(

@@ -12,12 +12,20 @@ import pytest
 from tabular_automl import Predictor
 from tabular_automl.core.errors import InterruptedFitWarning, PathError, ResumeError
 from tabular_automl.core.events import EnsembleFinished, Note, SpecFinished
+from tabular_automl.models.base import MODELS
 from tests.conftest import make_table
-from tests.faults.counted import counted_config, fits_noted
+from tests.faults.counted import Counted, counted_config, fits_noted
 
 TABLE = make_table("binary")
 CONFIG = counted_config()
 N_FITS = 3 * 3 + 3  # three specs and one of a second layer, on three folds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _counted_family():
+    MODELS.register("counted", Counted)
+    yield
+    MODELS.unregister("counted")
 
 
 @pytest.fixture
@@ -101,6 +109,19 @@ def test_ctrl_c_while_saving_still_saves(path, whole):
     with pytest.warns(InterruptedFitWarning):
         fit(path, reporter=signalling(signal.SIGINT, kind=EnsembleFinished))
     assert same_predictions(Predictor.load(path), whole)
+
+
+def test_an_interrupt_is_told_to_the_reporter(path):
+    told = []
+    stop = signalling(signal.SIGINT)
+
+    def report(event):
+        told.append(event)
+        stop(event)
+
+    with pytest.warns(InterruptedFitWarning):
+        fit(path, reporter=report)
+    assert any(isinstance(e, Note) and e.text.startswith("Interrupted") for e in told)
 
 
 def test_ctrl_c_before_anything_is_finished_raises_and_replaces_nothing(path, whole):

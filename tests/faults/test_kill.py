@@ -20,10 +20,18 @@ import pytest
 from tabular_automl import Predictor
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.core.errors import AutoMLError, PathError
+from tabular_automl.models.base import MODELS
 from tests.conftest import make_table
-from tests.faults.counted import counted_config, fits_noted
+from tests.faults.counted import Counted, counted_config, fits_noted
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks the fits it kills")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _counted_family():
+    MODELS.register("counted", Counted)
+    yield
+    MODELS.unregister("counted")
 
 
 class Program:
