@@ -148,17 +148,7 @@ def _add_fit(commands: Any) -> None:
         choices=("binary", "multiclass", "regression"),
         help="(default: told from the label's values)",
     )
-    parser.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        type=_column_kind,
-        metavar="NAME=KIND",
-        help="use a column as this kind; may be given several times",
-    )
-    parser.add_argument("--weight", metavar="COLUMN", help="column of sample weights")
-    parser.add_argument("--group", metavar="COLUMN", help="rows of a group are validated together")
-    parser.add_argument("--time", metavar="COLUMN", help="validate on later rows than trained on")
+    _add_columns(parser)
     parser.add_argument(
         "--exclude",
         action="append",
@@ -174,6 +164,20 @@ def _add_fit(commands: Any) -> None:
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", "-q", action="store_true", help="print nothing")
     volume.add_argument("--verbose", "-v", action="store_true", help="print everything")
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        type=_column_kind,
+        metavar="NAME=KIND",
+        help="use a column as this kind; may be given several times",
+    )
+    parser.add_argument("--weight", metavar="COLUMN", help="column of sample weights")
+    parser.add_argument("--group", metavar="COLUMN", help="rows of a group are validated together")
+    parser.add_argument("--time", metavar="COLUMN", help="validate on later rows than trained on")
 
 
 def _add_predict(commands: Any) -> None:

@@ -220,13 +220,12 @@ def _fit_in_waves(
             first = wave * n_workers
             folds = range(first, min(first + n_workers, n_folds))
             missing = [fold for fold in folds if fold not in known]
-            if missing:
-                share = budget.share(1.0 / (n_waves - wave))
-                wave_fits = _fit_wave(request, missing, share, fit_fold, (n_workers, n_threads))
-                fitted = {f: replace(fit, given_seconds=given) for f, fit in wave_fits.items()}
-                known |= fitted
-                if memory is not None:
-                    memory.record(request, fitted)
+            share = budget.share(1.0 / (n_waves - wave))
+            fits = _fit_wave(request, missing, share, fit_fold, (n_workers, n_threads))
+            fits = {fold: replace(fit, given_seconds=given) for fold, fit in fits.items()}
+            known |= fits
+            if memory is not None:
+                memory.record(request, fits)
             if wave == 0 and check is not None:
                 rows = np.concatenate([request.folds.valid[fold] for fold in folds])
                 check(np.concatenate([known[fold].prediction for fold in folds]), rows)
@@ -263,7 +262,9 @@ def _fit_wave(
     fit_fold: _FitFold,
     split: tuple[int, int],
 ) -> dict[int, FoldFit]:
-    """Fit some folds at the same time and return them by number."""
+    """Fit some folds at the same time and return them by number; none need no time."""
+    if not folds:
+        return {}
     if share.expired():
         raise OutOfTimeError(f"no time for fold {folds[0] + 1} of {len(request.folds)}")
     start, (n_workers, n_threads) = time.monotonic(), split
