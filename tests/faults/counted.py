@@ -8,7 +8,6 @@ are paid once. It writes the process's id, each event of the fit, and at last th
 
 import json
 import os
-import resource
 import sys
 import time
 import warnings
@@ -92,6 +91,8 @@ def fits_noted(log):
 def carry_out(order):
     """Fit as ordered and save the predictions; the exit status says how it went."""
     if "most_bytes" in order:
+        import resource  # not on every system
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["most_bytes"],) * 2)
     resuming._WRITING_SHARE = 1e9  # so that every fold is on disk as soon as it is finished
     os.environ["COUNTED_LOG"] = order["log"]
