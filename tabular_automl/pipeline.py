@@ -16,8 +16,9 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, make_folds
-from tabular_automl.data.labels import name_to_json, read_numbers
+from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task

@@ -82,6 +82,8 @@ class Predictor:
     ) -> None:
         if problem_type is not None and problem_type not in list(ProblemType):
             raise InvalidOptionError(unknown_name("problem_type", problem_type, ProblemType))
+        if label is None:
+            raise InvalidOptionError(must_be("label", "the name of a column", label))
         if isinstance(eval_metric, str):
             resolve_metric(eval_metric, ProblemType(problem_type) if problem_type else None)
         if verbosity not in (0, 1, 2, 3):

@@ -18,10 +18,15 @@ from tabular_automl.core.errors import (
     NotFittedError,
     must_be,
 )
+from tabular_automl.data.column_names import (
+    name_from_json,
+    name_key,
+    name_to_json,
+    positions_of,
+)
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
-from tabular_automl.encoders.column_names import name_from_json, name_to_json
 from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
@@ -140,7 +145,7 @@ class Featurizer:
 
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
         """Return the used columns that the table lacks, in the schema's order."""
-        present = set(table.columns)
+        present = positions_of(table.columns)
         return [column.name for column in self.schema.used if column.name not in present]
 
     def state(self) -> State:
@@ -190,7 +195,7 @@ class Featurizer:
 
     def _positions(self, table: pd.DataFrame) -> Positions:
         """Return where each column stands, after checking that the used ones stand once."""
-        positions: Positions = {name: i for i, name in enumerate(table.columns)}
+        positions = positions_of(table.columns)
         missing = [c.name for c in self.schema.used if c.name not in positions]
         if missing:
             raise MissingColumnsError(
@@ -358,8 +363,9 @@ def _encoded(
 def _transformed(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> FeatureTable:
     if not isinstance(encoder, DatetimeEncoder):
         return encoder.transform(column)
-    instants[column.name] = encoder.read(column)
-    return encoder.features(instants[column.name], str(column.name))
+    seconds = encoder.read(column)
+    instants[name_key(column.name)] = seconds
+    return encoder.features(seconds, str(column.name))
 
 
 def _unique_names(
