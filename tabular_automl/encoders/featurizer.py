@@ -281,6 +281,11 @@ class Featurizer:
             code_names=self._code_names,
             n_levels=self._n_levels,
             raw=raw,
+            raw_kinds={
+                str(part.name): part.encoder.kind
+                for part in self._fitted()
+                if part.encoder.keeps_raw
+            },
         )
 
 
