@@ -24,6 +24,7 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
+from tabular_automl.encoders.summary import TableSummary, summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.stack import FittedStack
@@ -76,6 +77,8 @@ class FittedPipeline:
         Calibrates class probabilities.
     rule : DecisionRule or None
         Turns probabilities into a class in the metric's sense; None takes the most probable.
+    summary : TableSummary or None
+        What the training columns held; older artifacts have none.
     """
 
     codec: TargetCodec
@@ -83,6 +86,7 @@ class FittedPipeline:
     stack: FittedStack
     temperature: Temperature | None = None
     rule: DecisionRule | None = None
+    summary: TableSummary | None = field(default=None, repr=False)
 
     @property
     def task(self) -> Task:
@@ -126,6 +130,8 @@ class FittedPipeline:
             children["temperature"] = self.temperature.state()
         if self.rule is not None:
             children["rule"] = self.rule.state()
+        if self.summary is not None:
+            children["summary"] = self.summary.state()
         return State(children=children)
 
     @classmethod
@@ -140,6 +146,7 @@ class FittedPipeline:
                 Temperature.from_state(parts["temperature"]) if "temperature" in parts else None
             ),
             rule=DecisionRule.from_state(parts["rule"]) if "rule" in parts else None,
+            summary=TableSummary.from_state(parts["summary"]) if "summary" in parts else None,
         )
 
 
@@ -196,6 +203,7 @@ def fit_pipeline(
     schema = infer_schema(target.features, request.columns)
     featurizer = Featurizer(schema)
     table = featurizer.fit_transform(target.features)
+    summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
     roles = read_roles(schema, target.features)
@@ -210,7 +218,10 @@ def fit_pipeline(
     _report_plan(plan, target, stack_request.folds, report)
     stack_fit = fit_stack(stack_request, budget.reserve(plan.reserve))
     ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
-    return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
+    pipeline, record = _assemble(
+        stack_request, stack_fit, plan, featurizer, config, ensemble_budget
+    )
+    return replace(pipeline, summary=summary), record
 
 
 @dataclass(frozen=True)

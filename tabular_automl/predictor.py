@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Hashable, Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -17,16 +18,19 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import (
     InvalidOptionError,
     LabelError,
+    MismatchWarning,
     NotFittedError,
     must_be,
     unknown_name,
 )
 from tabular_automl.core.events import FitFinished, Reporter
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Schema
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
+from tabular_automl.inspection.drift import ValidationReport, conform, validate_table
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
@@ -39,6 +43,7 @@ from tabular_automl.plan import is_finite_limit
 from tabular_automl.saving import load_saved, saved_bytes, saved_state
 
 TableLike = pd.DataFrame | str | PathLike[str]
+OnMismatch = Literal["raise", "warn", "coerce"]
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
 
 
@@ -156,13 +161,33 @@ class Predictor:
             report(FitFinished(self._record.score, seconds, str(path)))
         return self
 
-    def predict(self, data: TableLike) -> pd.Series:
-        """Return the predicted labels, in the label's dtype, with the data's index."""
-        pipeline, table = self._fitted(), read_table(data, purpose="predict")
-        return self._labels(pipeline.predict(table), table.index)
+    def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
+        """Return the predicted labels, in the label's dtype, with the data's index.
 
-    def predict_proba(self, data: TableLike) -> pd.DataFrame:
+        Parameters
+        ----------
+        data : DataFrame or path
+            Whatever library the table is from, the result is of pandas.
+        on_mismatch : {"raise", "warn", "coerce"}
+            What to do where a column that training used is absent, or values can no longer be read
+            as its kind: raise an error, or take them as missing, with or without a warning.
+
+        Raises
+        ------
+        MissingColumnsError, DataError
+            With ``on_mismatch="raise"``; names the columns, the first rows and their values.
+        """
+        table = self._matching(data, on_mismatch)
+        return self._labels(self._fitted().predict(table), table.index)
+
+    def predict_proba(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.DataFrame:
         """Return the probability of each class: columns are the class labels, rows the data's.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
 
         Raises
         ------
@@ -174,7 +199,7 @@ class Predictor:
             raise InvalidOptionError(
                 "predict_proba must be called on a classification, got a regression; use predict."
             )
-        table = read_table(data, purpose="predict")
+        table = self._matching(data, on_mismatch)
         return pd.DataFrame(
             pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
         )
@@ -188,6 +213,29 @@ class Predictor:
         table = self._with_label(read_table(data, purpose="predict"))
         return evaluate_predictions(
             pipeline, pipeline.predict(table), table[self.label], self.metric
+        )
+
+    def validate(self, data: TableLike) -> ValidationReport:
+        """Return how new data departs from the training data.
+
+        Absent and new columns, values that can no longer be read, dtypes, new categories, numbers
+        out of range, rates of missing values, and the drift of each column as its population
+        stability index. Differences that samples of one source show by chance are not reported.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+            The label may be there or not.
+
+        Returns
+        -------
+        ValidationReport
+            Prints as sentences; ``findings``, ``columns``, ``can_predict`` and ``ok`` are for
+            programs.
+        """
+        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        return validate_table(
+            pipeline.featurizer, pipeline.summary, table, expected=[name_key(self.label)]
         )
 
     def leaderboard(self, data: TableLike | None = None) -> pd.DataFrame:
@@ -338,6 +386,20 @@ class Predictor:
         if pipeline.task.is_classification:
             return pipeline.codec.labels(decided, index)
         return pipeline.codec.values(decided, index)
+
+    def _matching(self, data: TableLike, on_mismatch: OnMismatch) -> pd.DataFrame:
+        """Return the rows to predict, made to fit the training data if that is asked for."""
+        if on_mismatch not in ("raise", "warn", "coerce"):
+            expected = "'raise', 'warn' or 'coerce'"
+            raise InvalidOptionError(must_be("on_mismatch", expected, on_mismatch))
+        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        if on_mismatch == "raise":
+            return table  # the encoders raise
+        table, findings = conform(pipeline.featurizer, table)
+        if findings and on_mismatch == "warn":
+            told = " ".join(finding.text for finding in findings)
+            warnings.warn(f"{told} Taken as missing.", MismatchWarning, stacklevel=3)
+        return table
 
     def _with_label(self, table: pd.DataFrame) -> pd.DataFrame:
         if self.label not in table.columns:

@@ -143,6 +143,11 @@ class Featurizer:
         self._write_intervals(instants, out)
         return out
 
+    @property
+    def encoders(self) -> dict[Hashable, ColumnEncoder]:
+        """The encoder of each used column, in the schema's order."""
+        return {part.name: part.encoder for part in self._fitted()}
+
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
         """Return the used columns that the table lacks, in the schema's order."""
         present = positions_of(table.columns)
@@ -200,7 +205,8 @@ class Featurizer:
         if missing:
             raise MissingColumnsError(
                 f"The table must have every column that training used, and lacks "
-                f"{', '.join(map(repr, missing))}; add them (missing values are fine)."
+                f"{', '.join(map(repr, missing))}; add them (missing values are fine), or "
+                "predict with on_mismatch='coerce'."
             )
         if len(positions) < table.shape[1]:
             self._check_unique(table)
