@@ -108,7 +108,7 @@ def test_26_no_row_is_predicted_by_a_model_that_saw_it(tmp_path):
 
 def test_27_another_seed_gives_other_predictions_and_the_same_seed_the_same(tmp_path):
     table = make_table("regression")
-    config = {"max_specs": 2, "families": ("lightgbm", "random_forest"), "n_folds": 2}
+    config = {"max_specs": 1, "families": ("lightgbm",), "n_folds": 2}
     first, again, other = (
         fit(tmp_path / str(run), table, config=FitConfig(seed=seed, n_jobs=n_jobs, **config))
         for run, (seed, n_jobs) in enumerate([(1, 1), (1, 2), (2, 1)])
@@ -152,15 +152,18 @@ _QUIET = """
 import sys
 import pandas as pd
 from tabular_automl import FitConfig, Predictor
-config = FitConfig(families=(sys.argv[2],), max_specs=1, n_folds=2)
+specs = ("lightgbm", "catboost", "xgboost")
+config = FitConfig(families=specs, max_specs=3, n_folds=2)
 table = pd.read_parquet(sys.argv[1] + ".parquet")
-Predictor("y", path=sys.argv[1], verbosity=0).fit(table, config=config).evaluate(table)
+predictor = Predictor("y", path=sys.argv[1], verbosity=0).fit(table, config=config)
+predictor.evaluate(table)
+board = predictor.leaderboard().query("status == 'ok'")
+assert {key.partition("_")[0] for key in board["model"]} == {"ensemble", *specs}
 """
 
 
-@pytest.mark.parametrize("family", ["lightgbm", "catboost", "xgboost"])
-def test_34_quiet_means_silent_dependencies_included(tmp_path, family):
+def test_34_quiet_means_silent_dependencies_included(tmp_path):
     make_table("binary", n_rows=60).to_parquet(tmp_path / "p.parquet")
-    command = [sys.executable, "-c", _QUIET, str(tmp_path / "p"), family]
+    command = [sys.executable, "-c", _QUIET, str(tmp_path / "p")]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")

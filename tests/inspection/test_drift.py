@@ -183,7 +183,7 @@ def test_a_policy_decides_about_unreadable_and_absent(predictor, new_rows):
     before = broken.copy(deep=True)
     with pytest.raises(MissingColumnsError, match="'city'"):
         predictor.predict(broken)
-    with pytest.raises(DataError, match="'size'.*'huge' in row 'id3'"):
+    with pytest.raises(DataError, match=r"'size'.*'huge' in row 'id3'"):
         predictor.predict_proba(broken.assign(city="Bern"))
     missing = new_rows.assign(city=None)
     missing.loc["id3", "size"] = np.nan
