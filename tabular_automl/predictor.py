@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Hashable, Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import pandas as pd
 
@@ -18,7 +17,6 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import (
     InvalidOptionError,
     LabelError,
-    MismatchWarning,
     NotFittedError,
     must_be,
     unknown_name,
@@ -30,7 +28,12 @@ from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Schema
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
-from tabular_automl.inspection.drift import ValidationReport, conform, validate_table
+from tabular_automl.inspection.drift import (
+    OnMismatch,
+    ValidationReport,
+    made_to_fit,
+    validate_table,
+)
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
@@ -43,7 +46,6 @@ from tabular_automl.plan import is_finite_limit
 from tabular_automl.saving import load_saved, saved_bytes, saved_state
 
 TableLike = pd.DataFrame | str | PathLike[str]
-OnMismatch = Literal["raise", "warn", "coerce"]
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
 
 
@@ -177,8 +179,9 @@ class Predictor:
         MissingColumnsError, DataError
             With ``on_mismatch="raise"``; names the columns, the first rows and their values.
         """
-        table = self._matching(data, on_mismatch)
-        return self._labels(self._fitted().predict(table), table.index)
+        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
+        return self._labels(pipeline.predict(table), table.index)
 
     def predict_proba(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.DataFrame:
         """Return the probability of each class: columns are the class labels, rows the data's.
@@ -199,7 +202,8 @@ class Predictor:
             raise InvalidOptionError(
                 "predict_proba must be called on a classification, got a regression; use predict."
             )
-        table = self._matching(data, on_mismatch)
+        table = read_table(data, purpose="predict")
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         return pd.DataFrame(
             pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
         )
@@ -386,20 +390,6 @@ class Predictor:
         if pipeline.task.is_classification:
             return pipeline.codec.labels(decided, index)
         return pipeline.codec.values(decided, index)
-
-    def _matching(self, data: TableLike, on_mismatch: OnMismatch) -> pd.DataFrame:
-        """Return the rows to predict, made to fit the training data if that is asked for."""
-        if on_mismatch not in ("raise", "warn", "coerce"):
-            expected = "'raise', 'warn' or 'coerce'"
-            raise InvalidOptionError(must_be("on_mismatch", expected, on_mismatch))
-        pipeline, table = self._fitted(), read_table(data, purpose="predict")
-        if on_mismatch == "raise":
-            return table  # the encoders raise
-        table, findings = conform(pipeline.featurizer, table)
-        if findings and on_mismatch == "warn":
-            told = " ".join(finding.text for finding in findings)
-            warnings.warn(f"{told} Taken as missing.", MismatchWarning, stacklevel=3)
-        return table
 
     def _with_label(self, table: pd.DataFrame) -> pd.DataFrame:
         if self.label not in table.columns:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tabular_automl.core.errors import InvalidOptionError, MismatchWarning, must_be
 from tabular_automl.data.column_names import positions_of
 from tabular_automl.data.schema import Column
 from tabular_automl.encoders.featurizer import Featurizer
@@ -24,6 +26,7 @@ _NOTABLE_MISSING = 0.05
 _SHOWN_LEVELS = 5
 _COMPARED_LEVELS = 50
 
+OnMismatch = Literal["raise", "warn", "coerce"]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
@@ -133,6 +136,26 @@ def validate_table(
     order = list(Severity)
     findings.sort(key=lambda finding: order.index(finding.severity))
     return ValidationReport(tuple(findings), _as_frame(rows), len(table))
+
+
+def made_to_fit(
+    featurizer: Featurizer, table: pd.DataFrame, on_mismatch: OnMismatch
+) -> pd.DataFrame:
+    """Return the rows to predict; with "warn" and "coerce", what does not fit is missing in them.
+
+    With "raise" they come back as they are: the featurizer raises.
+    """
+    if on_mismatch not in ("raise", "warn", "coerce"):
+        expected = "'raise', 'warn' or 'coerce'"
+        raise InvalidOptionError(must_be("on_mismatch", expected, on_mismatch))
+    if on_mismatch == "raise":
+        return table
+    table, findings = conform(featurizer, table)
+    if findings and on_mismatch == "warn":
+        told = " ".join(finding.text for finding in findings)
+        # the level is that of the caller of Predictor.predict
+        warnings.warn(f"{told} Taken as missing.", MismatchWarning, stacklevel=3)
+    return table
 
 
 def conform(
