@@ -71,9 +71,10 @@ class Predictor:
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"x": range(60), "y": ["low"] * 30 + ["high"] * 30})
+    >>> sizes = [row / 2 for row in range(60)]
+    >>> table = pd.DataFrame({"x": sizes, "y": ["low"] * 30 + ["high"] * 30})
     >>> predictor = Predictor("y", verbosity=0).fit(table, time_limit=10, presets="fast")
-    >>> list(predictor.predict(pd.DataFrame({"x": [3, 55]})))
+    >>> list(predictor.predict(pd.DataFrame({"x": [1.5, 27.5]})))
     ['low', 'high']
     """
 
