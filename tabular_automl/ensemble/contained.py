@@ -56,7 +56,7 @@ class Message:
     spec: ModelSpec
     setting: Setting
     names: tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]
-    raw: dict[str, Any]
+    raw: tuple[dict[str, Any], dict[str, Any]]
     rows: tuple[Any, Any]
     deadline: float
 
@@ -126,9 +126,8 @@ class Containment:
 
         table = self._table
         names = (table.numeric_names, table.code_names, table.n_levels)
-        message = Message(
-            MODELS.get(spec.family), spec, setting, names, dict(table.raw), rows, budget.deadline
-        )
+        raw = dict(table.raw), dict(table.raw_kinds)
+        message = Message(MODELS.get(spec.family), spec, setting, names, raw, rows, budget.deadline)
         path.write_bytes(dumps(message))
 
     def _watch(self, child: subprocess.Popen[bytes], budget: Budget) -> None:
@@ -154,7 +153,7 @@ def read_samples(folder: Path, message: Message) -> Samples:
         path = folder / ARRAYS / f"{name}.npy"
         return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
 
-    table = FeatureTable(read("numeric"), read("codes"), *message.names, raw=message.raw)
+    table = FeatureTable(read("numeric"), read("codes"), *message.names, *message.raw)
     return Samples(table, np.asarray(read("y")), read("weight"))
 
 
