@@ -113,7 +113,7 @@ class CategoryEncoder(ColumnEncoder):
         table = FeatureTable.empty(n_rows)
         table = FeatureTable(table.numeric, codes.reshape(n_rows, 1), (), (name,), n_levels)
         if self.is_counted:
-            counts = self._log_counts()[codes].reshape(n_rows, 1)
+            counts = self.log_counts()[codes].reshape(n_rows, 1)
             table = table.with_numeric(counts, (f"{name}:count",))
         if self.spelling is not None:
             spelt = self.spelling.transform(column)
@@ -125,7 +125,7 @@ class CategoryEncoder(ColumnEncoder):
         codes, keys = distinct_cells(column)
         lookup = np.full(len(keys) + 1, MISSING_LEVEL, dtype=np.int32)
         for i, key in enumerate(keys):
-            lookup[i] = self._code(key)
+            lookup[i] = self.code_of(key)
         return lookup[codes]
 
     def state(self) -> State:
@@ -154,14 +154,15 @@ class CategoryEncoder(ColumnEncoder):
             for spelling in _spellings(level):
                 self._codes.setdefault(spelling, code)
 
-    def _code(self, key: str) -> int:
+    def code_of(self, key: str) -> int:
+        """Return the code of a cell's text; see `cell_key`."""
         code = self._codes.get(key)
         if code is None:
             number = _number_key(key)
             code = self._codes.get(number, OTHER_LEVEL) if number else OTHER_LEVEL
         return code
 
-    def _log_counts(self) -> npt.NDArray[np.float32]:
+    def log_counts(self) -> npt.NDArray[np.float32]:
         """Return the count feature of each code; an unseen level counts as seen once."""
         known = np.concatenate([[0, 0], np.log1p(self.counts)])
         known[MISSING_LEVEL], known[OTHER_LEVEL] = np.nan, np.log1p(1)

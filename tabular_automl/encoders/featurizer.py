@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -36,7 +36,7 @@ Positions = dict[Hashable, int]
 
 
 @dataclass(frozen=True)
-class _Part:
+class FeaturePart:
     """One column's encoder, and which of its features go where.
 
     ``numeric`` and ``codes`` say which of the encoder's own features are kept; they land side by
@@ -60,6 +60,11 @@ class _Part:
             at = slice(self.codes_at, self.codes_at + n_codes)
             out.codes[:, at] = block.codes[:, self.codes]
 
+    def place_of(self, feature: int) -> int:
+        """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
+        found = np.flatnonzero(self.numeric == feature)
+        return self.numeric_at + int(found[0]) if len(found) else -1
+
 
 class Featurizer:
     """Turns tables of one schema into feature tables; never sees the target.
@@ -82,7 +87,7 @@ class Featurizer:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.sources: dict[str, Hashable] = {}
-        self._parts: list[_Part] | None = None
+        self._parts: list[FeaturePart] | None = None
         self._pairs: list[Pair] = []
         self._numeric_names: tuple[str, ...] = ()
         self._code_names: tuple[str, ...] = ()
@@ -138,6 +143,29 @@ class Featurizer:
         self._write_intervals(instants, out)
         return out
 
+    @property
+    def parts(self) -> list[FeaturePart]:
+        """The fitted encoders, one for each used column."""
+        return self._fitted()
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of date columns whose distance is a feature: the last ones."""
+        return self._pairs
+
+    def blank(
+        self, n_rows: int, raw: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> FeatureTable:
+        """Return a feature table to write into, untouched columns in place."""
+        return FeatureTable(
+            numeric=np.empty((n_rows, len(self._numeric_names)), dtype=np.float32),
+            codes=np.empty((n_rows, len(self._code_names)), dtype=np.int32),
+            numeric_names=self._numeric_names,
+            code_names=self._code_names,
+            n_levels=self._n_levels,
+            raw=raw,
+        )
+
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
         """Return the used columns that the table lacks, in the schema's order."""
         present = set(table.columns)
@@ -183,7 +211,7 @@ class Featurizer:
         featurizer._place(encoders, meta["kept_numeric"], meta["kept_codes"])
         return featurizer
 
-    def _fitted(self) -> list[_Part]:
+    def _fitted(self) -> list[FeaturePart]:
         if self._parts is None:
             raise NotFittedError("Featurizer must be fitted first; call fit_transform.")
         return self._parts
@@ -244,7 +272,7 @@ class Featurizer:
             used, encoders, kept_numeric, kept_codes, strict=True
         ):
             kept = (np.array(numeric, dtype=np.intp), np.array(codes, dtype=np.intp))
-            parts.append(_Part(column.name, encoder, *kept, numeric_at, codes_at))
+            parts.append(FeaturePart(column.name, encoder, *kept, numeric_at, codes_at))
             numeric_at += len(numeric)
             codes_at += len(codes)
         self._parts = parts
@@ -263,26 +291,18 @@ class Featurizer:
 
     def _blank(self, table: pd.DataFrame, positions: Positions) -> FeatureTable:
         """Return the feature table to write into, raw columns in place."""
-        n_rows = len(table)
         raw = {
             str(part.name): table.iloc[:, positions[part.name]].to_numpy(dtype=object)
             for part in self._fitted()
             if part.encoder.keeps_raw
         }
-        return FeatureTable(
-            numeric=np.empty((n_rows, len(self._numeric_names)), dtype=np.float32),
-            codes=np.empty((n_rows, len(self._code_names)), dtype=np.int32),
-            numeric_names=self._numeric_names,
-            code_names=self._code_names,
-            n_levels=self._n_levels,
-            raw=raw,
-        )
+        return self.blank(len(table), raw)
 
 
 class _PlainNumbers:
     """All columns of numbers, encoded together: what a frame costs per column it costs once."""
 
-    def __init__(self, parts: list[_Part]) -> None:
+    def __init__(self, parts: list[FeaturePart]) -> None:
         self._indices = [i for i, part in enumerate(parts) if type(part.encoder) is NumericEncoder]
         self._parts = [parts[i] for i in self._indices]
         encoders: list[Any] = [part.encoder for part in self._parts]
@@ -290,16 +310,16 @@ class _PlainNumbers:
         self._scale = np.array([e.scale for e in encoders], dtype=np.float64)
         self._low = np.array([e.low for e in encoders], dtype=np.float64)
         self._high = np.array([e.high for e in encoders], dtype=np.float64)
-        self._value_at = np.array([_place_of(part, 0) for part in self._parts], dtype=np.intp)
-        self._missing_at = np.array([_place_of(part, 1) for part in self._parts], dtype=np.intp)
+        self._value_at = np.array([part.place_of(0) for part in self._parts], dtype=np.intp)
+        self._missing_at = np.array([part.place_of(1) for part in self._parts], dtype=np.intp)
 
     def write(
         self,
         table: pd.DataFrame,
         positions: Positions,
         numeric: npt.NDArray[np.float32],
-        parts: list[_Part],
-    ) -> list[_Part]:
+        parts: list[FeaturePart],
+    ) -> list[FeaturePart]:
         """Write the features of columns with a plain dtype; return the parts that are left."""
         dtypes = table.dtypes.to_numpy()
         at = [positions[part.name] for part in self._parts]
@@ -321,12 +341,6 @@ class _PlainNumbers:
             values = np.where(values == -np.inf, self._low[plain], values)
         scaled = (values - self._center[plain]) / self._scale[plain]
         return np.clip(scaled, -float(LIMIT), float(LIMIT)).astype(np.float32)
-
-
-def _place_of(part: _Part, feature: int) -> int:
-    """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
-    found = np.flatnonzero(part.numeric == feature)
-    return part.numeric_at + int(found[0]) if len(found) else -1
 
 
 def _is_plain(dtype: Any) -> bool:
