@@ -117,7 +117,7 @@ class CatBoost(Model):
             return self.outputs.decode(np.empty(0), n_samples)
         few = n_samples < _FEW_ROWS
         raw = self._booster.predict(
-            _objects(table) if few and table.code_names else _data(table),
+            _objects(table) if few and table.code_names else as_pool(table),
             prediction_type="Probability" if self.outputs.known else "RawFormulaVal",
             thread_count=1 if few else self.setting.n_threads,
         )
@@ -270,10 +270,10 @@ class _Clock:
 
 def _pool(samples: Samples) -> catboost.Pool:
     """Return rows with their target as CatBoost reads them."""
-    return _data(samples.table, samples.y, samples.weight)
+    return as_pool(samples.table, samples.y, samples.weight)
 
 
-def _data(table: FeatureTable, y: Any = None, weight: Any = None) -> catboost.Pool:
+def as_pool(table: FeatureTable, y: Any = None, weight: Any = None) -> catboost.Pool:
     """Return rows as CatBoost reads them; levels travel as a pandas categorical.
 
     CatBoost hashes each level once then, instead of once for each row.
