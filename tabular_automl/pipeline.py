@@ -94,7 +94,10 @@ class FittedPipeline:
 
     def predict_each(self, table: pd.DataFrame) -> dict[str, Prediction]:
         """Return each bag's prediction in the user's units, by key."""
-        features = self.featurizer.transform(table)
+        return self.predict_each_of(self.featurizer.transform(table))
+
+    def predict_each_of(self, features: FeatureTable) -> dict[str, Prediction]:
+        """Return what `predict_each` does, for rows that the featurizer has read."""
         return {key: self._decode(out) for key, out in self.stack.outputs(features).items()}
 
     def combine(self, predictions: Mapping[str, Prediction]) -> Prediction:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.fold_outputs import FoldOutputs
-from tabular_automl.models.base import Model, Prediction
+from tabular_automl.models.base import Prediction
 from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.models.xgboost import XGBoost
 
@@ -117,7 +117,10 @@ def _joined(folds: Sequence[Sequence[str]], starts: npt.NDArray[Any], n_features
     ]
     numbered = "".join(f"Tree={i}\n{block}" for i, block in enumerate(blocks))
     text = "\n".join(header) + "\n\n" + numbered + "end of trees\n"
-    return lightgbm.Booster(model_str=text)
+    try:
+        return lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise ValueError(f"LightGBM does not read the joined trees: {error}") from error
 
 
 def _trees_of(text: str) -> list[str]:
@@ -228,8 +231,3 @@ class _XGBoostTree:
             words += bits
             bounds.append(len(words))
         return threshold, words, bounds
-
-
-def has_trees(model: Model) -> bool:
-    """Return whether a boosted model learned anything but a constant."""
-    return bool(model.state().blobs)

@@ -325,7 +325,10 @@ def _described(model: CatBoost, pool: Any) -> dict[str, Any]:
     booster = catboost.CatBoost().load_model(blob=model.state().blobs["booster.cbm"], format="cbm")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
-        booster.save_model(str(path), format="json", pool=pool)
+        try:
+            booster.save_model(str(path), format="json", pool=pool)
+        except catboost.CatBoostError as error:
+            raise ValueError(f"CatBoost does not describe the model: {error}") from error
         described: dict[str, Any] = json.loads(path.read_text())
     if "oblivious_trees" not in described:
         raise ValueError("trees must be symmetric")

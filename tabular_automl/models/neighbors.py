@@ -95,7 +95,10 @@ class Neighbors(Model):
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the weighted average over each row's neighbours."""
-        queries = self.encoder.transform(table)
+        return self.predict_encoded(self.encoder.transform(table))
+
+    def predict_encoded(self, queries: Floats) -> Prediction:
+        """Return what `predict` does for rows that the encoder has encoded."""
         parts = [np.empty((0, self.setting.task.n_outputs))]
         with one_blas_thread() if len(queries) > _FEW_QUERIES else nullcontext():
             for rows in self._blocks(len(queries)):
