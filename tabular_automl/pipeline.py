@@ -24,6 +24,7 @@ from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
+from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, StackRequest, ensemble_weights, fit_stack
@@ -162,6 +163,8 @@ class FitRecord:
         Positions of the validated rows among the rows that have a label.
     oof : ndarray of shape (n_validated, n_outputs)
         The ensemble's out-of-fold predictions.
+    held_out : HeldOut or None
+        Those of its bags, of a sample of the rows.
     """
 
     metric: Metric
@@ -170,10 +173,11 @@ class FitRecord:
     score: float
     oof_rows: npt.NDArray[np.intp] = field(repr=False)
     oof: Prediction = field(repr=False)
+    held_out: HeldOut | None = field(default=None, repr=False)
 
     def without_oof(self) -> FitRecord:
         """Return the record without the out-of-fold predictions, for a copy that only predicts."""
-        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0])
+        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0], held_out=None)
 
 
 def fit_pipeline(
@@ -398,6 +402,7 @@ def _assemble(
         score=score,
         oof_rows=rows,
         oof=calibrated,
+        held_out=HeldOut.sample(judge, candidates, by_key, rows),
     )
     return pipeline, record
 

@@ -13,6 +13,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.data.labels import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
+from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.metrics.resolve import UserFunction, resolve_metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline
@@ -56,6 +57,8 @@ def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) ->
         "oof": record.oof.astype(np.float32),
     }
     children = {"pipeline": pipeline.state(), "record": State(arrays=arrays)}
+    if record.held_out is not None:
+        children["held_out"] = record.held_out.state()
     return State(meta=meta, children=children)
 
 
@@ -63,6 +66,7 @@ def load_saved(state: State, n_threads: int) -> Saved:
     """Build a saved predictor again."""
     meta, arrays = state.meta, state.children["record"].arrays
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
+    held_out = state.children.get("held_out")
     record = FitRecord(
         metric=_load_metric(meta["metric"], pipeline.codec),
         plan=meta["plan"],
@@ -70,6 +74,7 @@ def load_saved(state: State, n_threads: int) -> Saved:
         score=float(meta["score"]),
         oof_rows=arrays["oof_rows"].astype(np.intp),
         oof=arrays["oof"].astype(np.float64),
+        held_out=HeldOut.from_state(held_out) if held_out is not None else None,
     )
     return Saved(name_from_json(meta["label"]), pipeline, record)
 

@@ -112,7 +112,11 @@ class CompiledPredictor:
             When the task is a regression.
         """
         self._classes()
-        return self._predict_columns(columns)
+        return np.asarray(self._predict_columns(columns), dtype=np.float64)
+
+    def read(self, row: Row) -> FeatureTable:
+        """Return one row's features, as models read them."""
+        return self._reader.read(row)
 
     def _probabilities_or_value(self, row: Row) -> Prediction:
         return self._predict_features(self._reader.read(row))

@@ -86,13 +86,13 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
     for row in range(len(table)):
         one = table.take([row])
         expected = ordinary.predict(one)
-        error = np.abs(joined.predict(one) - expected)
-        if not bool((error <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all()):
-            return replace(ordinary, reason=f"the joined form was off by {error.max():.2g}")
+        off = np.abs(joined.predict(one) - expected)
+        if not bool((off <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all()):
+            return replace(ordinary, reason=f"the joined form was off by {off.max():.2g}")
     return replace(ordinary, joined=joined)
 
 
-def probe_table(blank: FeatureTable, bags: Sequence[Bag], n_rows: int = 24) -> FeatureTable:
+def probe_table(blank: FeatureTable, bags: Sequence[Bag], n_rows: int = 16) -> FeatureTable:
     """Return rows of values at and next to the borders of the bags' splits, some missing.
 
     Parameters

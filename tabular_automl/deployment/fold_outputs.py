@@ -37,15 +37,15 @@ class FoldOutputs:
         self._is_regression = not known[0]
         self._complete = all(n == each.n_outputs for n, each in zip(known, outputs, strict=True))
 
-    def mean(self, raw: npt.NDArray[np.floating[Any]]) -> Prediction:
+    def mean(self, sums: npt.NDArray[Any]) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs).
 
         Parameters
         ----------
-        raw : ndarray of shape (n_samples, n_columns)
-            Sums of leaf values: the target, log-odds, or a score for each class.
+        sums : ndarray of shape (n_samples, n_columns)
+            Of leaf values: the target, log-odds, or a score for each class.
         """
-        raw = np.asarray(raw, dtype=np.float64)
+        raw: Reals = np.asarray(sums, dtype=np.float64)
         if self._is_regression:
             return raw.mean(axis=1, keepdims=True)
         if not self._complete:

@@ -1,8 +1,8 @@
 """The symmetric trees of all fold models of a CatBoost bag as arrays, for a few rows at once.
 
 Each split is a number above a border; of the numbers, some are derived: whether a category is of
-one level, and statistics of categories, looked up by a hash as CatBoost does [1]_. A tree's leaf is the number that the
-answers of its splits spell in binary.
+one level, and statistics of categories, looked up by a hash as CatBoost does [1]_. A tree's leaf
+is the number that the answers of its splits spell in binary.
 
 References
 ----------
@@ -209,8 +209,9 @@ class _Fold:
         self.values = flat.reshape(sum(self.n_leaves), -1)
 
     def padded(self, depth: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-        """Return columns and borders of all splits, shape (n_trees, depth); no answer past a
-        tree's own depth.
+        """Return columns and borders of all splits, shape (n_trees, depth).
+
+        Past a tree's own depth the border is infinite: no number is above it.
         """
         column = np.zeros((len(self._splits), depth), dtype=np.intp)
         border = np.full((len(self._splits), depth), np.inf, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Networks, linear models and nearest neighbours: one row encoded for all folds of a bag at once."""
+"""Networks, linear models, nearest neighbours: a row encoded for all folds of a bag at once."""
 
 from __future__ import annotations
 

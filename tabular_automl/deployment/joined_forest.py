@@ -33,7 +33,9 @@ class JoinedForest:
     def __init__(self, models: Sequence[Forest]) -> None:
         self._is_classification = models[0].setting.task.is_classification
         self._fill = np.stack([model.fill for model in models])
-        self._levels = [np.stack(tables) for tables in zip(*(m.levels for m in models), strict=True)]
+        self._levels = [
+            np.stack(tables) for tables in zip(*(m.levels for m in models), strict=True)
+        ]
         nodes = _all_nodes([model.nodes for model in models])
         self._n_trees = np.array([model.nodes.n_trees for model in models])
         self._first_tree = np.cumsum([0, *self._n_trees])[:-1]

@@ -153,9 +153,7 @@ class Featurizer:
         """The pairs of date columns whose distance is a feature: the last ones."""
         return self._pairs
 
-    def blank(
-        self, n_rows: int, raw: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> FeatureTable:
+    def blank(self, n_rows: int, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> FeatureTable:
         """Return a feature table to write into, untouched columns in place."""
         return FeatureTable(
             numeric=np.empty((n_rows, len(self._numeric_names)), dtype=np.float32),

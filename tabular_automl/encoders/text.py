@@ -202,7 +202,6 @@ class TextEncoder(ColumnEncoder):
             weighted = weigh(count_known(texts, self._analyse, self._index), self.idf)
         return np.asarray(weighted @ self.components.T, dtype=np.float32)
 
-
     def _by_gram(self) -> npt.NDArray[np.float32]:
         """Return the directions with a row for each gram, kept after the first call."""
         if len(self._gram_rows) != len(self.idf):
