@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -24,7 +24,7 @@ from tabular_automl.core.errors import (
 from tabular_automl.core.events import FitFinished, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.reading import read_table
-from tabular_automl.data.schema import Schema
+from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
@@ -36,7 +36,7 @@ from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FitRequest, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.saving import load_saved, saved_bytes, saved_state
+from tabular_automl.saving import load_saved, saved_as, saved_bytes, saved_state
 
 if TYPE_CHECKING:
     from tabular_automl.deployment.compiled import CompiledPredictor
@@ -179,6 +179,48 @@ class Predictor:
         return pd.DataFrame(
             pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
         )
+
+    def predict_file(
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        proba: bool = False,
+        keep: Sequence[Hashable] = (),
+        batch_rows: int | None = None,
+    ) -> int:
+        """Predict a file that may be larger than memory, to another file, and count its rows.
+
+        Rows keep their order. The output appears when it is complete; a call that was interrupted
+        goes on where it was when it is made again.
+
+        Parameters
+        ----------
+        source : path
+            A CSV or Parquet file, or a folder of such files of one kind.
+        out : path
+            Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; replaced when it exists.
+        proba : bool
+            Write the probability of each class instead of the label.
+        keep : sequence of column names
+            Columns of the source to copy.
+        batch_rows : int, optional
+            Rows in memory at a time; by default 50,000, fewer of a wide table.
+
+        Raises
+        ------
+        PathError
+            When the source cannot be read or the output not be written.
+        """
+        from tabular_automl.deployment.streaming import StreamOptions, predict_stream
+
+        def score(batch: pd.DataFrame) -> pd.DataFrame:
+            return self.predict_proba(batch) if proba else self.predict(batch).to_frame()
+
+        read = [c.name for c in self.schema.used if c.kind is not Kind.NUMERIC]
+        made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'}"
+        options = StreamOptions(tuple(keep), tuple(read), batch_rows, made_by)
+        return predict_stream(source, out, score, options)
 
     def evaluate(self, data: TableLike) -> dict[str, float]:
         """Return the metric, and other usual ones of the task, on labelled data.

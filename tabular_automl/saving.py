@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.artifacts.paths import MANIFEST
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.data.labels import name_from_json, name_to_json
@@ -77,6 +81,14 @@ def load_saved(state: State, n_threads: int) -> Saved:
         held_out=HeldOut.from_state(held_out) if held_out is not None else None,
     )
     return Saved(name_from_json(meta["label"]), pipeline, record)
+
+
+def saved_as(path: Path | None) -> str:
+    """Return what tells the predictor saved at a path from all others; new for one without."""
+    manifest = None if path is None else path / MANIFEST
+    if manifest is None or not manifest.is_file():
+        return secrets.token_hex(16)
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
 def saved_bytes(state: State) -> dict[str, int]:
