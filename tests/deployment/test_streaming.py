@@ -132,7 +132,7 @@ def test_columns_to_keep_must_be_there(predictor, rows, tmp_path):
 
 def test_the_output_must_be_a_table_elsewhere(predictor, rows, tmp_path):
     path = write(rows, tmp_path / "in.csv")
-    with pytest.raises(PathError, match="out must be a path that ends in .csv"):
+    with pytest.raises(PathError, match=r"out must be a path that ends in .csv"):
         predictor.predict_file(path, tmp_path / "out.txt")
     with pytest.raises(PathError, match="another place than the source"):
         predictor.predict_file(path, path)
