@@ -77,24 +77,24 @@ def test_all_training_rows_read_as_the_frame_of_them_does(reader, featurizer):
 
 
 DAY = datetime.datetime(2022, 2, 28, 23, 59, 59, 999_999)
+ODD_NUMBERS = [np.float32(0.1), np.int16(3), np.bool_(True), 2**70, decimal.Decimal("1.5")]
+ODD_TIMES = ["2021-05-06 07:08:09+02:00", "20210506", DAY, "1500-01-01", "n/a", " 2021-05-06 "]
+ODD_DAYS = [datetime.date(2020, 2, 29), "2021-05-06", None, pd.NaT, np.datetime64("NaT")]
 VALUES = {
-    "number": [1, True, "1e3", " 7 ", "", None, float("inf"), float("-inf"), np.float32(0.1)]
-    + [np.int16(3), np.bool_(True), 2**70, pd.NA, "n/a", decimal.Decimal("1.5"), -0.0],
-    "large": [0, 1.7e9, np.float64(1.8e9), None],
+    "number": [1, True, "1e3", " 7 ", "", None, pd.NA, "n/a", -0.0, *ODD_NUMBERS],
+    "large": [0, 1.7e9, np.float64(1.8e9), None, float("inf"), float("-inf")],
     "price": ["1,234.50 EUR", "(12.5)", "12%", 99, None, "-"],
     "dirty": ["n/k", "other words", "12", None],
     "level": ["a", " b ", "unseen", "", None, float("nan"), pd.NA, 1, np.str_("c")],
     "code": [1, 1.0, "1", "01", "40.0", 7, None, True, np.int64(40), np.float64(2.0)],
     "flag": [True, False, "true", "no", 1, 0, None, np.bool_(False)],
     "many": ["k1", "k999", None, pd.Timestamp("2020-01-01"), datetime.date(2020, 1, 1)],
-    "day": [DAY, pd.Timestamp(DAY), pd.Timestamp("2020-01-01T10:00Z"), np.datetime64("2021-05-06")]
-    + [datetime.date(2020, 2, 29), "2021-05-06", None, pd.NaT, np.datetime64("NaT")],
-    "iso": ["2021-05-06", "2021-05-06 07:08", "2021-05-06T07:08:09", "2021-05-06 07:08:09.25", None]
-    + ["2021-05-06 07:08:09+02:00", "20210506", DAY, "1500-01-01", "n/a", " 2021-05-06 "],
+    "day": [DAY, pd.Timestamp(DAY), pd.Timestamp("2020-01-01T10:00Z"), *ODD_DAYS],
+    "iso": ["2021-05-06", "2021-05-06T07:08:09", "2021-05-06 07:08:09.25", None, *ODD_TIMES],
     "us": ["05/06/2021 07:08", "5/6/2021 7:08", "12/31/1999 23:59", None, DAY],
     "month": ["May 2021", "December 1999", None],
     "ymd": [20210506, "20210506", 20210506.0, None, np.int64(20200229)],
-    "text": ["red lamp", "red red red RED lamp's", "", "   ", None, "zzz", 12, "é" * 5_000],
+    "text": ["red lamp", "red red RED lamp's", "", "   ", None, "zzz", 12, "é" * 5_000],
 }
 
 
