@@ -30,6 +30,8 @@ class CompiledPredictor:
     ----------
     classes : list or None
         The class labels in the order of the probabilities; None for a regression.
+    models : list of str
+        The models that are asked.
     slow_paths : dict of str to str
         Models that are asked the ordinary way, with the reason; all others have a fast one.
 
@@ -51,6 +53,7 @@ class CompiledPredictor:
         if codec.task.is_classification:
             self._labels = codec.labels(np.arange(codec.task.n_classes)).to_numpy()
             self.classes = self._labels.tolist()
+        self.models = [bag.key for bag in pipeline.stack.bags]
         bags = [bag for bag in pipeline.stack.bags if isinstance(bag, FastBag)]
         self.slow_paths = {bag.key: bag.reason for bag in bags if bag.joined is None}
 
