@@ -17,8 +17,9 @@ import numpy.typing as npt
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.joined_boosters import JoinedLightGBM, JoinedXGBoost
 from tabular_automl.deployment.joined_catboost import JoinedCatBoost
-from tabular_automl.deployment.joined_dense import JoinedLinear, JoinedNeighbors, JoinedNetworks
+from tabular_automl.deployment.joined_dense import JoinedLinear, JoinedNetworks
 from tabular_automl.deployment.joined_forest import JoinedForest
+from tabular_automl.deployment.joined_neighbors import JoinedNeighbors
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.models.base import FittedSpec, Model, Prediction
 from tabular_automl.models.catboost import CatBoost

@@ -1,4 +1,4 @@
-"""Networks, linear models, nearest neighbours: a row encoded for all folds of a bag at once."""
+"""Networks and linear models: a row encoded, and predicted, for all folds of a bag at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tabular_automl.data.table import FeatureTable
 from tabular_automl.models.base import Prediction
 from tabular_automl.models.dense import FAR, DenseEncoder
 from tabular_automl.models.linear import Linear
-from tabular_automl.models.neighbors import Neighbors
 from tabular_automl.models.neural import NeuralNetwork
 
 Floats = npt.NDArray[np.float32]
@@ -186,29 +185,6 @@ class JoinedLinear:
         if self._task.n_classes == 2:
             scores = np.hstack([np.zeros_like(scores), scores])
         return np.asarray(_softmax(scores.astype(np.float64)).mean(axis=0))
-
-
-class JoinedNeighbors:
-    """A bag of nearest neighbours; each fold has rows of its own to compare with.
-
-    Parameters
-    ----------
-    models : sequence of Neighbors
-    """
-
-    def __init__(self, models: Sequence[Neighbors]) -> None:
-        self._dense = JoinedDense([model.encoder for model in models])
-        self._models = models
-
-    def predict(self, table: FeatureTable) -> Prediction:
-        """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
-        return np.concatenate([self._predict_row(table, row) for row in range(len(table))])
-
-    def _predict_row(self, table: FeatureTable, row: int) -> Prediction:
-        x = self._dense.encode(table, row)
-        folds = zip(self._models, x, self._dense.widths, strict=True)
-        parts = [model.predict_encoded(own[None, :width]) for model, own, width in folds]
-        return np.asarray(sum(parts) / len(parts))
 
 
 def _encoder_of(state: State) -> DenseEncoder:

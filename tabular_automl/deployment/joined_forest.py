@@ -1,14 +1,13 @@
-"""The trees of all fold models of a forest as one scikit-learn tree, descended in one call.
+"""The trees of all fold models of a forest, descended together one level a step.
 
-Every tree gets a row of its own, which ends in the tree's number; a balanced tree over that number
-leads each row to the root of its tree.
+What a row waits for is memory, not arithmetic: nodes are kept as small as they can be, and a step
+looks up one node of every tree at once, which lets the processor wait for all of them together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,11 @@ from tabular_automl.models.forest import ExtraTrees, RandomForest
 from tabular_automl.models.forest_nodes import Nodes
 
 Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.intp]
 Forest = ExtraTrees | RandomForest
+
+# Levels after which trees whose leaf is reached are left behind, the first time and then.
+_FIRST_LEVELS, _MORE_LEVELS = 8, 4
 
 
 class JoinedForest:
@@ -33,16 +36,21 @@ class JoinedForest:
     def __init__(self, models: Sequence[Forest]) -> None:
         self._is_classification = models[0].setting.task.is_classification
         self._fill = np.stack([model.fill for model in models])
-        self._levels = [
-            np.stack(tables) for tables in zip(*(m.levels for m in models), strict=True)
-        ]
-        nodes = _all_nodes([model.nodes for model in models])
+        tables = zip(*(model.levels for model in models), strict=True)
+        self._levels = [np.stack(each) for each in tables]
         self._n_trees = np.array([model.nodes.n_trees for model in models])
         self._first_tree = np.cumsum([0, *self._n_trees])[:-1]
-        self._fold_of = np.repeat(np.arange(len(models)), self._n_trees)
-        n_numeric, n_features = self._fill.shape[1], self._fill.shape[1] + len(self._levels)
-        self._n_numeric, self._n_features = n_numeric, n_features
-        self._tree, self._child = _routed(nodes, n_features)
+        n_features = self._fill.shape[1] + len(self._levels)
+        self._first_value = np.repeat(np.arange(len(models)), self._n_trees) * n_features
+        nodes = _all_nodes([model.nodes for model in models])
+        leaf = nodes.feature < 0
+        # A leaf asks a question whose answer leads back to it.
+        small = np.int16 if n_features < 2**15 else np.int32
+        self._feature = np.where(leaf, 0, nodes.feature).astype(small)
+        self._threshold = np.where(leaf, np.float32(np.inf), nodes.threshold).astype(np.float32)
+        self._child = np.where(leaf, np.arange(len(leaf)), nodes.child).astype(np.int32)
+        self._roots = nodes.starts[:-1].astype(np.intp)
+        self._value_of = np.where(leaf, nodes.child, 0).astype(np.int32)
         self._values = nodes.values
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -50,19 +58,33 @@ class JoinedForest:
         return np.stack([self._predict_row(table, row) for row in range(len(table))])
 
     def _predict_row(self, table: FeatureTable, row: int) -> npt.NDArray[np.float64]:
-        encoded = np.empty((len(self._fill), self._n_features), dtype=np.float32)
-        numbers = table.numeric[row]
-        encoded[:, : self._n_numeric] = np.where(np.isnan(numbers), self._fill, numbers)
+        numbers, codes = table.numeric[row], table.codes[row]
+        n_numeric = self._fill.shape[1]
+        encoded = np.empty((len(self._fill), n_numeric + len(codes)), dtype=np.float32)
+        encoded[:, :n_numeric] = np.where(np.isnan(numbers), self._fill, numbers)
         for column, values in enumerate(self._levels):
-            encoded[:, self._n_numeric + column] = values[:, table.codes[row, column]]
-        routed = np.empty((len(self._fold_of), self._n_features + 1), dtype=np.float32)
-        routed[:, :-1] = encoded[self._fold_of]
-        routed[:, -1] = np.arange(len(routed))
-        leaves = self._child[self._tree.apply(routed)]
+            encoded[:, n_numeric + column] = values[:, codes[column]]
+        leaves = self._value_of[self._leaves(encoded.ravel())]
         sums = np.add.reduceat(self._values[leaves].astype(np.float64), self._first_tree, axis=0)
         if self._is_classification:
             return np.asarray((sums / sums.sum(axis=1, keepdims=True)).mean(axis=0))
         return np.asarray((sums / self._n_trees[:, None]).mean(axis=0))
+
+    def _leaves(self, values: Floats) -> Positions:
+        """Return the leaf that is reached in each tree, by the encoded values of all folds."""
+        reached = np.empty(len(self._roots), dtype=np.intp)
+        trees = np.arange(len(self._roots))
+        node, first, level = self._roots, self._first_value, 0
+        while len(trees):
+            above = values[first + self._feature[node]] > self._threshold[node]
+            following, level = self._child[node] + above, level + 1
+            if level < _FIRST_LEVELS or (level - _FIRST_LEVELS) % _MORE_LEVELS:
+                node = following
+                continue
+            moved = following != node
+            reached[trees[~moved]] = following[~moved]
+            trees, node, first = trees[moved], following[moved], first[moved]
+        return reached
 
 
 def _all_nodes(forests: list[Nodes]) -> Nodes:
@@ -70,55 +92,3 @@ def _all_nodes(forests: list[Nodes]) -> Nodes:
     joined = Nodes.join(forests)  # which takes each forest for a tree
     starts = [forest.starts[:-1] + at for forest, at in zip(forests, joined.starts, strict=False)]
     return replace(joined, starts=np.concatenate([*starts, joined.starts[-1:]]))
-
-
-def _routed(nodes: Nodes, n_features: int) -> tuple[Any, npt.NDArray[np.intp]]:
-    """Return a scikit-learn tree that holds all trees, and the row of values of each leaf."""
-    from sklearn.tree import _tree
-
-    left, right, threshold = _routes(nodes.n_trees)
-    n_routes = len(left)
-    all_nodes = np.zeros(n_routes + len(nodes.feature), dtype=_tree.NODE_DTYPE)
-    inner = nodes.feature >= 0
-    first = np.where(inner, nodes.child + n_routes, -1)
-    all_nodes["left_child"] = np.concatenate([_placed(left, nodes, n_routes), first])
-    second = np.where(inner, first + 1, -1)
-    all_nodes["right_child"] = np.concatenate([_placed(right, nodes, n_routes), second])
-    feature = np.where(inner, nodes.feature, -2)
-    all_nodes["feature"] = np.concatenate([np.full(n_routes, n_features), feature])
-    all_nodes["threshold"] = np.concatenate([threshold, nodes.threshold])
-    tree = _tree.Tree(n_features + 1, np.ones(1, dtype=np.intp), 1)
-    values = np.zeros((len(all_nodes), 1, 1))
-    state = {"max_depth": 0, "node_count": len(all_nodes), "nodes": all_nodes, "values": values}
-    tree.__setstate__(state)
-    return tree, np.concatenate([np.zeros(n_routes, dtype=np.intp), nodes.child])
-
-
-def _routes(n_trees: int) -> tuple[list[int], list[int], list[float]]:
-    """Return the nodes of a balanced tree over tree numbers; child ``-1 - i`` is tree i itself."""
-    left: list[int] = []
-    right: list[int] = []
-    threshold: list[float] = []
-
-    def place(first: int, stop: int) -> int:
-        if stop - first == 1:
-            return -1 - first
-        middle, position = (first + stop) // 2, len(left)
-        left.append(0)
-        right.append(0)
-        threshold.append(middle - 0.5)
-        left[position] = place(first, middle)
-        right[position] = place(middle, stop)
-        return position
-
-    if n_trees == 1:  # sends everything to the one tree
-        return [-1], [-1], [0.0]
-    place(0, n_trees)
-    return left, right, threshold
-
-
-def _placed(children: list[int], nodes: Nodes, n_routes: int) -> npt.NDArray[np.intp]:
-    """Return the positions of the routes' children among all nodes."""
-    child = np.array(children, dtype=np.intp)
-    tree = np.maximum(-1 - child, 0)
-    return np.where(child < 0, nodes.starts[tree] + n_routes, child)

@@ -187,6 +187,11 @@ class Neighbors(Model):
     def _absolute(self) -> bool:
         return self.setting.loss == "absolute_error"
 
+    @property
+    def prior_votes(self) -> Reals:
+        """What imagined neighbours at the base rate say, shape (n_classes,)."""
+        return _PRIOR_ROWS * self._base
+
     def _blocks(self, n_queries: int) -> Iterator[slice]:
         cells = max(len(self.rows), _MOST_NEIGHBORS * self.rows.shape[1], 1)
         size = max(1, _BLOCK_CELLS // cells)
@@ -228,8 +233,8 @@ class Neighbors(Model):
             return ((share * target).sum(axis=1) / total)[:, None]
         n_classes = self.setting.task.n_classes
         keys = np.arange(len(near))[:, None] * n_classes + target
-        votes = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
-        votes = votes.reshape(len(near), n_classes) + _PRIOR_ROWS * self._base
+        counts = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
+        votes = counts.reshape(len(near), n_classes) + self.prior_votes
         return votes / votes.sum(axis=1, keepdims=True)
 
 
