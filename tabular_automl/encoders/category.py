@@ -120,6 +120,21 @@ class CategoryEncoder(ColumnEncoder):
             table = table.with_numeric(spelt.numeric, spelt.numeric_names)
         return table
 
+    def read_cells(
+        self, cells: Iterable[object]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
+        """Return the code of each cell, and the 0/1 feature or the count where there is one.
+
+        What `transform` does for few cells, without a column; not what letters tell of them.
+        """
+        keys = [cell_key(cell) for cell in cells]
+        known = [MISSING_LEVEL if key is None else self.code_of(key) for key in keys]
+        codes = np.array(known, dtype=np.int32)
+        if self.is_binary:
+            binary = np.where(codes >= FIRST_LEVEL, codes - FIRST_LEVEL, np.nan)
+            return codes, binary.astype(np.float32)
+        return codes, self.log_counts()[codes] if self.is_counted else None
+
     def encode(self, column: pd.Series) -> npt.NDArray[np.int32]:
         """Return the code of each row, shape (n_samples,)."""
         codes, keys = distinct_cells(column)

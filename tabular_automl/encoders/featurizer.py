@@ -21,11 +21,13 @@ from tabular_automl.core.errors import (
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
+from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.column_names import name_from_json, name_to_json
 from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
 from tabular_automl.encoders.repeats import informative
+from tabular_automl.encoders.storage import FEW_ROWS
 
 OnError = Literal["raise", "coerce"]
 
@@ -136,6 +138,8 @@ class Featurizer:
         out = self._blank(table, positions)
         if len(table) <= BLOCK_ROWS:
             parts = self._plain.write(table, positions, out.numeric, parts)
+        if len(table) <= FEW_ROWS:
+            parts = _write_categories(table, positions, out, parts)
         instants: Instants = {}
         for part in parts:
             column = table.iloc[:, positions[part.name]]
@@ -339,6 +343,28 @@ class _PlainNumbers:
             values = np.where(values == -np.inf, self._low[plain], values)
         scaled = (values - self._center[plain]) / self._scale[plain]
         return np.clip(scaled, -float(LIMIT), float(LIMIT)).astype(np.float32)
+
+
+def _write_categories(
+    table: pd.DataFrame, positions: Positions, out: FeatureTable, parts: list[FeaturePart]
+) -> list[FeaturePart]:
+    """Write the features of columns of categories, cut out together; return the parts left."""
+    plain = [part for part in parts if _is_plain_category(part.encoder)]
+    if len(plain) < 2:
+        return parts
+    cells = table.iloc[:, [positions[part.name] for part in plain]].to_numpy(dtype=object)
+    for part, column in zip(plain, cells.T.tolist(), strict=True):
+        encoder: Any = part.encoder
+        codes, numbers = encoder.read_cells(column)
+        if numbers is not None and len(part.numeric):
+            out.numeric[:, part.numeric_at] = numbers
+        if len(part.codes):
+            out.codes[:, part.codes_at] = codes
+    return [part for part in parts if not _is_plain_category(part.encoder)]
+
+
+def _is_plain_category(encoder: ColumnEncoder) -> bool:
+    return type(encoder) is CategoryEncoder and encoder.spelling is None
 
 
 def _is_plain(dtype: Any) -> bool:
