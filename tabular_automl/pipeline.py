@@ -202,11 +202,13 @@ def fit_pipeline(
     schema = infer_schema(target.features, request.columns)
     featurizer = Featurizer(schema)
     table = featurizer.fit_transform(target.features)
-    if not table.n_features:
+    if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
     roles = read_roles(schema, target.features)
     machine = Machine.detect(config.n_jobs)
-    shape = Shape(len(table), table.n_features, in_time_order=roles.time is not None)
+    shape = Shape(
+        len(table), table.n_features, roles.time is not None, frozenset(table.raw_kinds.values())
+    )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)
     budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
@@ -352,7 +354,7 @@ def _stack_request(
         setting=Setting(target.codec.task, loss, config.seed, machine.n_cores),
         machine=machine,
         # Without features there is nothing to learn but the base rate.
-        layers=plan.layers if table.n_features else (),
+        layers=plan.layers if table.n_features or table.raw_kinds else (),
         n_first=plan.n_first,
         first_pass=plan.first_pass,
         patience=plan.patience,

@@ -11,6 +11,7 @@ from tabular_automl.config import FitConfig
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.schema import Kind
 from tabular_automl.data.task import Task
 from tabular_automl.ensemble.stacking import PlannedSpec
 from tabular_automl.models.base import MODELS
@@ -33,11 +34,14 @@ class Shape:
     n_samples, n_features : int
     in_time_order : bool
         Whether validation must come after training, so that some rows are never validated.
+    raw_kinds : frozenset of Kind
+        Of the columns that models can read untouched, such as texts and images.
     """
 
     n_samples: int
     n_features: int
     in_time_order: bool = False
+    raw_kinds: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ def _first_layer(
     _check_names(config)
     planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
     left_out: list[tuple[str, str]] = []
-    for entry in PORTFOLIO:
+    for entry in (*_readers(shape), *PORTFOLIO):
         if not _is_wanted(entry, config):
             continue
         reason = _reason_against(entry, config, task, shape)
@@ -225,6 +229,18 @@ def _first_layer(
             f"got families={config.families!r}, exclude={config.exclude!r}."
         )
     return tuple(planned), tuple(left_out)
+
+
+def _readers(shape: Shape) -> list[Entry]:
+    """Return an entry for each family that reads a kind of column that the table has."""
+    if not shape.raw_kinds:
+        return []
+    families = {name: MODELS.get(name) for name in MODELS}
+    return [
+        Entry(name, name, cost=family.cost)
+        for name, family in families.items()
+        if family.reads & shape.raw_kinds
+    ]
 
 
 def _check_names(config: FitConfig) -> None:

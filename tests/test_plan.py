@@ -5,8 +5,11 @@ import pytest
 from tabular_automl.config import PRESETS, FitConfig
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.schema import Kind
 from tabular_automl.data.task import ProblemType, Task
-from tabular_automl.models.base import ModelSpec
+from tabular_automl.extend import register_model
+from tabular_automl.models.base import MODELS, ModelSpec
+from tabular_automl.models.prior import Prior
 from tabular_automl.plan import Shape, is_finite_limit, plan_fit
 
 BINARY = Task(ProblemType.BINARY, 2)
@@ -128,3 +131,16 @@ def test_layers_that_cannot_be_are_said():
     asked = plan(FitConfig(n_layers=2), in_time_order=True)
     assert len(asked.layers) == 1
     assert any("One layer" in note for note in asked.notes)
+
+
+def test_a_family_that_reads_a_kind_joins_where_the_table_has_such_a_column():
+    @register_model("reader_of_texts")
+    class Reader(Prior):
+        reads = frozenset({Kind.TEXT})
+
+    try:
+        assert "reader_of_texts" not in keys(plan().layers[0])
+        assert "reader_of_texts" not in keys(plan(raw_kinds=frozenset({Kind.IMAGE})).layers[0])
+        assert keys(plan(raw_kinds=frozenset({Kind.TEXT})).layers[0])[0] == "reader_of_texts"
+    finally:
+        MODELS.unregister("reader_of_texts")

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.data.schema import Kind
+
 MISSING_LEVEL = 0
 OTHER_LEVEL = 1
 FIRST_LEVEL = 2
@@ -51,6 +53,8 @@ class FeatureTable:
         ``0 <= codes < n_levels`` always holds.
     raw : mapping of str to ndarray of shape (n_samples,)
         Untouched columns for models that read a modality (text, images) themselves, by column.
+    raw_kinds : mapping of str to Kind
+        The kind of each raw column.
 
     Attributes
     ----------
@@ -68,10 +72,12 @@ class FeatureTable:
         code_names: tuple[str, ...] = (),
         n_levels: tuple[int, ...] = (),
         raw: Mapping[str, npt.NDArray[Any]] | None = None,
+        raw_kinds: Mapping[str, Kind] | None = None,
     ) -> None:
         self._numeric = numeric
         self._codes = codes
         self._raw = dict(raw or {})
+        self.raw_kinds = dict(raw_kinds or {})
         self.numeric_names = numeric_names
         self.code_names = code_names
         self.n_levels = n_levels
@@ -109,6 +115,10 @@ class FeatureTable:
             return self._raw
         return {name: values[self.rows] for name, values in self._raw.items()}
 
+    def raw_of(self, kind: Kind) -> Mapping[str, npt.NDArray[Any]]:
+        """Return the untouched columns of one kind, by name."""
+        return {name: values for name, values in self.raw.items() if self.raw_kinds[name] is kind}
+
     @property
     def n_features(self) -> int:
         """Number of features in both blocks."""
@@ -140,6 +150,7 @@ class FeatureTable:
             self.code_names,
             self.n_levels,
             self._raw,
+            self.raw_kinds,
         )
         view.root = self.root
         view.rows = positions if self.rows is None else self.rows[positions]
@@ -175,6 +186,7 @@ class FeatureTable:
             code_names=self.code_names,
             n_levels=self.n_levels,
             raw=self.raw,
+            raw_kinds=self.raw_kinds,
         )
 
     @classmethod
@@ -194,6 +206,7 @@ class FeatureTable:
             code_names=tuple(name for t in parts for name in t.code_names),
             n_levels=tuple(n for t in parts for n in t.n_levels),
             raw={name: values for t in parts for name, values in t.raw.items()},
+            raw_kinds={name: kind for t in parts for name, kind in t.raw_kinds.items()},
         )
 
 

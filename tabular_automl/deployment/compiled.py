@@ -210,4 +210,5 @@ def _stacked(tables: list[FeatureTable]) -> FeatureTable:
         first.code_names,
         first.n_levels,
         {name: np.concatenate([table.raw[name] for table in tables]) for name in first.raw},
+        first.raw_kinds,
     )

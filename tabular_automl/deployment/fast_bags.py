@@ -116,7 +116,7 @@ def probe_table(blank: FeatureTable, bags: Sequence[Bag], n_rows: int = 16) -> F
     codes = rng.integers(0, levels, (n_rows, len(levels))).astype(np.int32)
     raw = {name: np.full(n_rows, None, dtype=object) for name in blank.raw}
     names = blank.numeric_names, blank.code_names, blank.n_levels
-    return FeatureTable(numeric, codes, *names, raw)
+    return FeatureTable(numeric, codes, *names, raw, blank.raw_kinds)
 
 
 def _borders(bags: Sequence[Bag], n_numeric: int) -> list[npt.NDArray[np.float32]]:

@@ -75,7 +75,7 @@ class RowReader:
                 f"The row must have every column that training used, and lacks "
                 f"{', '.join(map(repr, missing))}; add them (None is fine)."
             )
-        raw = {str(name): np.array([row[name]], dtype=object) for name in self._raw}
+        raw = {str(name): _column(row[name], name).to_numpy(dtype=object) for name in self._raw}
         table = self.featurizer.blank(1, raw)
         numeric, codes = table.numeric, table.codes
         self._numbers.write(row, numeric)

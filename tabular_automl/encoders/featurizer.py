@@ -166,6 +166,7 @@ class Featurizer:
             code_names=self._code_names,
             n_levels=self._n_levels,
             raw=raw,
+            raw_kinds={str(p.name): p.encoder.kind for p in self._fitted() if p.encoder.keeps_raw},
         )
 
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:

@@ -14,6 +14,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.registry import Registry
+from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 
@@ -59,6 +60,12 @@ class Model(ABC):
         Whether fit asks its budget often enough to stop by itself.
     modules : tuple of str
         Packages that fit imports: loaded before the first fold's clock starts.
+    reads : frozenset of Kind
+        Kinds of untouched columns (`FeatureTable.raw`) that the family reads. A table with such a
+        column brings the family into the plan; families that read none join when they are asked
+        for.
+    cost : float
+        Time the family needs next to a plain LightGBM, where `reads` brings it into the plan.
     params : Params
         After fit, `fitted_params` gives them with the choices made from the data filled in.
     """
@@ -66,6 +73,8 @@ class Model(ABC):
     Params: ClassVar[type[AnyParams]] = AnyParams
     interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[frozenset[Kind]] = frozenset()
+    cost: ClassVar[float] = 1.0
 
     def __init__(self, params: AnyParams, setting: Setting) -> None:
         self.params: Any = params
