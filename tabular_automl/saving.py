@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.paths import MANIFEST
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError
-from tabular_automl.data.labels import name_from_json, name_to_json
+from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.metrics.base import METRICS, Metric, Reads
@@ -58,12 +58,19 @@ def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) ->
     }
     arrays: dict[str, npt.NDArray[Any]] = {
         "oof_rows": record.oof_rows.astype(np.int64),
-        "oof": record.oof.astype(np.float32),
+        "oof": _narrowed(record.oof),
     }
     children = {"pipeline": pipeline.state(), "record": State(arrays=arrays)}
     if record.held_out is not None:
         children["held_out"] = record.held_out.state()
     return State(meta=meta, children=children)
+
+
+def _narrowed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return float32, or the values as they are where float32 would not hold them."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    return narrow if np.allclose(narrow, values, rtol=1e-6, atol=0.0) else values
 
 
 def load_saved(state: State, n_threads: int) -> Saved:

@@ -61,7 +61,7 @@ class Neighbors(Model):
     Params = NeighborsParams
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
-        """Keep the encoded rows; choose the number of neighbours by leaving rows out in turn."""
+        """Keep the encoded rows; choose the number of neighbours by leaving rows out."""
         if budget.expired():
             raise OutOfTimeError("Nearest neighbours need time to encode the rows, got none.")
         if not train.table.n_features:
