@@ -79,6 +79,7 @@ EncoderType = TypeVar("EncoderType", bound=type[ColumnEncoder])
 __all__ = [
     "FIRST_LEVEL",
     "MISSING_LEVEL",
+    "MODELS",
     "OTHER_LEVEL",
     "ArtifactError",
     "AutoMLError",

@@ -82,7 +82,7 @@ class ImageNetwork(Model):
                 f"An image network needs at least {_LEAST_SECONDS} seconds, got "
                 f"{budget.remaining():.2f}; raise the time limit."
             )
-        import_optional("torch", extra="torch", purpose="The image network")
+        import_optional("torch", extra="vision", purpose="The image network")
         from vision_ext import network_training as training
 
         setting = self.setting
@@ -243,7 +243,7 @@ class ImageNetwork(Model):
 
     def _build(self) -> None:
         """Make the network of its arrays."""
-        import_optional("torch", extra="torch", purpose="The image network")
+        import_optional("torch", extra="vision", purpose="The image network")
         import torch
 
         from vision_ext.network_modules import JointNetwork, NetworkShape, load_arrays

@@ -70,6 +70,7 @@ def read_pictures(
     *,
     n_threads: int | None = None,
     budget: Budget | None = None,
+    keep: bool = True,
 ) -> list[Picture | None]:
     """Read images side by side; None where there is none or where it cannot be read.
 
@@ -84,6 +85,8 @@ def read_pictures(
     n_threads : int, optional
         By default, one for each core.
     budget : Budget, optional
+    keep : bool
+        Whether they stay in memory for whoever asks next.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def read_pictures(
     import_optional("PIL.Image", extra="vision", purpose="Reading image columns")
     budget = budget or Budget.unlimited()
     if len(values) < 4:
-        return [read_picture(value, side) for value in values]
+        return [read_picture(value, side, keep=keep) for value in values]
     pictures: list[Picture | None] = []
     with ThreadPoolExecutor(n_threads or os.cpu_count() or 1) as pool:
         for start in range(0, len(values), _CHUNK):
@@ -105,20 +108,20 @@ def read_pictures(
                     "raise the time limit, or store the images in a smaller size."
                 )
             chunk = values[start : start + _CHUNK]
-            pictures += pool.map(lambda value: read_picture(value, side), chunk)
+            pictures += pool.map(lambda value: read_picture(value, side, keep=keep), chunk)
     return pictures
 
 
-def read_picture(value: object, side: int = SIDE) -> Picture | None:
+def read_picture(value: object, side: int = SIDE, *, keep: bool = True) -> Picture | None:
     """Return one image, or None where there is none or where it cannot be read."""
-    key = _key(value, side)
+    key = key_of(value, side)
     if key is None:
         return None
-    picture = _RECENT.get(key)
+    picture: Picture | None = _RECENT.get(key)
     if picture is None:
         picture = _decoded(value, side)
-        if picture is not None:
-            _RECENT.put(key, picture)
+        if picture is not None and keep:
+            _RECENT.put(key, picture, picture.pixels.nbytes)
     return picture
 
 
@@ -150,35 +153,38 @@ def _read_table(table: FeatureTable, side: int, n_threads: int, budget: Budget) 
     return Pictures(pixels, extent > 0, extent)
 
 
-class _Recent:
-    """The pixels read last, up to some memory."""
+class Recent:
+    """What was made last of images, up to some memory; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._pictures: OrderedDict[object, Picture] = OrderedDict()
+        self._kept: OrderedDict[object, tuple[Any, int]] = OrderedDict()
         self._n_bytes = 0
 
-    def get(self, key: object) -> Picture | None:
+    def get(self, key: object) -> Any:
+        """Return what is kept under a key, or None."""
         with self._lock:
-            picture = self._pictures.get(key)
-            if picture is not None:
-                self._pictures.move_to_end(key)
-            return picture
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
-    def put(self, key: object, picture: Picture) -> None:
+    def put(self, key: object, value: Any, n_bytes: int) -> None:
+        """Keep a value; what was asked for the longest time ago makes room."""
         with self._lock:
-            if key in self._pictures:
+            if key in self._kept:
                 return
-            self._pictures[key] = picture
-            self._n_bytes += picture.pixels.nbytes
-            while self._n_bytes > _MAX_BYTES:
-                self._n_bytes -= self._pictures.popitem(last=False)[1].pixels.nbytes
+            self._kept[key] = value, n_bytes
+            self._n_bytes += n_bytes
+            while self._n_bytes > self.max_bytes:
+                self._n_bytes -= self._kept.popitem(last=False)[1][1]
 
 
-_RECENT = _Recent()
+_RECENT = Recent(_MAX_BYTES)
 
 
-def _key(value: object, side: int) -> object | None:
+def key_of(value: object, side: int) -> object | None:
     """Return what tells an image from all others; None for what is no image at all."""
     if isinstance(value, (bytes, bytearray)):
         return hashlib.blake2b(value, digest_size=16).digest(), side

@@ -72,13 +72,12 @@ def test_a_file_is_decoded_once_until_it_changes(tmp_path: Path, monkeypatch: py
     assert len(decoded) == 2
 
 
-def test_pixels_in_memory_stay_below_their_limit(monkeypatch: pytest.MonkeyPatch):
-    recent = pixels._Recent()
-    monkeypatch.setattr(pixels, "_MAX_BYTES", 3 * 64 * 64 * 4)
-    picture = read_picture(plain((5, 5, 5)))
+def test_what_is_kept_in_memory_stays_below_its_limit():
+    recent = pixels.Recent(max_bytes=40)
     for key in range(10):
-        recent.put(key, picture)
-    assert [key for key in range(10) if recent.get(key) is not None] == [6, 7, 8, 9]
+        recent.put(key, f"value {key}", 10)
+        recent.get(0)
+    assert [key for key in range(10) if recent.get(key)] == [0, 7, 8, 9]
 
 
 def test_order_is_kept_and_threads_change_nothing():
