@@ -17,6 +17,7 @@ from vision_ext.pixels import read_pictures
 SIDE = 32
 _N_CELLS, _N_ANGLES, _N_SHADES = 4, 8, 4
 _N_SAMPLED, _NEARLY_ALL, _N_NAMED = 200, 0.95, 3
+_FEW_ROWS = 1_000  # in which hundreds of features drown what other columns say
 _PATH = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?)$", re.IGNORECASE)
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 
@@ -30,6 +31,9 @@ class ImageEncoder(ColumnEncoder):
     and spread of each colour, a joint histogram of 4 x 4 x 4 colours, and for 4 x 4 cells a
     histogram of 8 edge directions weighted by edge strength, each cell of length 1 [1]_. An image
     that is missing or cannot be read gives missing features, and a warning names its rows.
+
+    In tables of fewer than 1,000 rows with other columns, images are left to the models that read
+    them untouched: hundreds of features would drown what those columns say.
 
     References
     ----------
@@ -73,6 +77,10 @@ class ImageEncoder(ColumnEncoder):
         if broken:
             _warn(column, broken)
         return FeatureTable(numeric, np.empty((len(column), 0), dtype=np.int32), names)
+
+    def is_crowding(self, n_samples: int) -> bool:
+        """Return whether to leave images to the network, where one can be trained."""
+        return n_samples < _FEW_ROWS and is_installed("torch")
 
     def state(self) -> State:
         """Return nothing: nothing was learned."""

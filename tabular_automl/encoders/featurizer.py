@@ -222,6 +222,8 @@ class Featurizer:
         intervals = interval_table(instants, pairs, n_rows)
         *kept_numeric, kept_pairs = informative([b.numeric for b in [*blocks, intervals]])
         kept_codes = informative([block.codes for block in blocks])
+        for i in _crowding(encoders, blocks, n_rows):
+            kept_numeric[i], kept_codes[i] = [], []
         self._pairs = [pairs[i] for i in kept_pairs]
         names = _unique_names([*blocks, intervals], [*kept_numeric, kept_pairs], [*kept_codes, []])
         self._numeric_names, self._code_names = names
@@ -326,6 +328,15 @@ class _PlainNumbers:
             values = np.where(values == -np.inf, self._low[plain], values)
         scaled = (values - self._center[plain]) / self._scale[plain]
         return np.clip(scaled, -float(LIMIT), float(LIMIT)).astype(np.float32)
+
+
+def _crowding(
+    encoders: Sequence[ColumnEncoder], blocks: Sequence[FeatureTable], n_rows: int
+) -> list[int]:
+    """Return the encoders whose features are left out, none when no others would be left."""
+    crowding = [i for i, encoder in enumerate(encoders) if encoder.is_crowding(n_rows)]
+    others = set(range(len(encoders))) - set(crowding)
+    return crowding if any(blocks[i].n_features for i in others) else []
 
 
 def _place_of(part: _Part, feature: int) -> int:
