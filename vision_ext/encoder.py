@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tabular_automl.extend import ColumnEncoder, FeatureTable, Kind, State, is_installed
+from tabular_automl.extend import (
+    MODELS,
+    ColumnEncoder,
+    FeatureTable,
+    Kind,
+    State,
+    is_installed,
+)
 from vision_ext.pixels import read_pictures
 
 SIDE = 32
@@ -80,7 +87,7 @@ class ImageEncoder(ColumnEncoder):
 
     def is_crowding(self, n_samples: int) -> bool:
         """Return whether to leave images to the network, where one can be trained."""
-        return n_samples < _FEW_ROWS and is_installed("torch")
+        return n_samples < _FEW_ROWS and is_installed("torch") and "image_network" in MODELS
 
     def state(self) -> State:
         """Return nothing: nothing was learned."""

@@ -95,6 +95,7 @@ def features_of(frame: pd.DataFrame) -> list[str]:
     return list(Featurizer(infer_schema(frame, {})).fit_transform(frame).names)
 
 
+@pytest.mark.usefixtures("registered")
 def test_few_rows_leave_images_to_the_network_where_other_columns_say_something(
     photos: pd.Series, monkeypatch: pytest.MonkeyPatch
 ) -> None:
