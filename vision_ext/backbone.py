@@ -203,7 +203,7 @@ def _load(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
         side or int(own if isinstance(own, int) else own[0]),
         tuple(seen.get("image_mean") or _IMAGENET[0]),
         tuple(seen.get("image_std") or _IMAGENET[1]),
-        model.to(device).eval(),
+        model.to(device).train(False),
     )
 
 

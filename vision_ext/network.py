@@ -259,7 +259,7 @@ class ImageNetwork(Model):
         self._center, self._scale = (c.to(device).reshape(3, 1, 1) for c in colours)
         net = JointNetwork(shape)
         load_arrays(net, arrays)
-        self._net = net.to(device).eval()
+        self._net = net.to(device).train(False)
 
     def _plain(self, samples: Samples) -> Samples:
         return Samples(self._plain_table(samples.table), samples.y, samples.weight)

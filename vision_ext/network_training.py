@@ -338,7 +338,7 @@ class _Run:
     def _outputs(self, rows: Rows | None, side: int, *, mirrored: bool = False) -> Tensor:
         """Return the network's outputs for rows as they are, or mirrored."""
         assert rows is not None
-        self.net.eval()
+        self.net.train(False)
         parts = []
         for start in range(0, len(rows.y), _EVALUATED):
             chosen = np.arange(start, min(start + _EVALUATED, len(rows.y)))
