@@ -16,13 +16,15 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, make_folds
-from tabular_automl.data.labels import name_to_json, read_numbers
+from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
+from tabular_automl.encoders.summary import TableSummary, summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.stack import FittedStack
@@ -75,6 +77,8 @@ class FittedPipeline:
         Calibrates class probabilities.
     rule : DecisionRule or None
         Turns probabilities into a class in the metric's sense; None takes the most probable.
+    summary : TableSummary or None
+        What the training columns held; older artifacts have none.
     """
 
     codec: TargetCodec
@@ -82,6 +86,7 @@ class FittedPipeline:
     stack: FittedStack
     temperature: Temperature | None = None
     rule: DecisionRule | None = None
+    summary: TableSummary | None = field(default=None, repr=False)
 
     @property
     def task(self) -> Task:
@@ -125,6 +130,8 @@ class FittedPipeline:
             children["temperature"] = self.temperature.state()
         if self.rule is not None:
             children["rule"] = self.rule.state()
+        if self.summary is not None:
+            children["summary"] = self.summary.state()
         return State(children=children)
 
     @classmethod
@@ -139,6 +146,7 @@ class FittedPipeline:
                 Temperature.from_state(parts["temperature"]) if "temperature" in parts else None
             ),
             rule=DecisionRule.from_state(parts["rule"]) if "rule" in parts else None,
+            summary=TableSummary.from_state(parts["summary"]) if "summary" in parts else None,
         )
 
 
@@ -195,6 +203,7 @@ def fit_pipeline(
     schema = infer_schema(target.features, request.columns)
     featurizer = Featurizer(schema)
     table = featurizer.fit_transform(target.features)
+    summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
     roles = read_roles(schema, target.features)
@@ -209,7 +218,10 @@ def fit_pipeline(
     _report_plan(plan, target, stack_request.folds, report)
     stack_fit = fit_stack(stack_request, budget.reserve(plan.reserve))
     ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
-    return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
+    pipeline, record = _assemble(
+        stack_request, stack_fit, plan, featurizer, config, ensemble_budget
+    )
+    return replace(pipeline, summary=summary), record
 
 
 @dataclass(frozen=True)

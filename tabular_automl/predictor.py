@@ -23,10 +23,17 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.core.events import FitFinished, Reporter
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Schema
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
+from tabular_automl.inspection.drift import (
+    OnMismatch,
+    ValidationReport,
+    made_to_fit,
+    validate_table,
+)
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
@@ -64,9 +71,10 @@ class Predictor:
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"x": range(60), "y": ["low"] * 30 + ["high"] * 30})
+    >>> sizes = [row / 2 for row in range(60)]
+    >>> table = pd.DataFrame({"x": sizes, "y": ["low"] * 30 + ["high"] * 30})
     >>> predictor = Predictor("y", verbosity=0).fit(table, time_limit=10, presets="fast")
-    >>> list(predictor.predict(pd.DataFrame({"x": [3, 55]})))
+    >>> list(predictor.predict(pd.DataFrame({"x": [1.5, 27.5]})))
     ['low', 'high']
     """
 
@@ -82,6 +90,8 @@ class Predictor:
     ) -> None:
         if problem_type is not None and problem_type not in list(ProblemType):
             raise InvalidOptionError(unknown_name("problem_type", problem_type, ProblemType))
+        if label is None:
+            raise InvalidOptionError(must_be("label", "the name of a column", label))
         if isinstance(eval_metric, str):
             resolve_metric(eval_metric, ProblemType(problem_type) if problem_type else None)
         if verbosity not in (0, 1, 2, 3):
@@ -154,13 +164,34 @@ class Predictor:
             report(FitFinished(self._record.score, seconds, str(path)))
         return self
 
-    def predict(self, data: TableLike) -> pd.Series:
-        """Return the predicted labels, in the label's dtype, with the data's index."""
+    def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
+        """Return the predicted labels, in the label's dtype, with the data's index.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+            Whatever library the table is from, the result is of pandas.
+        on_mismatch : {"raise", "warn", "coerce"}
+            What to do where a column that training used is absent, or values can no longer be read
+            as its kind: raise an error, or take them as missing, with or without a warning.
+
+        Raises
+        ------
+        MissingColumnsError, DataError
+            With ``on_mismatch="raise"``; names the columns, the first rows and their values.
+        """
         pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         return self._labels(pipeline.predict(table), table.index)
 
-    def predict_proba(self, data: TableLike) -> pd.DataFrame:
+    def predict_proba(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.DataFrame:
         """Return the probability of each class: columns are the class labels, rows the data's.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
 
         Raises
         ------
@@ -173,6 +204,7 @@ class Predictor:
                 "predict_proba must be called on a classification, got a regression; use predict."
             )
         table = read_table(data, purpose="predict")
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         return pd.DataFrame(
             pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
         )
@@ -186,6 +218,29 @@ class Predictor:
         table = self._with_label(read_table(data, purpose="predict"))
         return evaluate_predictions(
             pipeline, pipeline.predict(table), table[self.label], self.metric
+        )
+
+    def validate(self, data: TableLike) -> ValidationReport:
+        """Return how new data departs from the training data.
+
+        Absent and new columns, values that can no longer be read, dtypes, new categories, numbers
+        out of range, rates of missing values, and the drift of each column as its population
+        stability index. Differences that samples of one source show by chance are not reported.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+            The label may be there or not.
+
+        Returns
+        -------
+        ValidationReport
+            Prints as sentences; ``findings``, ``columns``, ``can_predict`` and ``ok`` are for
+            programs.
+        """
+        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        return validate_table(
+            pipeline.featurizer, pipeline.summary, table, expected=[name_key(self.label)]
         )
 
     def leaderboard(self, data: TableLike | None = None) -> pd.DataFrame:

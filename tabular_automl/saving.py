@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError
-from tabular_automl.data.labels import name_from_json, name_to_json
+from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.metrics.resolve import UserFunction, resolve_metric
@@ -53,10 +53,17 @@ def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) ->
     }
     arrays: dict[str, npt.NDArray[Any]] = {
         "oof_rows": record.oof_rows.astype(np.int64),
-        "oof": record.oof.astype(np.float32),
+        "oof": _narrowed(record.oof),
     }
     children = {"pipeline": pipeline.state(), "record": State(arrays=arrays)}
     return State(meta=meta, children=children)
+
+
+def _narrowed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return float32, or the values as they are where float32 would not hold them."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    return narrow if np.allclose(narrow, values, rtol=1e-6, atol=0.0) else values
 
 
 def load_saved(state: State, n_threads: int) -> Saved:

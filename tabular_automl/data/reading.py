@@ -251,10 +251,25 @@ def _read_frame(source: Frame) -> pd.DataFrame:
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, nw.DataFrame):
-        raise DataError(_unsupported(source))
+        return _from_arrow(_import_arrow(source))
     if frame.implementation.is_pandas_like():
         return frame.to_pandas()
+    wide = [name for name, dtype in frame.schema.items() if dtype in (nw.Int128, nw.UInt128)]
+    if wide:  # Arrow has no integers of that size
+        frame = frame.with_columns(nw.col(*wide).cast(nw.Float64))
     return _from_arrow(frame.to_arrow())
+
+
+def _import_arrow(source: object) -> Any:
+    """Return the Arrow table that an object offers, record batches and readers among them."""
+    import pyarrow as pa
+
+    if not any(hasattr(source, f"__arrow_c_{form}__") for form in ("stream", "array")):
+        raise DataError(_unsupported(source))
+    try:
+        return pa.table(source)
+    except pa.ArrowInvalid as error:  # a single column, not a table
+        raise DataError(_unsupported(source)) from error
 
 
 def _unsupported(source: object) -> str:

@@ -18,10 +18,15 @@ from tabular_automl.core.errors import (
     NotFittedError,
     must_be,
 )
+from tabular_automl.data.column_names import (
+    name_from_json,
+    name_key,
+    name_to_json,
+    positions_of,
+)
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
-from tabular_automl.encoders.column_names import name_from_json, name_to_json
 from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
@@ -138,9 +143,14 @@ class Featurizer:
         self._write_intervals(instants, out)
         return out
 
+    @property
+    def encoders(self) -> dict[Hashable, ColumnEncoder]:
+        """The encoder of each used column, in the schema's order."""
+        return {part.name: part.encoder for part in self._fitted()}
+
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
         """Return the used columns that the table lacks, in the schema's order."""
-        present = set(table.columns)
+        present = positions_of(table.columns)
         return [column.name for column in self.schema.used if column.name not in present]
 
     def state(self) -> State:
@@ -190,12 +200,13 @@ class Featurizer:
 
     def _positions(self, table: pd.DataFrame) -> Positions:
         """Return where each column stands, after checking that the used ones stand once."""
-        positions: Positions = {name: i for i, name in enumerate(table.columns)}
+        positions = positions_of(table.columns)
         missing = [c.name for c in self.schema.used if c.name not in positions]
         if missing:
             raise MissingColumnsError(
                 f"The table must have every column that training used, and lacks "
-                f"{', '.join(map(repr, missing))}; add them (missing values are fine)."
+                f"{', '.join(map(repr, missing))}; add them (missing values are fine), or "
+                "predict with on_mismatch='coerce'."
             )
         if len(positions) < table.shape[1]:
             self._check_unique(table)
@@ -374,8 +385,9 @@ def _encoded(
 def _transformed(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> FeatureTable:
     if not isinstance(encoder, DatetimeEncoder):
         return encoder.transform(column)
-    instants[column.name] = encoder.read(column)
-    return encoder.features(instants[column.name], str(column.name))
+    seconds = encoder.read(column)
+    instants[name_key(column.name)] = seconds
+    return encoder.features(seconds, str(column.name))
 
 
 def _unique_names(
