@@ -174,7 +174,22 @@ def write_row(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def write_row(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
+    """Add a row with the given columns at the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with open(path, "a", newline="") as file:
+<<<<<<< HEAD
         writer = csv.DictWriter(file, fields, lineterminator="\n")
+=======
+        writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
+>>>>>>> vision
         if new:
             writer.writeheader()
         writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})

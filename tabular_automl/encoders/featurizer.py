@@ -264,6 +264,8 @@ class Featurizer:
         intervals = interval_table(instants, pairs, n_rows)
         *kept_numeric, kept_pairs = informative([b.numeric for b in [*blocks, intervals]])
         kept_codes = informative([block.codes for block in blocks])
+        for i in _crowding(encoders, blocks, n_rows):
+            kept_numeric[i], kept_codes[i] = [], []
         self._pairs = [pairs[i] for i in kept_pairs]
         names = _unique_names([*blocks, intervals], [*kept_numeric, kept_pairs], [*kept_codes, []])
         self._numeric_names, self._code_names = names
@@ -377,6 +379,15 @@ def _write_categories(
 
 def _is_plain_category(encoder: ColumnEncoder) -> bool:
     return type(encoder) is CategoryEncoder and encoder.spelling is None
+
+
+def _crowding(
+    encoders: Sequence[ColumnEncoder], blocks: Sequence[FeatureTable], n_rows: int
+) -> list[int]:
+    """Return the encoders whose features are left out, none when no others would be left."""
+    crowding = [i for i, encoder in enumerate(encoders) if encoder.is_crowding(n_rows)]
+    others = set(range(len(encoders))) - set(crowding)
+    return crowding if any(blocks[i].n_features for i in others) else []
 
 
 def _is_plain(dtype: Any) -> bool:
