@@ -154,6 +154,11 @@ class Design:
        retrieval", Journal of Documentation 28(1), 1972.
     """
 
+    kept: npt.NDArray[np.intp]
+    scale: Floats
+    sparse: Any
+    dense: Floats
+
     def __init__(self, reading: Reading, numbers: tuple[Numbers, ...]) -> None:
         self.reading = reading
         self.numbers = numbers

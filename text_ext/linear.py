@@ -19,7 +19,6 @@ from tabular_automl.extend import (
     Model,
     NotFittedError,
     OutOfTimeError,
-    Params,
     Prediction,
     Samples,
     Setting,
@@ -27,6 +26,7 @@ from tabular_automl.extend import (
     Task,
     param,
 )
+from tabular_automl.extend import Params as AnyParams
 from text_ext.descent import descend
 from text_ext.design import (
     NUMBER_LENGTH,
@@ -66,10 +66,11 @@ class TextLinear(Model):
     """
 
     reads: ClassVar[frozenset[Kind]] = frozenset({Kind.TEXT})
-    cost: ClassVar[float] = 2.0
+    cost: ClassVar[float] = 25.0  # it stops by itself, so that what it leaves goes to the others
+    _keeps_copy = True  # of what the models of a bag share
 
     @dataclass(frozen=True)
-    class Params(Params):
+    class Params(AnyParams):
         """Hyperparameters of `TextLinear`."""
 
         regularization: float | None = param(
@@ -87,7 +88,7 @@ class TextLinear(Model):
     @classmethod
     def fit_folds(
         cls,
-        params: Params,
+        params: AnyParams,
         settings: Sequence[Setting],
         folds: Sequence[tuple[Samples, Samples]],
         budget: Budget,
@@ -98,7 +99,7 @@ class TextLinear(Model):
         return models
 
     @classmethod
-    def estimate_bytes(cls, params: Params, table: FeatureTable, task: Task) -> int:
+    def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
         """Count what about four n-grams for each character and the search take."""
         texts = table.raw_of(Kind.TEXT)
         step = max(1, len(table) // 200)
@@ -162,19 +163,16 @@ class TextLinear(Model):
                 "is damaged, so save the predictor again."
             )
 
-    def fitted_params(self) -> Params:
+    def fitted_params(self) -> AnyParams:
         """Return the params with the strength that was chosen."""
         return dataclasses.replace(self.params, regularization=self.strength)
 
-    @classmethod
-    def _blocks(
-        cls, params: Params, table: FeatureTable, budget: Budget
-    ) -> list[tuple[Floats, float]]:
+    def _blocks(self, table: FeatureTable, budget: Budget) -> list[tuple[Floats, float]]:
         """Return blocks of dense features of a table, each with the length to give its rows."""
         return [(table.numeric, NUMBER_LENGTH)]
 
     def _scores(self, table: FeatureTable) -> Floats:
-        blocks = self._blocks(self.params, table, Budget.unlimited())
+        blocks = self._blocks(table, Budget.unlimited())
         dense = scaled_blocks(self.numbers, [values for values, _ in blocks], len(table))
         found = pick(self.reading.slots(table), self.slots)
         scores: Floats = found @ self.weights + dense @ self.dense_weights + self.intercept
@@ -190,10 +188,12 @@ class TextLinear(Model):
         if budget.expired():
             raise OutOfTimeError("A text model needs time for one step, got none.")
         first = models[0]
+        for model in models[1:]:
+            model._keeps_copy = False
         root, params, task = folds[0][0].table.root, first.params, first.setting.task
         n_columns = min(params.max_columns, _MAX_VARIABLES // n_scores(task))
         reading = _affordable_reading(root, budget)
-        blocks = cls._blocks(params, root, budget)
+        blocks = first._blocks(root, budget)
         design = root.derived(
             (cls, params, reading, n_columns),
             lambda table: Design.of(table, reading, blocks, n_columns),

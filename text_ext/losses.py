@@ -68,7 +68,7 @@ class LinearProblem:
             losses[fold], by_row = loss_of(
                 scores[rows, fold], self.y[fold], self.weight[fold], self.task, self.loss
             )
-            np.add.at(slopes, (rows, fold), by_row.astype(np.float32))
+            np.add.at(slopes[:, fold], rows, by_row.astype(np.float32))
             slope[-1, fold] = by_row.sum(axis=0)
         slope[:-1] = self._transposed(slopes)
         slope[: len(self.scale)] *= self.scale
@@ -105,8 +105,8 @@ class LinearProblem:
         every = np.zeros_like(shown)
         for fold, (rows, y, weight) in enumerate(zip(self.rows, self.y, self.weight, strict=True)):
             target = _indicators(y, self.task)
-            np.add.at(shown, (rows, fold), (weight[:, None] * target).astype(np.float32))
-            np.add.at(every, (rows, fold), np.float32(1) * weight[:, None].astype(np.float32))
+            np.add.at(shown[:, fold], rows, (weight[:, None] * target).astype(np.float32))
+            np.add.at(every[:, fold], rows, weight[:, None].astype(np.float32))
         inside = (self.sparse.T @ shown.reshape(n_rows, -1)).reshape(n_sparse, *self.shape[1:])
         total = (self.sparse.T @ every.reshape(n_rows, -1)).reshape(n_sparse, *self.shape[1:])
         if self.task.is_classification:
