@@ -76,6 +76,7 @@ class LightGBM(Model):
         path_smooth: float = param(0.0, 0.0, 1_000.0, doc="Pull of a leaf to its parent, in rows.")
         extra_trees: bool = param(False, doc="Try one random threshold for each feature.")
         linear_tree: bool = param(False, doc="Linear models in the leaves; not for absolute error.")
+        linear_lambda: float = param(0.0, 0.0, 1_000.0, doc="L2 penalty of the linear leaves.")
         max_bin: int = param(255, 3, 65_535, log=True, doc="Bins of a feature at most.")
         cat_smooth: float = param(10.0, 0.0, 1_000.0, doc="Smoothing of levels when sorted.")
         cat_l2: float = param(10.0, 0.0, 1_000.0, doc="L2 penalty of splits on sorted levels.")

@@ -29,7 +29,7 @@ _BLOCK_CELLS = 4_000_000  # of a block of distances: 16 MB
 _SIZES = (5, 10, 20, 40, 80)
 _POWERS = (0.5, 1.0, 2.0, 4.0)
 _ROWS_OF_A_KERNEL = 16  # products of this many rows at once take the same path for each of them
-_SEARCH_ROWS = 2_000  # of the validation rows are enough to choose the number of neighbours
+_SEARCH_ROWS = 2_000  # left out in turn are enough to choose the number of neighbours
 _FEW_QUERIES = 100  # for fewer, holding back threads costs more than it saves
 _MOST_NEIGHBORS = 200
 _PACE_ROWS = 256  # validation rows whose prediction is timed
@@ -41,7 +41,7 @@ class NeighborsParams(AnyParams):
     """Hyperparameters of nearest neighbours."""
 
     n_neighbors: int | None = param(
-        None, 1, _MOST_NEIGHBORS, log=True, doc="rows to average; None: chosen on validation rows"
+        None, 1, _MOST_NEIGHBORS, log=True, doc="rows to average; None: chosen on left-out rows"
     )
     distance_power: float | None = param(
         None,
@@ -61,7 +61,7 @@ class Neighbors(Model):
     Params = NeighborsParams
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
-        """Keep the encoded rows, and choose the number of neighbours on validation rows."""
+        """Keep the encoded rows; choose the number of neighbours by leaving each row out in turn."""
         if budget.expired():
             raise OutOfTimeError("Nearest neighbours need time to encode the rows, got none.")
         if not train.table.n_features:
@@ -76,8 +76,8 @@ class Neighbors(Model):
         self._keep(matrix, train.y, _weights(train))
         self.n_neighbors = min(options.n_neighbors or 20, len(train))
         self.distance_power = 1.0 if options.distance_power is None else options.distance_power
+        self._choose(matrix, rng, budget)
         if valid is not None and len(valid):
-            self._choose(valid, rng, budget)
             self._check_pace(valid, budget)
         return self
 
@@ -129,7 +129,7 @@ class Neighbors(Model):
         self.distance_power = float(state.meta["distance_power"])
 
     def fitted_params(self) -> AnyParams:
-        """Return the params with the choices made on the validation rows."""
+        """Return the params with the choices made from the data."""
         params: NeighborsParams = self.params
         return dataclasses.replace(
             params, n_neighbors=self.n_neighbors, distance_power=self.distance_power
@@ -152,33 +152,39 @@ class Neighbors(Model):
             count = np.bincount(self.y, weights=weight, minlength=task.n_classes)
             self._base = (count + 1 / task.n_classes) / (count.sum() + 1)
 
-    def _choose(self, valid: Samples, rng: np.random.Generator, budget: Budget) -> None:
-        """Take the number of neighbours and the power with the least loss on validation rows."""
+    def _choose(self, matrix: Floats, rng: np.random.Generator, budget: Budget) -> None:
+        """Take the number of neighbours and the power with the least loss on left-out rows.
+
+        Each of some training rows is predicted from the others. The validation rows stay unseen:
+        the best of many choices on few rows would flatter the out-of-fold predictions.
+        """
         options: NeighborsParams = self.params
         sizes = _SIZES if options.n_neighbors is None else (options.n_neighbors,)
         powers = _POWERS if options.distance_power is None else (options.distance_power,)
-        pairs = [(min(size, len(self.y)), power) for size in sizes for power in powers]
-        if len(pairs) == 1:
+        pairs = [(min(size, len(self.y) - 1), power) for size in sizes for power in powers]
+        if len(pairs) == 1 or len(self.y) < 2:
             return
-        if len(valid) > _SEARCH_ROWS:
-            valid = valid.take(np.sort(rng.choice(len(valid), _SEARCH_ROWS, replace=False)))
-        queries = self.encoder.transform(valid.table)
+        rows = np.arange(len(self.y))
+        if len(rows) > _SEARCH_ROWS:
+            rows = np.sort(rng.choice(len(rows), _SEARCH_ROWS, replace=False))
         losses = np.zeros(len(pairs))
         with one_blas_thread():
-            for rows in self._blocks(len(queries)):
-                near, distance = self._nearest(queries[rows], max(pairs)[0])
+            for block in self._blocks(len(rows)):
+                asked = rows[block]
+                near, distance = self._nearest(matrix[asked], max(pairs)[0] + 1)
+                near, distance = _without_itself(asked, near, distance)
                 for position, (size, power) in enumerate(pairs):
                     predicted = self._average(near[:, :size], distance[:, :size], power)
-                    losses[position] += self._loss(predicted, valid.y[rows])
+                    losses[position] += self._loss(predicted, self.y[asked], self.weight[asked])
                 if budget.expired():
                     break
         self.n_neighbors, self.distance_power = pairs[int(np.argmin(losses))]
 
-    def _loss(self, predicted: Prediction, y: npt.NDArray[Any]) -> float:
+    def _loss(self, predicted: Prediction, y: npt.NDArray[Any], weight: Reals) -> float:
         if self.setting.task.is_classification:
-            return float(-np.log(predicted[np.arange(len(y)), y]).sum())
+            return float(-np.log(predicted[np.arange(len(y)), y]) @ weight)
         error = predicted[:, 0] - y
-        return float(np.abs(error).sum() if self._absolute else (error**2).sum())
+        return float((np.abs(error) if self._absolute else error**2) @ weight)
 
     @property
     def _absolute(self) -> bool:
@@ -228,6 +234,16 @@ class Neighbors(Model):
         votes = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
         votes = votes.reshape(len(near), n_classes) + _PRIOR_ROWS * self._base
         return votes / votes.sum(axis=1, keepdims=True)
+
+
+def _without_itself(
+    rows: npt.NDArray[np.intp], near: npt.NDArray[np.intp], distance: Floats
+) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Drop each row from its own neighbours, or the farthest where equal rows came before it."""
+    others = near != rows[:, None]
+    others[others.all(axis=1), -1] = False
+    shape = (len(near), near.shape[1] - 1)
+    return near[others].reshape(shape), distance[others].reshape(shape)
 
 
 def _weighted_median(target: npt.NDArray[Any], share: Reals) -> Reals:

@@ -78,7 +78,7 @@ PORTFOLIO: tuple[Entry, ...] = (
     Entry(
         "lightgbm_linear",
         "lightgbm",
-        {"linear_tree": True, "num_leaves": 8, "lambda_l2": 5.0},
+        {"linear_tree": True, "num_leaves": 8, "lambda_l2": 5.0, "linear_lambda": 1.0},
         cost=1.0,
         max_rows=100_000,
         tasks=("regression",),

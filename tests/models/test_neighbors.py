@@ -55,14 +55,19 @@ def test_near_rows_count_for_more():
     assert error[1].mean() < 0.1 * error[0].mean()
 
 
-def test_number_and_power_are_chosen_on_validation_rows_and_kept_for_a_refit():
+def test_number_and_power_are_chosen_on_left_out_rows_and_kept_for_a_refit():
     train = samples(BINARY)
     noise = Samples(train.table, np.random.default_rng(0).integers(0, 2, len(train)))
-    same = fitted(BINARY, train, valid=train).fitted_params()
-    other = fitted(BINARY, train, valid=noise).fitted_params()
-    assert same.n_neighbors < other.n_neighbors
-    assert same.distance_power == 4.0
-    assert fitted(BINARY, train, **same.to_dict()).n_neighbors == same.n_neighbors
+    clear = fitted(BINARY, train).fitted_params()
+    assert clear.n_neighbors < fitted(BINARY, noise).fitted_params().n_neighbors
+    assert fitted(BINARY, train, **clear.to_dict()).n_neighbors == clear.n_neighbors
+
+
+def test_the_choice_does_not_look_at_validation_rows():
+    train = samples(BINARY)
+    noise = Samples(train.table, np.random.default_rng(0).integers(0, 2, len(train)))
+    chosen = [fitted(BINARY, train, valid=valid).fitted_params() for valid in (train, noise)]
+    assert chosen[0] == chosen[1]
 
 
 def test_ties_are_broken_alike_for_one_row_and_for_many():
