@@ -21,7 +21,7 @@ WORD_WEIGHT = 1.5  # a text's words next to its characters
 NUMBER_LENGTH = 2.0  # of a row of numbers, next to the length 1 of a block of n-grams
 _FAR = 5.0  # standard deviations beyond which a number is only "far out"
 _FEW = 32  # slots to an entry from which a search is quicker than a table of all slots
-_LEAST_ROWS = 2  # in which an n-gram must occur
+_MANY_ROWS = 10_000  # of which an n-gram must occur in 3, otherwise in 2
 
 
 def texts_of(table: FeatureTable, column: str) -> list[str]:
@@ -185,7 +185,7 @@ class Design:
         design = cls(reading, tuple(Numbers.of(values, length) for values, length in blocks))
         slots = reading.slots(table)
         n_rows = np.bincount(slots.indices, minlength=slots.shape[1])
-        design.kept = np.flatnonzero(n_rows >= min(_LEAST_ROWS, max(1, len(table) // 50)))
+        design.kept = np.flatnonzero(n_rows >= _least_rows(len(table)))
         if len(design.kept) > max_columns:
             order = np.argsort(-n_rows[design.kept], kind="stable")
             design.kept = np.sort(design.kept[order[:max_columns]])
@@ -211,6 +211,10 @@ class Design:
         factor = np.array(weights) / np.maximum(length, 1e-6)
         scale: Floats = (rarity * factor[block]).astype(np.float32)
         return scale
+
+
+def _least_rows(n_samples: int) -> int:
+    return 3 if n_samples >= _MANY_ROWS else 2 if n_samples >= 100 else 1
 
 
 def scaled_blocks(numbers: Sequence[Numbers], blocks: Sequence[Floats], n_samples: int) -> Floats:

@@ -41,8 +41,9 @@ from text_ext.design import (
 from text_ext.grams import weigh_grams
 from text_ext.losses import LinearProblem, n_scores, softmax
 
-_PATH = (64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
-_PATIENCE = 2  # strengths in a row without improvement before the path ends
+# Of the path of penalties; it ends when the validation loss rises.
+_STRONGEST, _STEP, _N_STEPS = 64.0, 4.0, 7
+_MANY_ROWS = 3_000  # need no penalty that strong
 _MAX_ITERATIONS = 40
 _TOLERANCE = 1e-3  # relative improvement of every loss below which descent ends
 _MAX_VARIABLES = 8_000_000  # of all folds that are fitted side by side
@@ -252,28 +253,50 @@ def _follow_path(
     folds: Sequence[tuple[Samples, Samples | None]],
     budget: Budget,
 ) -> None:
-    """Fit folds side by side from strong penalties to weak, until validation loss rises."""
+    """Fit folds side by side from strong penalties to weak, then around the best of them."""
     first = models[0]
     problem = LinearProblem(design, [train for train, _ in folds], first.setting, first.params)
+    path = _Path(problem, folds, budget)
     strengths = _strengths(first.params.regularization, folds)
-    position, best, since = problem.start(), np.inf, 0
     for strength in strengths:
+        if not path.walk(strength) or budget.expired():
+            break
+    if len(strengths) > 1:
+        for strength in (path.strength * _STEP**0.5, path.strength / _STEP**0.5):
+            if not budget.expired():
+                path.walk(strength)
+    weights = problem.weights(path.position)
+    for fold, model in enumerate(models):
+        model._take(design, weights[:, fold], path.strength, folds[fold][0].y)
+
+
+class _Path:
+    """The strength of the penalty that was best so far, and the coefficients found with it."""
+
+    def __init__(
+        self,
+        problem: LinearProblem,
+        folds: Sequence[tuple[Samples, Samples | None]],
+        budget: Budget,
+    ) -> None:
+        self.problem, self.folds, self.budget = problem, folds, budget
+        self.position = problem.start()
+        self.strength, self.loss = 1.0, np.inf
+
+    def walk(self, strength: float) -> bool:
+        """Fit with another strength from the best coefficients; return whether it is better."""
         position = descend(
-            lambda at, strength=strength: problem.objective(at, strength),  # type: ignore[misc]
-            position,
-            budget.expired,
+            lambda at: self.problem.objective(at, strength),
+            self.position,
+            self.budget.expired,
             max_iterations=_MAX_ITERATIONS,
             tolerance=_TOLERANCE,
         )
-        weights = problem.weights(position)
-        loss = _validation_loss(problem, weights, folds) if len(strengths) > 1 else 0.0
-        since += 1
-        if loss < best:
-            best, since, chosen = loss, 0, (strength, weights)
-        if since >= _PATIENCE or budget.expired():
-            break
-    for fold, model in enumerate(models):
-        model._take(design, chosen[1][:, fold], chosen[0], folds[fold][0].y)
+        loss = _validation_loss(self.problem, self.problem.weights(position), self.folds)
+        if loss >= self.loss:
+            return False
+        self.position, self.strength, self.loss = position, strength, loss
+        return True
 
 
 def _validation_loss(
@@ -297,8 +320,10 @@ def _strengths(
 ) -> tuple[float, ...]:
     if chosen is not None:
         return (chosen,)
-    judged = any(valid is not None and len(valid) for _, valid in folds)
-    return _PATH if judged else (1.0,)
+    if not any(valid is not None and len(valid) for _, valid in folds):
+        return (1.0,)
+    strongest = _STRONGEST if len(folds[0][0]) < _MANY_ROWS else _STRONGEST / _STEP
+    return tuple(strongest / _STEP**step for step in range(_N_STEPS))
 
 
 def _telling(design: Design, weights: Floats) -> npt.NDArray[np.intp]:
