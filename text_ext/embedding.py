@@ -30,8 +30,13 @@ class TextEmbedding(TextLinear):
     """
 
     _copied = ""  # the name of the encoder that came with an artifact
-    modules: ClassVar[tuple[str, ...]] = ("torch", "transformers", BUNDLED_PACKAGE)
-    cost: ClassVar[float] = 200.0
+    modules: ClassVar[tuple[str, ...]] = (
+        "scipy.sparse",
+        "torch",
+        "transformers",
+        BUNDLED_PACKAGE,
+    )
+    cost: ClassVar[float] = 120.0
 
     @dataclass(frozen=True)
     class Params(TextLinear.Params):

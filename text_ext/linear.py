@@ -47,8 +47,9 @@ _MANY_ROWS = 3_000  # need no penalty that strong
 _MAX_ITERATIONS = 40
 _TOLERANCE = 1e-3  # relative improvement of every loss below which descent ends
 _MAX_VARIABLES = 8_000_000  # of all folds that are fitted side by side
-_READING_SHARE = 0.3  # of the time that is left
+_READING_SHARE, _WORDS_SHARE = 0.4, 0.6  # of the time that is left
 _PROBE_TEXTS = 300
+_BYTES_PER_CHAR = 64
 _NEGLIGIBLE = 1e-4  # part of the squared weights that the smallest ones may take with them
 
 
@@ -66,8 +67,9 @@ class TextLinear(Model):
        ACL 2012.
     """
 
+    modules: ClassVar[tuple[str, ...]] = ("scipy.sparse",)
     reads: ClassVar[frozenset[Kind]] = frozenset({Kind.TEXT})
-    cost: ClassVar[float] = 25.0  # it stops by itself, so that what it leaves goes to the others
+    cost: ClassVar[float] = 80.0  # it stops by itself, so that what it leaves goes to the others
     _keeps_copy = True  # of what the models of a bag share
 
     @dataclass(frozen=True)
@@ -101,11 +103,11 @@ class TextLinear(Model):
 
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
-        """Count what about four n-grams for each character and the search take."""
+        """Count the n-grams, of which there are some for each character, and the search."""
         texts = table.raw_of(Kind.TEXT)
         step = max(1, len(table) // 200)
         n_chars = sum(len(str(value)) for column in texts.values() for value in column[::step])
-        return table.n_bytes + 64 * n_chars * step + 24 * 4 * _MAX_VARIABLES // 4
+        return table.n_bytes + _BYTES_PER_CHAR * n_chars * step + 6 * 4 * _MAX_VARIABLES
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return probabilities, or values no further out than a quarter of the training range."""
@@ -199,6 +201,7 @@ class TextLinear(Model):
             (cls, params, reading, n_columns),
             lambda table: Design.of(table, reading, blocks, n_columns),
         )
+        _known(root).add(reading)
         n_variables = (design.sparse.shape[1] + design.dense.shape[1] + 1) * n_scores(task)
         n_at_once = max(1, _MAX_VARIABLES // n_variables)
         for start in range(0, len(models), n_at_once):
@@ -227,17 +230,23 @@ def _affordable_reading(table: FeatureTable, budget: Budget) -> Reading:
     reading = table.derived("text_ext.reading", Reading.of)
     if not budget.limited or not reading.columns:
         return reading
+    left = budget.remaining()
+    if _seconds_to_read(table, reading) <= _READING_SHARE * left:
+        return reading
     words = dataclasses.replace(reading, sizes=((),) * len(reading.columns))
-    limit = _READING_SHARE * budget.remaining()
-    for candidate in (reading, words):
-        if _seconds_to_read(table, candidate) <= limit:
-            return candidate
+    if _seconds_to_read(table, words) <= _WORDS_SHARE * left:
+        return words
     raise OutOfTimeError(f"hashing the n-grams of {len(table)} rows would take too long")
+
+
+def _known(table: FeatureTable) -> set[Reading]:
+    """Return how a table has been read already, to be added to."""
+    return table.derived("text_ext.known", lambda view: set())
 
 
 def _seconds_to_read(table: FeatureTable, reading: Reading) -> float:
     """Return about how long a table's n-grams take, from a few of its texts."""
-    if len(table) <= 2 * _PROBE_TEXTS:
+    if len(table) <= 2 * _PROBE_TEXTS or reading in _known(table):
         return 0.0
     rows = np.linspace(0, len(table) - 1, _PROBE_TEXTS).astype(np.intp)
     probe = table.take(rows)

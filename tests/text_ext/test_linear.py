@@ -135,7 +135,15 @@ def test_short_of_time_words_alone_are_hashed_or_nothing(
     assert model.reading.sizes == ((),)
     assert accuracy(model) > 0.9
     with pytest.raises(OutOfTimeError, match="hashing the n-grams of 700 rows"):
-        model.fit(samples, None, Budget.start(10.0))
+        model.fit(samples, None, Budget.start(8.0))
+
+
+def test_texts_that_were_hashed_before_cost_nothing_more() -> None:
+    texts, y = reviews(700)
+    samples = Samples(text_table(texts), y)
+    TextLinear(TextLinear.Params(), setting()).fit(samples, None, Budget.unlimited())
+    reading = linear.Reading.of(samples.table)
+    assert linear._seconds_to_read(samples.table, reading) == 0.0
 
 
 def test_the_seconds_of_hashing_grow_with_the_table() -> None:
