@@ -19,7 +19,7 @@ from text_ext.encoders import (
 )
 from text_ext.linear import TextLinear
 
-_EMBEDDING_SHARE = 0.55  # of the time left; the rest is for the fit
+_EMBEDDING_SHARE = 0.85  # of the time left; the rest is for the fit
 
 
 class TextEmbedding(TextLinear):

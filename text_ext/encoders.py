@@ -32,7 +32,8 @@ _BATCH_TEXTS = 32
 _BATCH_CHARS = 16_000  # of a batch, padding included
 _CHARS_PER_TOKEN = 12  # more are never in a token that a sentence is made of
 _CACHE_BYTES = 256_000_000
-_PROBE_AT = 0.6  # how long, among all texts, those are that the speed is measured on
+_N_PROBES = 4  # batches that the speed is measured on
+_CAUTION = 0.65  # of the budget that is planned with: half-embedded texts are of no use
 _LEAST_SECONDS = 5.0  # loading an encoder takes about as long
 _FOLDER_HINT = "a folder or a name on the hub of a model with safetensors weights"
 
@@ -101,11 +102,11 @@ class SentenceEncoder:
     ) -> Iterator[dict[bytes, Floats]]:
         """Yield vectors by key, texts of a length together, so that little is padded."""
         order = sorted(missing, key=lambda key: len(missing[key]))
-        if budget.limited and len(order) > 2 * _BATCH_TEXTS:
-            middle = int(_PROBE_AT * len(order))
-            probe = order[middle : middle + _BATCH_TEXTS]
+        if budget.limited and len(order) > 2 * _N_PROBES * _BATCH_TEXTS:
+            probe = _spread(order)
             yield self._probed(probe, missing, budget)
-            order = order[:middle] + order[middle + _BATCH_TEXTS :]
+            done = {key for batch in probe for key in batch}
+            order = [key for key in order if key not in done]
         first = 0
         while first < len(order):
             if budget.expired():
@@ -117,18 +118,21 @@ class SentenceEncoder:
             first += len(batch)
 
     def _probed(
-        self, probe: list[bytes], missing: Mapping[bytes, str], budget: Budget
+        self, probe: list[list[bytes]], missing: Mapping[bytes, str], budget: Budget
     ) -> dict[bytes, Floats]:
-        """Embed a few texts, and refuse all of them when they would take too long."""
-        self._vectors(probe[:1], missing)  # the first call is slow
+        """Embed a few batches, and refuse all texts when they would take too long."""
+        self._vectors(probe[0][:1], missing)  # the first call is slow
+        vectors: dict[bytes, Floats] = {}
         began = time.monotonic()
-        vectors = self._vectors(probe, missing)
-        seconds_per_char = (time.monotonic() - began) / sum(len(missing[key]) for key in probe)
+        for batch in probe:
+            vectors |= self._vectors(batch, missing)
+        seconds_per_char = (time.monotonic() - began) / sum(len(missing[key]) for key in vectors)
         seconds = seconds_per_char * sum(map(len, missing.values()))
-        if seconds > budget.remaining():
+        left = _CAUTION * budget.remaining()
+        if seconds > left:
             raise OutOfTimeError(
                 f"embedding {len(missing)} texts would take about {seconds:.0f} s, "
-                f"and there are {budget.remaining():.0f} s for it"
+                f"and there are {left:.0f} s for it"
             )
         return vectors
 
@@ -264,6 +268,12 @@ def _torch_threads(n_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _spread(order: list[bytes]) -> list[list[bytes]]:
+    """Return a few batches, spread evenly over the texts from short to long."""
+    starts = np.linspace(0, len(order), _N_PROBES + 2).astype(int)[1:-1]
+    return [order[start : start + _BATCH_TEXTS] for start in starts.tolist()]
 
 
 def _key(text: str) -> bytes:
