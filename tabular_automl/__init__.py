@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tabular_automl.config import FitConfig
     from tabular_automl.core.errors import AutoMLError
     from tabular_automl.predictor import Predictor
+    from tabular_automl.sklearn import AutoMLClassifier, AutoMLRegressor
 
 # Read by GNU OpenMP when a booster is first imported. By default its threads spin for milliseconds
 # while they wait for each other, which makes a fit many times slower as soon as any other process
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
-__all__ = ["AutoMLError", "FitConfig", "Predictor", "__version__"]
+__all__ = [
+    "AutoMLClassifier",
+    "AutoMLError",
+    "AutoMLRegressor",
+    "FitConfig",
+    "Predictor",
+    "__version__",
+]
 
 _HOME = {
+    "AutoMLClassifier": "tabular_automl.sklearn",
+    "AutoMLRegressor": "tabular_automl.sklearn",
     "AutoMLError": "tabular_automl.core.errors",
     "FitConfig": "tabular_automl.config",
     "Predictor": "tabular_automl.predictor",

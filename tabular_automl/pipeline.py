@@ -16,14 +16,17 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, make_folds
-from tabular_automl.data.labels import name_to_json, read_numbers
+from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
+from tabular_automl.encoders.summary import TableSummary, summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
+from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, StackRequest, ensemble_weights, fit_stack
@@ -75,6 +78,8 @@ class FittedPipeline:
         Calibrates class probabilities.
     rule : DecisionRule or None
         Turns probabilities into a class in the metric's sense; None takes the most probable.
+    summary : TableSummary or None
+        What the training columns held; older artifacts have none.
     """
 
     codec: TargetCodec
@@ -82,6 +87,7 @@ class FittedPipeline:
     stack: FittedStack
     temperature: Temperature | None = None
     rule: DecisionRule | None = None
+    summary: TableSummary | None = field(default=None, repr=False)
 
     @property
     def task(self) -> Task:
@@ -94,7 +100,10 @@ class FittedPipeline:
 
     def predict_each(self, table: pd.DataFrame) -> dict[str, Prediction]:
         """Return each bag's prediction in the user's units, by key."""
-        features = self.featurizer.transform(table)
+        return self.predict_each_of(self.featurizer.transform(table))
+
+    def predict_each_of(self, features: FeatureTable) -> dict[str, Prediction]:
+        """Return what `predict_each` does, for rows that the featurizer has read."""
         return {key: self._decode(out) for key, out in self.stack.outputs(features).items()}
 
     def combine(self, predictions: Mapping[str, Prediction]) -> Prediction:
@@ -125,6 +134,8 @@ class FittedPipeline:
             children["temperature"] = self.temperature.state()
         if self.rule is not None:
             children["rule"] = self.rule.state()
+        if self.summary is not None:
+            children["summary"] = self.summary.state()
         return State(children=children)
 
     @classmethod
@@ -139,6 +150,7 @@ class FittedPipeline:
                 Temperature.from_state(parts["temperature"]) if "temperature" in parts else None
             ),
             rule=DecisionRule.from_state(parts["rule"]) if "rule" in parts else None,
+            summary=TableSummary.from_state(parts["summary"]) if "summary" in parts else None,
         )
 
 
@@ -159,6 +171,8 @@ class FitRecord:
         Positions of the validated rows among the rows that have a label.
     oof : ndarray of shape (n_validated, n_outputs)
         The ensemble's out-of-fold predictions.
+    held_out : HeldOut or None
+        Those of its bags, of a sample of the rows.
     """
 
     metric: Metric
@@ -167,10 +181,11 @@ class FitRecord:
     score: float
     oof_rows: npt.NDArray[np.intp] = field(repr=False)
     oof: Prediction = field(repr=False)
+    held_out: HeldOut | None = field(default=None, repr=False)
 
     def without_oof(self) -> FitRecord:
         """Return the record without the out-of-fold predictions, for a copy that only predicts."""
-        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0])
+        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0], held_out=None)
 
 
 def fit_pipeline(
@@ -195,6 +210,7 @@ def fit_pipeline(
     schema = infer_schema(target.features, request.columns)
     featurizer = Featurizer(schema)
     table = featurizer.fit_transform(target.features)
+    summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
     roles = read_roles(schema, target.features)
@@ -209,7 +225,10 @@ def fit_pipeline(
     _report_plan(plan, target, stack_request.folds, report)
     stack_fit = fit_stack(stack_request, budget.reserve(plan.reserve))
     ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
-    return _assemble(stack_request, stack_fit, plan, featurizer, config, ensemble_budget)
+    pipeline, record = _assemble(
+        stack_request, stack_fit, plan, featurizer, config, ensemble_budget
+    )
+    return replace(pipeline, summary=summary), record
 
 
 @dataclass(frozen=True)
@@ -397,6 +416,7 @@ def _assemble(
         score=score,
         oof_rows=rows,
         oof=calibrated,
+        held_out=HeldOut.sample(judge, candidates, by_key, rows),
     )
     return pipeline, record
 

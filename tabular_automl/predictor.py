@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
@@ -23,10 +23,17 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.core.events import FitFinished, Reporter
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import read_table
-from tabular_automl.data.schema import Schema
+from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
+from tabular_automl.inspection.drift import (
+    OnMismatch,
+    ValidationReport,
+    made_to_fit,
+    validate_table,
+)
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
@@ -36,7 +43,10 @@ from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FitRequest, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.saving import load_saved, saved_bytes, saved_state
+from tabular_automl.saving import load_saved, saved_as, saved_bytes, saved_state
+
+if TYPE_CHECKING:
+    from tabular_automl.deployment.compiled import CompiledPredictor
 
 TableLike = pd.DataFrame | str | PathLike[str]
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
@@ -64,9 +74,10 @@ class Predictor:
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"x": range(60), "y": ["low"] * 30 + ["high"] * 30})
+    >>> sizes = [row / 2 for row in range(60)]
+    >>> table = pd.DataFrame({"x": sizes, "y": ["low"] * 30 + ["high"] * 30})
     >>> predictor = Predictor("y", verbosity=0).fit(table, time_limit=10, presets="fast")
-    >>> list(predictor.predict(pd.DataFrame({"x": [3, 55]})))
+    >>> list(predictor.predict(pd.DataFrame({"x": [1.5, 27.5]})))
     ['low', 'high']
     """
 
@@ -82,6 +93,8 @@ class Predictor:
     ) -> None:
         if problem_type is not None and problem_type not in list(ProblemType):
             raise InvalidOptionError(unknown_name("problem_type", problem_type, ProblemType))
+        if label is None:
+            raise InvalidOptionError(must_be("label", "the name of a column", label))
         if isinstance(eval_metric, str):
             resolve_metric(eval_metric, ProblemType(problem_type) if problem_type else None)
         if verbosity not in (0, 1, 2, 3):
@@ -154,13 +167,34 @@ class Predictor:
             report(FitFinished(self._record.score, seconds, str(path)))
         return self
 
-    def predict(self, data: TableLike) -> pd.Series:
-        """Return the predicted labels, in the label's dtype, with the data's index."""
+    def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
+        """Return the predicted labels, in the label's dtype, with the data's index.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+            Whatever library the table is from, the result is of pandas.
+        on_mismatch : {"raise", "warn", "coerce"}
+            What to do where a column that training used is absent, or values can no longer be read
+            as its kind: raise an error, or take them as missing, with or without a warning.
+
+        Raises
+        ------
+        MissingColumnsError, DataError
+            With ``on_mismatch="raise"``; names the columns, the first rows and their values.
+        """
         pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         return self._labels(pipeline.predict(table), table.index)
 
-    def predict_proba(self, data: TableLike) -> pd.DataFrame:
+    def predict_proba(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.DataFrame:
         """Return the probability of each class: columns are the class labels, rows the data's.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
 
         Raises
         ------
@@ -173,9 +207,47 @@ class Predictor:
                 "predict_proba must be called on a classification, got a regression; use predict."
             )
         table = read_table(data, purpose="predict")
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         return pd.DataFrame(
             pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
         )
+
+    def predict_file(
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        proba: bool = False,
+        keep: Sequence[Hashable] = (),
+        batch_rows: int | None = None,
+    ) -> int:
+        """Predict a file that may be larger than memory, to another file, and count its rows.
+
+        Rows keep their order. The output appears when it is complete; a call that was interrupted
+        goes on where it was when it is made again.
+
+        Parameters
+        ----------
+        source : path
+            A CSV or Parquet file, or a folder of such files of one kind.
+        out : path
+            Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; replaced when it exists.
+        proba : bool
+            Write the probability of each class instead of the label.
+        keep : sequence of column names
+            Columns of the source to copy.
+        batch_rows : int, optional
+            Rows in memory at a time; by default 50,000, fewer of a wide table.
+        """
+        from tabular_automl.deployment.streaming import StreamOptions, predict_stream
+
+        def score(batch: pd.DataFrame) -> pd.DataFrame:
+            return self.predict_proba(batch) if proba else self.predict(batch).to_frame()
+
+        read = [c.name for c in self.schema.used if c.kind is not Kind.NUMERIC]
+        made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'}"
+        options = StreamOptions(tuple(keep), tuple(read), batch_rows, made_by)
+        return predict_stream(source, out, score, options)
 
     def evaluate(self, data: TableLike) -> dict[str, float]:
         """Return the metric, and other usual ones of the task, on labelled data.
@@ -186,6 +258,29 @@ class Predictor:
         table = self._with_label(read_table(data, purpose="predict"))
         return evaluate_predictions(
             pipeline, pipeline.predict(table), table[self.label], self.metric
+        )
+
+    def validate(self, data: TableLike) -> ValidationReport:
+        """Return how new data departs from the training data.
+
+        Absent and new columns, values that can no longer be read, dtypes, new categories, numbers
+        out of range, rates of missing values, and the drift of each column as its population
+        stability index. Differences that samples of one source show by chance are not reported.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+            The label may be there or not.
+
+        Returns
+        -------
+        ValidationReport
+            Prints as sentences; ``findings``, ``columns``, ``can_predict`` and ``ok`` are for
+            programs.
+        """
+        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        return validate_table(
+            pipeline.featurizer, pipeline.summary, table, expected=[name_key(self.label)]
         )
 
     def leaderboard(self, data: TableLike | None = None) -> pd.DataFrame:
@@ -277,6 +372,41 @@ class Predictor:
         refitted = self._copy(refit_pipeline(pipeline, self._with_label(table), self.label), record)
         refitted.path = None
         return refitted
+
+    def compile(
+        self, *, max_latency_ms: float | None = None, n_threads: int = 1
+    ) -> CompiledPredictor:
+        """Return a predictor of single rows, given as dictionaries, without pandas in its path.
+
+        Answers equal those of `predict` and `predict_proba` within 1e-6, unless models are dropped
+        for the sake of speed.
+
+        Parameters
+        ----------
+        max_latency_ms : float, optional
+            Drop models until the median of one row is within so many milliseconds, measured here;
+            an error when none is as fast. See `latency_report` for what that costs.
+        n_threads : int
+            Threads that a prediction of many rows may use; one row takes one.
+        """
+        from tabular_automl.deployment.compiled import compile_pipeline
+        from tabular_automl.deployment.pruning import prune_to
+
+        pipeline = self._fitted()
+        if max_latency_ms is not None:
+            pipeline = prune_to(pipeline, self._fit_record(), max_latency_ms)
+        return compile_pipeline(pipeline, n_threads)
+
+    def latency_report(self) -> pd.DataFrame:
+        """Return smaller and smaller ensembles with the time of one compiled row and the score.
+
+        From the full ensemble on, each row leaves out the model that loses least for the time it
+        saves. Scores are greater-is-better, of weights as they are, on out-of-fold predictions;
+        ``on_front`` marks the rows that no other beats in both.
+        """
+        from tabular_automl.deployment.pruning import latency_table
+
+        return latency_table(self._fitted(), self._fit_record())
 
     def clone_for_deployment(self, path: str | PathLike[str]) -> Predictor:
         """Save a copy that predicts equally, without out-of-fold predictions, and return it."""

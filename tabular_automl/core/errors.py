@@ -12,6 +12,9 @@ AutoMLError
 ├── OutOfTimeError (TimeoutError)         a model had no time to learn anything
 └── OutOfMemoryError (MemoryError)        a model would not fit into memory
 
+AutoMLWarning (UserWarning)               the base of every warning
+└── MismatchWarning                       new data departs from the training data
+
 A message says what was expected, what arrived, and what to do.
 """
 
@@ -63,6 +66,14 @@ class OutOfTimeError(AutoMLError, TimeoutError):
 
 class OutOfMemoryError(AutoMLError, MemoryError):
     """A model would not fit into the memory that is free."""
+
+
+class AutoMLWarning(UserWarning):
+    """Base class of every warning given by this library on purpose."""
+
+
+class MismatchWarning(AutoMLWarning):
+    """New data departs from the training data, and was made to fit."""
 
 
 def must_be(name: str, expected: str, value: object) -> str:

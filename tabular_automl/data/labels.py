@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -128,27 +128,6 @@ def missing_label(y: pd.Series, where: npt.NDArray[np.bool_]) -> LabelError:
         f"{column_words(y)} must have no missing values here, got {int(where.sum())}, the first "
         f"in row {row!r}; fill or drop those rows."
     )
-
-
-def name_to_json(name: Hashable) -> Any:
-    """Return the label's name for json; only tuples need a wrapping."""
-    plain = unwrapped(name)
-    if isinstance(plain, tuple):
-        return {"tuple": [name_to_json(part) for part in plain]}
-    if plain is None or isinstance(plain, (str, bool, int, float)):
-        return plain
-    raise LabelError(
-        f"The label column must be named by text, a number or a tuple of these, got {plain!r}; "
-        "rename it."
-    )
-
-
-def name_from_json(value: Any) -> Hashable:
-    """Return the name that `name_to_json` was given."""
-    if isinstance(value, Mapping):
-        return tuple(name_from_json(part) for part in value["tuple"])
-    name: Hashable = value
-    return name
 
 
 def dtype_to_json(dtype: Any) -> dict[str, Any]:

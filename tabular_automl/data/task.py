@@ -15,6 +15,7 @@ import pandas as pd
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError, LabelError, unknown_name
+from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.labels import (
     Floats,
     as_numbers,
@@ -26,8 +27,6 @@ from tabular_automl.data.labels import (
     factorize_labels,
     listed,
     missing_label,
-    name_from_json,
-    name_to_json,
     plain_value,
     read_numbers,
     unwrapped,

@@ -13,6 +13,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError
 from tabular_automl.core.params import Params
 from tabular_automl.data.table import Samples
+from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.models.base import MODELS, FittedSpec
 from tabular_automl.pipeline import FittedPipeline, read_roles
@@ -36,7 +37,8 @@ def refit_pipeline(
     weight = read_roles(pipeline.featurizer.schema, labelled).weight
     samples = Samples(features, pipeline.codec.encode(labelled[label]), weight)
     bags = tuple(_refit_bag(bag, samples) for bag in pipeline.stack.bags)
-    return replace(pipeline, stack=replace(pipeline.stack, bags=bags))
+    summary = summarize(labelled, pipeline.featurizer)
+    return replace(pipeline, stack=replace(pipeline.stack, bags=bags), summary=summary)
 
 
 def _refit_bag(bag: Bag, samples: Samples) -> Bag:

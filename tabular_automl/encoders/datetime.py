@@ -30,8 +30,8 @@ from tabular_automl.encoders.storage import (
     Storage,
     as_floats,
     distinct_cells,
-    first_values,
     is_na_token,
+    named_cells,
     storage_of,
 )
 
@@ -130,8 +130,8 @@ class DatetimeEncoder(ColumnEncoder):
             example = f" such as {self.formats[0]}" if self.formats else ""
             raise DataError(
                 f"Column {column.name!r} must hold dates or times{example}, as in training, got "
-                f"{first_values(unread)}; correct the values, or pass on_error='coerce' to treat "
-                "them as missing."
+                f"{named_cells(column, self.unreadable(column))}; correct the values, or predict "
+                "with on_mismatch='coerce' to treat them as missing."
             )
         return seconds
 

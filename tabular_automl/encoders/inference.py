@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, unknown_name
+from tabular_automl.data.column_names import name_key, name_to_json
 from tabular_automl.data.schema import UNUSED, Column, Kind, Schema
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
 from tabular_automl.encoders.identifiers import TwinFinder, identifier_reason
@@ -57,6 +58,7 @@ def infer_schema(table: pd.DataFrame, overrides: Mapping[Hashable, str] | None =
     twins = TwinFinder()
     columns = []
     for position, name in enumerate(table.columns):
+        name_to_json(name)  # one that could not be saved is refused before any work
         column = table.iloc[:, position]
         if name in wanted:
             columns.append(_given(column, wanted[name], candidates))
@@ -94,7 +96,7 @@ def _is_image(value: object) -> bool:
 
 
 def _inferred(column: pd.Series, candidates: list[Candidate], twins: TwinFinder) -> Column:
-    name = column.name
+    name = name_key(column.name)
     useless = _useless_reason(column)
     if useless:
         return Column(name, Kind.IGNORED, useless)
@@ -163,7 +165,7 @@ def _useless_numbers(values: Any) -> str | None:
 def _given(column: pd.Series, kind: Kind, candidates: list[Candidate]) -> Column:
     reason = "given by you"
     if kind in UNUSED:
-        return Column(column.name, kind, reason)
+        return Column(name_key(column.name), kind, reason)
     sample = sample_of(column, SAMPLE_ROWS)
     serving = [(key, encoder) for key, encoder in candidates if encoder.kind is kind]
     if not serving:
@@ -174,7 +176,7 @@ def _given(column: pd.Series, kind: Kind, candidates: list[Candidate]) -> Column
     claiming = [key for key, encoder in serving if encoder.claims(sample) is not None]
     key = claiming[0] if claiming else serving[-1][0]
     _check_readable(sample, key, kind)
-    return Column(column.name, kind, reason, key)
+    return Column(name_key(column.name), kind, reason, key)
 
 
 _EXTRAS = {Kind.IMAGE: "vision", Kind.TEXT: "all"}

@@ -21,8 +21,8 @@ from tabular_automl.encoders.storage import (
     Storage,
     as_floats,
     distinct_cells,
-    first_values,
     is_na_token,
+    named_cells,
     storage_of,
 )
 
@@ -171,8 +171,8 @@ class NumericEncoder(ColumnEncoder):
         if unread and not self.junk:
             raise DataError(
                 f"Column {column.name!r} must hold numbers, as in training, "
-                f"got {first_values(unread)}; correct the values, or pass on_error='coerce' to "
-                "treat them as missing."
+                f"got {named_cells(column, self.unreadable(column))}; correct the values, or "
+                "predict with on_mismatch='coerce' to treat them as missing."
             )
         return values
 

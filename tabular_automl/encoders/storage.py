@@ -153,3 +153,18 @@ def first_values(keys: list[str], limit: int = 3) -> str:
     """Return the first few values as an error shows them."""
     shown = ", ".join(repr(key[:40]) for key in list(dict.fromkeys(keys))[:limit])
     return shown
+
+
+def named_cells(column: pd.Series, where: npt.NDArray[np.bool_], limit: int = 3) -> str:
+    """Return the first of the marked cells with their rows, and how many more there are."""
+    positions = np.flatnonzero(where)
+    cells = (
+        f"{str(column.iloc[position])[:40]!r} in row {_row_label(column.index[position])}"
+        for position in positions[:limit].tolist()
+    )
+    n_more = len(positions) - limit
+    return ", ".join(cells) + (f" and {n_more} more" if n_more > 0 else "")
+
+
+def _row_label(label: Any) -> str:
+    return repr(label.item() if isinstance(label, np.generic) else label)

@@ -21,7 +21,8 @@ from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 
-_HOPELESS = 2.0  # an error so many times the best one's never earned weight
+_FAR_BEHIND = 1.15  # an error so many times the best one's earns weight only by being different
+_MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help the best one
 _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
 _CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
@@ -335,17 +336,23 @@ class _Layer:
         return None
 
     def _check_first_folds(self, output: Prediction, rows: npt.NDArray[np.intp]) -> None:
-        """Give a spec up whose first folds are far behind the best bag's on the same rows."""
+        """Give a spec up whose first folds are far behind the best bag's, and do not help it."""
         if not self.candidates or len(rows) < _ENOUGH_ROWS:
             return
         judge = self.request.judge
         best = max(self.candidates, key=lambda candidate: candidate.score)
-        positions = np.searchsorted(self.request.folds.validated, rows)
-        theirs = judge.metric.error(judge.y[rows], best.prediction[positions])
-        ours = judge.metric.error(judge.y[rows], judge.decode(output))
-        if ours > _HOPELESS * theirs > 0:
+        theirs = best.prediction[np.searchsorted(self.request.folds.validated, rows)]
+        ours = judge.decode(output)
+
+        def error(weight: float) -> float:
+            mix = blend([theirs, ours], np.array([1.0 - weight, weight]))
+            return judge.metric.error(judge.y[rows], mix)
+
+        before, alone = error(0.0), error(1.0)
+        if alone > _FAR_BEHIND * before > 0 and all(error(mix) >= before for mix in _MIXES):
             raise _HopelessError(
-                f"error {ours:.4g} on the first folds, {best.bag.key} has {theirs:.4g}"
+                f"error {alone:.4g} on the first folds, {best.bag.key} has {before:.4g}, "
+                "and a mix of both is no better"
             )
 
     def _skip(self, key: str, reason: str, *, failed: bool) -> None:

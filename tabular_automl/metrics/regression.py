@@ -17,6 +17,7 @@ from tabular_automl.data.task import ProblemType
 from tabular_automl.metrics.base import Array, Metric, Reads
 
 Floats = npt.NDArray[np.float64]
+_SQUARABLE = (1e-140, 1e140)
 
 
 def _wide(values: Array) -> Floats:
@@ -27,12 +28,20 @@ def _mean(values: Floats, weight: Array | None) -> float:
     return float(np.average(values, weights=weight))
 
 
+def _unit(values: Floats) -> float:
+    """Return what to divide by so that squares neither overflow nor vanish; mostly 1."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return 1.0 if largest == 0.0 or _SQUARABLE[0] < largest < _SQUARABLE[1] else largest
+
+
 def _mean_squared_error(y: Array, value: Array, weight: Array | None) -> float:
     return _mean((_wide(y) - _wide(value)) ** 2, weight)
 
 
 def _root_mean_squared_error(y: Array, value: Array, weight: Array | None) -> float:
-    return float(np.sqrt(_mean_squared_error(y, value, weight)))
+    error = _wide(y) - _wide(value)
+    unit = _unit(error)
+    return float(np.sqrt(_mean((error / unit) ** 2, weight))) * unit
 
 
 def _mean_absolute_error(y: Array, value: Array, weight: Array | None) -> float:
@@ -83,8 +92,9 @@ def _root_mean_squared_logarithmic_error(y: Array, value: Array, weight: Array |
 
 def _r2(y: Array, value: Array, weight: Array | None) -> float:
     """Share of the variance explained; with a constant y 1 when perfect, otherwise 0."""
-    y = _wide(y)
-    error = _mean_squared_error(y, value, weight)
+    unit = _unit(_wide(y))
+    y = _wide(y) / unit
+    error = _mean_squared_error(y, _wide(value) / unit, weight)
     variance = _mean((y - _mean(y, weight)) ** 2, weight)
     if np.ptp(y) > 0 and variance > 0:
         return 1.0 - error / variance

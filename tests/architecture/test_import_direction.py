@@ -19,7 +19,7 @@ LAYERS = [
     {"saving"},
     {"inspection", "deployment"},
     {"predictor"},
-    {"demo"},
+    {"demo", "sklearn"},
     {"cli"},
 ]
 # Parts of one layer that may see each other, in this direction only.

@@ -14,6 +14,7 @@ from tabular_automl.core.errors import (
     DataError,
     InvalidOptionError,
     LabelError,
+    MismatchWarning,
     MissingColumnsError,
 )
 from tests.behaviours.conftest import QUICK
@@ -131,6 +132,14 @@ def test_13_values_that_can_no_longer_be_read_raise_with_column_and_value(predic
     broken = new_rows.assign(size="enormous")
     with pytest.raises(DataError, match=r"size.*enormous"):
         predictor.predict(broken)
+
+
+def test_13_values_that_can_no_longer_be_read_are_missing_by_choice(predictor, new_rows):
+    broken = new_rows.assign(size="enormous")
+    coerced = predictor.predict(broken, on_mismatch="coerce")
+    pd.testing.assert_series_equal(coerced, predictor.predict(new_rows.assign(size=np.nan)))
+    with pytest.warns(MismatchWarning, match=r"size.*enormous"):
+        predictor.predict(broken, on_mismatch="warn")
 
 
 def test_14_predict_proba_on_regression_raises(fitted_on):

@@ -1,4 +1,3 @@
-import datetime
 import decimal
 
 import numpy as np
@@ -10,8 +9,6 @@ from tabular_automl.core.errors import ArtifactError, LabelError
 from tabular_automl.data.labels import (
     dtype_from_json,
     dtype_to_json,
-    name_from_json,
-    name_to_json,
     read_numbers,
 )
 
@@ -84,13 +81,3 @@ def test_dtypes_survive_as_plain_values(dtype):
 def test_unknown_saved_dtypes_are_refused():
     with pytest.raises(ArtifactError, match="'masked', 'name': 'Sparse"):
         dtype_from_json({"kind": "masked", "name": "Sparse[int64, 0]"})
-
-
-@pytest.mark.parametrize("name", ["y", 3, None, 0.5, ("a", ("b", 1)), np.int64(4)])
-def test_names_survive_as_plain_values(name):
-    assert name_from_json(name_to_json(name)) == name
-
-
-def test_other_names_are_refused():
-    with pytest.raises(LabelError, match="must be named by text, a number or a tuple"):
-        name_to_json(datetime.date(2020, 1, 1))

@@ -120,7 +120,7 @@ def test_missing_indicator_appears_where_it_informs():
 def test_unreadable_values_raise_with_column_and_first_values():
     encoder = NumericEncoder().fit(column([1, 2, 3]))
     bad = column(["1", "ten", "eleven", None])
-    with pytest.raises(DataError, match=r"'x' must hold numbers.*'ten', 'eleven'"):
+    with pytest.raises(DataError, match=r"'x' must hold numbers.*'ten' in row 1, 'elev"):
         encoder.transform(bad)
     assert encoder.unreadable(bad).tolist() == [False, True, True, False]
 

@@ -43,6 +43,14 @@ class Poor(Oracle):
     blur = 5.0
 
 
+class Different(Oracle):
+    """Worse than the oracle, and wrong elsewhere: a mix of both is better than either."""
+
+    def predict(self, table):
+        wobble = np.cos(1e3 * table.numeric[:, 0])
+        return (table.numeric[:, 0] + 1.3 * self.blur * wobble).reshape(-1, 1).astype(float)
+
+
 class Broken(Oracle):
     def fit(self, train, valid, budget):
         raise ZeroDivisionError("the cause")
@@ -91,7 +99,7 @@ class Hungry(Oracle):
 
 FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
-    "hungry": Hungry, "slow": Slow, "slow_poor": SlowPoor,
+    "different": Different, "hungry": Hungry, "slow": Slow, "slow_poor": SlowPoor,
 }  # fmt: skip
 
 
@@ -187,6 +195,12 @@ def test_a_spec_that_would_not_fit_into_memory_is_skipped_with_the_gigabytes(run
 
 def test_a_hopeless_spec_is_given_up_after_the_first_folds(run):
     assert "on the first folds" in reasons(run(["oracle", "poor"]))["poor"][1]
+
+
+def test_a_spec_that_is_far_behind_stays_when_it_helps_the_best_one(run):
+    fitted = run(["oracle", "different"])
+    scores = {c.bag.key: c.score for c in fitted.candidates}
+    assert scores["different"] < 1.15 * scores["oracle"]
 
 
 def test_the_base_rate_remains_when_nothing_else_works(run):

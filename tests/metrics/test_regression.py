@@ -147,3 +147,13 @@ def test_float32_predictions_are_judged_in_float64() -> None:
     value = y.astype(np.float32)
 
     assert METRICS.get("mae").raw(y, value) == pytest.approx(np.abs(y - value.astype(float)).mean())
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200, 1e300])
+def test_squares_of_extreme_values_neither_overflow_nor_vanish(scale):
+    y, value = np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0])
+    for name, factor in (("r2", 1.0), ("root_mean_squared_error", scale)):
+        metric = METRICS.get(name)
+        assert metric.raw(scale * y, scale * value[:, None]) == pytest.approx(
+            factor * metric.raw(y, value[:, None]), rel=1e-12
+        )

@@ -66,8 +66,34 @@ def test_a_predictor_or_an_error_of_the_librarys_own(table):
         predicted = predictor.predict(table)
         loaded = Predictor.load(path, verbosity=0)
         pd.testing.assert_series_equal(loaded.predict(table), predicted, rtol=1e-6)
+        assert loaded.validate(table).ok
     assert predicted.notna().all()
     pd.testing.assert_frame_equal(table, before)
+
+
+@RELAXED
+@given(tables(), tables(), st.booleans())
+def test_any_other_table_can_be_validated_and_predicted_when_coerced(table, other, renamed):
+    if renamed:  # same columns, other values
+        names = dict(zip(other.columns, table.columns, strict=False))
+        other = other.drop(columns="target").rename(columns=names)
+        other = other.loc[:, ~other.columns.duplicated()]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            predictor = Predictor("target", path=Path(folder) / "p", verbosity=0)
+            predictor.fit(table, config=QUICK)
+        except AutoMLError:
+            return
+    predicted = predictor.predict(other, on_mismatch="coerce")
+    assert len(predicted) == len(other)
+    assert predicted.notna().all()
+    report = predictor.validate(other)
+    assert report.can_predict or "error" in str(report)
+    if report.can_predict:
+        pd.testing.assert_series_equal(predictor.predict(other), predicted)
+    else:
+        with pytest.raises(AutoMLError):
+            predictor.predict(other)
 
 
 @RELAXED

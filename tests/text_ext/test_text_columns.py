@@ -44,6 +44,14 @@ def test_a_saved_predictor_reads_texts_as_before(predictor: Predictor) -> None:
     assert single == pytest.approx(predictor.predict_proba(rows).to_numpy()[5:6], abs=1e-5)
 
 
+def test_a_compiled_predictor_reads_texts_too(predictor: Predictor) -> None:
+    rows = review_table(20, seed=7)
+    compiled = predictor.compile()
+    expected = predictor.predict_proba(rows).iloc[3].to_numpy()
+    one = compiled.predict_proba_one(rows.iloc[3].drop("good").to_dict())
+    assert list(one.values()) == pytest.approx(expected, abs=1e-6)
+
+
 def test_importance_shuffles_the_text_that_models_read(predictor: Predictor) -> None:
     importance = predictor.feature_importance(review_table(seed=3), n_repeats=2)
     assert list(importance.index[:1]) == ["review"]
