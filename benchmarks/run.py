@@ -180,21 +180,6 @@ def write_row(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
         writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
-def write_row(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
-    """Add a row with the given columns at the end of a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with open(path, "a", newline="") as file:
-<<<<<<< HEAD
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
-=======
-        writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
->>>>>>> vision
-        if new:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})
-
-
 def parse(arguments: list[str] | None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)

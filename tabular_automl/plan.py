@@ -241,13 +241,13 @@ def _first_layer(
 
 
 def _readers(shape: Shape) -> list[Entry]:
-    """Return an entry for each family that reads a kind of column that the table has."""
+    """Return an entry for each family that reads a kind the table has, the cheap ones first."""
     if not shape.raw_kinds:
         return []
     families = {name: MODELS.get(name) for name in MODELS}
     return [
         Entry(name, name, cost=family.cost)
-        for name, family in families.items()
+        for name, family in sorted(families.items(), key=lambda item: item[1].cost)
         if family.reads & shape.raw_kinds
     ]
 

@@ -71,6 +71,7 @@ class TextEncoder(ColumnEncoder):
 
     kind: ClassVar[Kind] = Kind.TEXT
     priority: ClassVar[int] = -30
+    keeps_raw: ClassVar[bool] = True
 
     def __init__(self, max_components: int = MAX_COMPONENTS) -> None:
         self.max_components = max_components
