@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Hashable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,8 @@ def _decoded_batches(
 ) -> Iterator[pd.DataFrame]:
     separator, options = text_layout(path, separator, encoding)
     head = pd.read_csv(path, sep=separator, nrows=_LEAST_ROWS, **options)
-    if head.size and not isinstance(head.index, pd.RangeIndex) and head.iloc[:, -1].isna().all():
-        options["index_col"] = False  # rows end in a separator
+    if head.size and head.iloc[:, -1].isna().all():
+        options["index_col"] = False  # rows may end in a separator, which shifts them otherwise
     kinds: dict[Any, Any] = {name: "str" for name in head.columns if name in as_text}
     size = n_rows or _batch_rows(head.shape[1])
     skipped = range(1, done + 1) if done else None
@@ -130,7 +131,13 @@ def _decoded_batches(
         path, sep=separator, dtype=kinds, chunksize=size, skiprows=skipped, **options
     )
     with reader:
-        yield from reader
+        while True:
+            with warnings.catch_warnings():  # of the empty last field, which is to be dropped
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)
+                batch = next(reader, None)
+            if batch is None:
+                return
+            yield batch
 
 
 def _batch_rows(n_columns: int) -> int:
