@@ -32,6 +32,12 @@ def error_of(metric: str, y: pd.Series, predictions: Predictions) -> float:
     raise ValueError(f"The metric must be one of {', '.join(METRICS)}, got {metric!r}.")
 
 
+def accuracy_of(y: pd.Series, probabilities: pd.DataFrame) -> float:
+    """Return the share of rows whose most probable class is the right one."""
+    codes = _codes(y, probabilities)
+    return float((probabilities.to_numpy(float).argmax(axis=1) == codes).mean())
+
+
 def _log_loss(y: pd.Series, predictions: pd.DataFrame) -> float:
     codes = _codes(y, predictions)
     values = predictions.to_numpy(float)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,10 +166,15 @@ def finished_keys(path: Path) -> set[_Key]:
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row at the end of the results file, rounded to what is worth reading."""
+    write_row(path, FIELDS, row)
+
+
+def write_row(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
+    """Add a row with the given columns at the end of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})

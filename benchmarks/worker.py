@@ -59,7 +59,7 @@ def fit_stage(job: Job, system_type: type[System]) -> dict[str, Any]:
 
 def serve_stage(job: Job, system_type: type[System]) -> dict[str, Any]:
     """Load, predict the test part, and predict single rows."""
-    from benchmarks.errors import error_of
+    from benchmarks.errors import accuracy_of, error_of
 
     test = _read(job)[1]
     y, features = test[job.data.label], test.drop(columns=job.data.label)
@@ -70,6 +70,7 @@ def serve_stage(job: Job, system_type: type[System]) -> dict[str, Any]:
     _, second = _timed(system, features)
     return {
         "error": error_of(job.data.eval_metric, y, predictions),
+        "accuracy": accuracy_of(y, predictions) if job.data.is_classification else None,
         "load_seconds": load_seconds,
         "first_predict_seconds": first,
         "rows_per_second": len(test) / min(first, second),

@@ -20,7 +20,6 @@ from tabular_automl.core.errors import (
     AutoMLError,
     InterruptedFitWarning,
     MissingColumnsError,
-    PathError,
     unknown_name,
 )
 from tabular_automl.core.interrupts import exiting_on_sigterm
@@ -65,6 +64,16 @@ kinds of columns: numeric, category, datetime, text, image, identifier, ignored.
 
 finished work is kept in FOLDER/journal: after a crash, a Ctrl-C or a SIGTERM, the same command with
 --resume continues. the last two end early and save what was finished (exit code 130 or 143).
+"""
+
+_PREDICT_EPILOG = """\
+examples:
+  tabular-automl predict model/ new.csv --proba
+  tabular-automl predict model/ big.parquet --out scored.parquet --keep id
+
+with --out, tables may be larger than memory: rows are read, predicted and written batch by batch,
+in order. The file appears when it is complete; after an interruption the same command goes on
+where it was, from the parts in the hidden folder beside it.
 """
 
 
@@ -186,6 +195,7 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--out", type=_output_path, metavar="TABLE", help="CSV or Parquet file (default: stdout)"
     )
+    parser.epilog = _PREDICT_EPILOG
     parser.add_argument("--proba", action="store_true", help="probability of each class instead")
     parser.add_argument(
         "--keep",
@@ -335,9 +345,21 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    predictor = _load(arguments.model)
+    if arguments.out is not None:
+        n_rows = predictor.predict_file(
+            arguments.data, arguments.out, proba=arguments.proba, keep=arguments.keep
+        )
+        print(f"{n_rows} predictions written to {arguments.out}", file=sys.stderr)
+        return OK
+    _print_predictions(predictor, arguments)
+    return OK
+
+
+def _print_predictions(predictor: Predictor, arguments: argparse.Namespace) -> None:
+    """Write the predictions of a table to stdout."""
     from tabular_automl.data.reading import read_table
 
-    predictor = _load(arguments.model)
     table = read_table(arguments.data, purpose="predict")
     absent = [name for name in arguments.keep if name not in table.columns]
     if absent:
@@ -353,8 +375,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     ]
     for name in reversed(arguments.keep):
         predictions.insert(0, name, table[name].array)
-    _write(predictions, arguments.out)
-    return OK
+    predictions.to_csv(sys.stdout, index=False)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -409,27 +430,6 @@ def _load(path: str) -> Predictor:
     from tabular_automl import Predictor
 
     return Predictor.load(path, verbosity=0)
-
-
-def _write(table: pd.DataFrame, path: Path | None) -> None:
-    """Write a table to stdout, or to a file that is whole whenever it is there."""
-    if path is None:
-        table.to_csv(sys.stdout, index=False)
-        return
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")  # keeps the suffix
-    try:
-        if path.name.lower().endswith(".parquet"):
-            table.to_parquet(partial, index=False)
-        else:
-            table.to_csv(partial, index=False)
-        partial.replace(path)
-    except OSError as error:
-        raise PathError(
-            f"{str(path)!r} must be a file that can be written, got: {error}."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    print(f"{len(table)} predictions written to {path}", file=sys.stderr)
 
 
 def _print_figures(figures: dict[str, float], as_json: bool) -> None:

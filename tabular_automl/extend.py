@@ -54,6 +54,7 @@ from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Prediction, Setting
+from tabular_automl.models.dense import DenseEncoder
 
 if TYPE_CHECKING:
     from tabular_automl.core.contract import ContractError
@@ -78,6 +79,7 @@ EncoderType = TypeVar("EncoderType", bound=type[ColumnEncoder])
 __all__ = [
     "FIRST_LEVEL",
     "MISSING_LEVEL",
+    "MODELS",
     "OTHER_LEVEL",
     "ArtifactError",
     "AutoMLError",
@@ -85,6 +87,7 @@ __all__ = [
     "ColumnEncoder",
     "ContractError",
     "DataError",
+    "DenseEncoder",
     "EnsembleFinished",
     "Event",
     "FeatureTable",

@@ -28,6 +28,7 @@ from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.encoders.summary import TableSummary, summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
+from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
@@ -106,7 +107,10 @@ class FittedPipeline:
 
     def predict_each(self, table: pd.DataFrame) -> dict[str, Prediction]:
         """Return each bag's prediction in the user's units, by key."""
-        features = self.featurizer.transform(table)
+        return self.predict_each_of(self.featurizer.transform(table))
+
+    def predict_each_of(self, features: FeatureTable) -> dict[str, Prediction]:
+        """Return what `predict_each` does, for rows that the featurizer has read."""
         return {key: self._decode(out) for key, out in self.stack.outputs(features).items()}
 
     def combine(self, predictions: Mapping[str, Prediction]) -> Prediction:
@@ -174,6 +178,8 @@ class FitRecord:
         Positions of the validated rows among the rows that have a label.
     oof : ndarray of shape (n_validated, n_outputs)
         The ensemble's out-of-fold predictions.
+    held_out : HeldOut or None
+        Those of its bags, of a sample of the rows.
     """
 
     metric: Metric
@@ -182,10 +188,11 @@ class FitRecord:
     score: float
     oof_rows: npt.NDArray[np.intp] = field(repr=False)
     oof: Prediction = field(repr=False)
+    held_out: HeldOut | None = field(default=None, repr=False)
 
     def without_oof(self) -> FitRecord:
         """Return the record without the out-of-fold predictions, for a copy that only predicts."""
-        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0])
+        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0], held_out=None)
 
 
 def fit_pipeline(
@@ -441,6 +448,7 @@ def _assemble(
         score=score,
         oof_rows=rows,
         oof=calibrated,
+        held_out=HeldOut.sample(judge, candidates, by_key, rows),
     )
     return pipeline, record
 

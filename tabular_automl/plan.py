@@ -19,6 +19,9 @@ from tabular_automl.models.portfolio import PORTFOLIO, Entry
 
 _SMALL_TABLE = 50_000  # rows up to which the time without a limit does not grow
 _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on boosters, 2 cores
+_CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
+_ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
+_ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
 _FIRST_PASS = 0.6
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
@@ -122,7 +125,8 @@ def plan_fit(
         left_out=left_out,
         n_first=_FEW_SPECS if affordable < _COMFORTABLE else len(first),
         # So few specs are given all the time at once: a repeat starts from nothing.
-        first_pass=_FIRST_PASS if len(first) >= _FEW_SPECS else 1.0,
+        # Nor do they gain by waiting for a family that most of the time is for.
+        first_pass=_FIRST_PASS if len(first) >= _FEW_SPECS and not _rest_on_one(first) else 1.0,
         patience=patience,
         notes=(*notes, why),
     )
@@ -149,7 +153,10 @@ def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float |
     """Return on how many folds a short portfolio could be fitted in time."""
     if limit is None:
         return math.inf
-    return limit * machine.n_cores / (_CORE_SECONDS_PER_CELL * _cells(task, shape))
+    seconds = _CORE_SECONDS_PER_CELL * _cells(task, shape)
+    if Kind.IMAGE in shape.raw_kinds:
+        seconds += _CORE_SECONDS_PER_IMAGE_ROW * shape.n_samples
+    return limit * machine.n_cores / seconds
 
 
 def _folds(
@@ -164,7 +171,9 @@ def _folds(
     most = _even(8 if shape.n_samples >= 80 else 5, machine.n_cores)
     if limit is None:
         return None, most, f"{most} folds, the most that is known to help."
-    if affordable < 0.7 and shape.n_samples >= 5_000:
+    has_images = Kind.IMAGE in shape.raw_kinds
+    enough = _ENOUGH_IMAGES_FOR_HOLDOUT if has_images else _ENOUGH_FOR_HOLDOUT
+    if affordable < 0.7 and shape.n_samples >= enough:
         fraction = _enough_to_judge(0.1, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
     n_folds = _even(int(min(most, max(4, affordable))), machine.n_cores)
@@ -232,15 +241,21 @@ def _first_layer(
 
 
 def _readers(shape: Shape) -> list[Entry]:
-    """Return an entry for each family that reads a kind of column that the table has."""
+    """Return an entry for each family that reads a kind the table has, the cheap ones first."""
     if not shape.raw_kinds:
         return []
     families = {name: MODELS.get(name) for name in MODELS}
     return [
         Entry(name, name, cost=family.cost)
-        for name, family in families.items()
+        for name, family in sorted(families.items(), key=lambda item: item[1].cost)
         if family.reads & shape.raw_kinds
     ]
+
+
+def _rest_on_one(specs: Sequence[PlannedSpec]) -> bool:
+    """Return whether one spec costs more than all the others together."""
+    costs = [planned.cost for planned in specs]
+    return 2 * max(costs) > sum(costs)
 
 
 def _check_names(config: FitConfig) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
@@ -36,7 +36,7 @@ from tabular_automl.core.interrupts import stopping_on_signals
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import read_table
-from tabular_automl.data.schema import Schema
+from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.drift import (
@@ -54,7 +54,10 @@ from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FitRequest, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.saving import load_saved, prepare_journal, saved_bytes, saved_state
+from tabular_automl.saving import load_saved, prepare_journal, saved_as, saved_bytes, saved_state
+
+if TYPE_CHECKING:
+    from tabular_automl.deployment.compiled import CompiledPredictor
 
 TableLike = pd.DataFrame | str | PathLike[str]
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
@@ -253,6 +256,43 @@ class Predictor:
             pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
         )
 
+    def predict_file(
+        self,
+        source: str | PathLike[str],
+        out: str | PathLike[str],
+        *,
+        proba: bool = False,
+        keep: Sequence[Hashable] = (),
+        batch_rows: int | None = None,
+    ) -> int:
+        """Predict a file that may be larger than memory, to another file, and count its rows.
+
+        Rows keep their order. The output appears when it is complete; a call that was interrupted
+        goes on where it was when it is made again.
+
+        Parameters
+        ----------
+        source : path
+            A CSV or Parquet file, or a folder of such files of one kind.
+        out : path
+            Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; replaced when it exists.
+        proba : bool
+            Write the probability of each class instead of the label.
+        keep : sequence of column names
+            Columns of the source to copy.
+        batch_rows : int, optional
+            Rows in memory at a time; by default 50,000, fewer of a wide table.
+        """
+        from tabular_automl.deployment.streaming import StreamOptions, predict_stream
+
+        def score(batch: pd.DataFrame) -> pd.DataFrame:
+            return self.predict_proba(batch) if proba else self.predict(batch).to_frame()
+
+        read = [c.name for c in self.schema.used if c.kind is not Kind.NUMERIC]
+        made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'}"
+        options = StreamOptions(tuple(keep), tuple(read), batch_rows, made_by)
+        return predict_stream(source, out, score, options)
+
     def evaluate(self, data: TableLike) -> dict[str, float]:
         """Return the metric, and other usual ones of the task, on labelled data.
 
@@ -376,6 +416,41 @@ class Predictor:
         refitted = self._copy(refit_pipeline(pipeline, self._with_label(table), self.label), record)
         refitted.path = None
         return refitted
+
+    def compile(
+        self, *, max_latency_ms: float | None = None, n_threads: int = 1
+    ) -> CompiledPredictor:
+        """Return a predictor of single rows, given as dictionaries, without pandas in its path.
+
+        Answers equal those of `predict` and `predict_proba` within 1e-6, unless models are dropped
+        for the sake of speed.
+
+        Parameters
+        ----------
+        max_latency_ms : float, optional
+            Drop models until the median of one row is within so many milliseconds, measured here;
+            an error when none is as fast. See `latency_report` for what that costs.
+        n_threads : int
+            Threads that a prediction of many rows may use; one row takes one.
+        """
+        from tabular_automl.deployment.compiled import compile_pipeline
+        from tabular_automl.deployment.pruning import prune_to
+
+        pipeline = self._fitted()
+        if max_latency_ms is not None:
+            pipeline = prune_to(pipeline, self._fit_record(), max_latency_ms)
+        return compile_pipeline(pipeline, n_threads)
+
+    def latency_report(self) -> pd.DataFrame:
+        """Return smaller and smaller ensembles with the time of one compiled row and the score.
+
+        From the full ensemble on, each row leaves out the model that loses least for the time it
+        saves. Scores are greater-is-better, of weights as they are, on out-of-fold predictions;
+        ``on_front`` marks the rows that no other beats in both.
+        """
+        from tabular_automl.deployment.pruning import latency_table
+
+        return latency_table(self._fitted(), self._fit_record())
 
     def clone_for_deployment(self, path: str | PathLike[str]) -> Predictor:
         """Save a copy that predicts equally, without out-of-fold predictions, and return it."""

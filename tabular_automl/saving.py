@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.journal import Journal
+from tabular_automl.artifacts.paths import MANIFEST
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import InvalidOptionError, PathError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
+from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.metrics.resolve import UserFunction, resolve_metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline
@@ -78,6 +83,8 @@ def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) ->
         "oof": _narrowed(record.oof),
     }
     children = {"pipeline": pipeline.state(), "record": State(arrays=arrays)}
+    if record.held_out is not None:
+        children["held_out"] = record.held_out.state()
     return State(meta=meta, children=children)
 
 
@@ -92,6 +99,7 @@ def load_saved(state: State, n_threads: int) -> Saved:
     """Build a saved predictor again."""
     meta, arrays = state.meta, state.children["record"].arrays
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
+    held_out = state.children.get("held_out")
     record = FitRecord(
         metric=_load_metric(meta["metric"], pipeline.codec),
         plan=meta["plan"],
@@ -99,8 +107,17 @@ def load_saved(state: State, n_threads: int) -> Saved:
         score=float(meta["score"]),
         oof_rows=arrays["oof_rows"].astype(np.intp),
         oof=arrays["oof"].astype(np.float64),
+        held_out=HeldOut.from_state(held_out) if held_out is not None else None,
     )
     return Saved(name_from_json(meta["label"]), pipeline, record)
+
+
+def saved_as(path: Path | None) -> str:
+    """Return what tells the predictor saved at a path from all others; new for one without."""
+    manifest = None if path is None else path / MANIFEST
+    if manifest is None or not manifest.is_file():
+        return secrets.token_hex(16)
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
 def saved_bytes(state: State) -> dict[str, int]:

@@ -15,6 +15,7 @@ import tabular_automl
 from tabular_automl.cli import main
 from tabular_automl.core.errors import LabelError
 from tabular_automl.data.schema import Column, Kind, Schema
+from tabular_automl.predictor import Predictor
 
 BOARD = pd.DataFrame(
     {
@@ -34,6 +35,8 @@ class FakePredictor:
     board: ClassVar[pd.DataFrame] = BOARD
     error: ClassVar[BaseException | None] = None
     interrupted: ClassVar[bool] = False
+    path = None
+    predict_file = Predictor.predict_file  # the real one, on top of the answers below
     schema = Schema(
         (Column("x", Kind.NUMERIC, "numbers", "numeric"), Column("id", Kind.IGNORED, "constant"))
     )
@@ -200,7 +203,7 @@ def test_a_folder_that_is_not_there_is_an_error_of_one_sentence(
     out = data.parent / "nowhere" / "out.csv"
     assert main(["predict", "model", str(data), "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"tabular-automl: '{out}' must be a file that can be written")
+    assert error.startswith(f"tabular-automl: The folder of '{out}' must exist")
     assert error.count("\n") == 1
 
 

@@ -144,3 +144,26 @@ def test_a_family_that_reads_a_kind_joins_where_the_table_has_such_a_column():
         assert keys(plan(raw_kinds=frozenset({Kind.TEXT})).layers[0])[0] == "reader_of_texts"
     finally:
         MODELS.unregister("reader_of_texts")
+
+
+def test_few_passes_over_images_are_made_by_one_network_instead_of_a_bag():
+    images = frozenset({Kind.IMAGE})
+    short = plan(limit=60.0, n_samples=3_000, n_features=200, raw_kinds=images)
+    assert short.holdout_fraction == 0.1
+    assert plan(limit=60.0, n_samples=3_000, n_features=200).holdout_fraction is None
+    assert plan(limit=60.0, n_samples=300, raw_kinds=images).holdout_fraction is None
+    long = plan(limit=3_600.0, n_samples=3_000, n_features=200, raw_kinds=images)
+    assert long.n_folds > 1
+
+
+def test_the_family_that_most_of_the_time_is_for_is_not_cut_short():
+    @register_model("reader_of_images")
+    class Reader(Prior):
+        reads = frozenset({Kind.IMAGE})
+        cost = 100.0
+
+    try:
+        assert plan().first_pass < 1.0
+        assert plan(raw_kinds=frozenset({Kind.IMAGE})).first_pass == 1.0
+    finally:
+        MODELS.unregister("reader_of_images")

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,16 @@ def test_what_was_saved_comes_back(fitted, regression_table):
     np.testing.assert_allclose(
         saved.pipeline.predict(regression_table)[:, 0], fitted.predict(regression_table), rtol=1e-6
     )
+
+
+def test_loading_does_not_import_the_libraries_of_the_boosters(fitted):
+    code = (
+        "import sys; from tabular_automl import Predictor; "
+        f"p = Predictor.load({str(fitted.path)!r}, verbosity=0); p.leaderboard(); p.disk_usage(); "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"lightgbm", "catboost", "xgboost", "torch", "sklearn"} & set(done.stdout.split())
 
 
 def test_bytes_are_counted_once(fitted):

@@ -47,6 +47,7 @@ class LetterEncoder(ColumnEncoder):
     """
 
     kind: ClassVar[Kind] = Kind.TEXT
+    keeps_raw: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.idf: Floats = np.zeros(N_BUCKETS, dtype=np.float32)

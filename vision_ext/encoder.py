@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import warnings
-from types import ModuleType
 from typing import ClassVar, Self
 
 import numpy as np
@@ -14,17 +12,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.extend import (
+    MODELS,
     ColumnEncoder,
     FeatureTable,
     Kind,
     State,
-    import_optional,
     is_installed,
 )
+from vision_ext.pixels import read_pictures
 
 SIDE = 32
 _N_CELLS, _N_ANGLES, _N_SHADES = 4, 8, 4
 _N_SAMPLED, _NEARLY_ALL, _N_NAMED = 200, 0.95, 3
+_FEW_ROWS = 1_000  # in which hundreds of features drown what other columns say
 _PATH = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?)$", re.IGNORECASE)
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 
@@ -39,12 +39,16 @@ class ImageEncoder(ColumnEncoder):
     histogram of 8 edge directions weighted by edge strength, each cell of length 1 [1]_. An image
     that is missing or cannot be read gives missing features, and a warning names its rows.
 
+    In tables of fewer than 1,000 rows with other columns, images are left to the models that read
+    them untouched: hundreds of features would drown what those columns say.
+
     References
     ----------
     .. [1] Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE
+    keeps_raw: ClassVar[bool] = True
 
     @classmethod
     def claims(cls, sample: pd.Series) -> str | None:
@@ -67,22 +71,23 @@ class ImageEncoder(ColumnEncoder):
         MissingDependencyError
             When pillow is not installed.
         """
-        pillow = import_optional("PIL.Image", extra="vision", purpose="Reading image columns")
         names = tuple(f"{column.name}:{feature}" for feature in _FEATURES)
         numeric = np.full((len(column), len(names)), np.nan, dtype=np.float32)
-        unreadable = (OSError, ValueError, TypeError, SyntaxError, pillow.DecompressionBombError)
-        broken: list[int] = []
         missing = column.isna().to_numpy(dtype=bool)
-        for row, value in enumerate(column.tolist()):
-            if missing[row]:
-                continue
-            try:
-                numeric[row] = describe(*_decode(value, pillow))
-            except unreadable:
+        broken: list[int] = []
+        for row, picture in enumerate(read_pictures(column.tolist())):
+            if picture is not None:
+                small = _shrunk(picture.pixels)
+                numeric[row] = describe(small, picture.width, picture.height)
+            elif not missing[row]:
                 broken.append(row)
         if broken:
             _warn(column, broken)
         return FeatureTable(numeric, np.empty((len(column), 0), dtype=np.int32), names)
+
+    def is_crowding(self, n_samples: int) -> bool:
+        """Return whether to leave images to the network, where one can be trained."""
+        return n_samples < _FEW_ROWS and is_installed("torch") and "image_network" in MODELS
 
     def state(self) -> State:
         """Return nothing: nothing was learned."""
@@ -140,20 +145,11 @@ _FEATURES = (
 )
 
 
-def _decode(value: object, pillow: ModuleType) -> tuple[Floats, int, int]:
-    """Return the image's pixels at the standard size, and its own width and height."""
-    source = io.BytesIO(value) if isinstance(value, (bytes, bytearray)) else value
-    if not isinstance(source, (io.BytesIO, str, os.PathLike)):
-        raise TypeError(f"an image must be a path or bytes, got {type(value).__name__}")
-    if isinstance(source, str):
-        source = source.strip()
-    with pillow.open(source) as image:
-        width, height = image.size
-        image.draft(
-            "RGB", (2 * SIDE, 2 * SIDE)
-        )  # large JPEGs are decoded smaller, many times faster
-        small = image.convert("RGB").resize((SIDE, SIDE), pillow.Resampling.BILINEAR)
-        return np.asarray(small, dtype=np.float32) / 255.0, width, height
+def _shrunk(pixels: npt.NDArray[np.uint8]) -> Floats:
+    """Return the means of squares of pixels, from 0 to 1."""
+    step = pixels.shape[0] // SIDE
+    squares = pixels.reshape(SIDE, step, SIDE, step, 3).astype(np.float32)
+    return np.asarray(squares.mean(axis=(1, 3)) / 255.0, dtype=np.float32)
 
 
 def _looks_like_image(value: object) -> bool:

@@ -32,6 +32,8 @@ class Domain:
         Whether None is allowed ("chosen from the data").
     integer : bool
         Whether only whole numbers are allowed.
+    text : bool
+        Whether the value is a text, such as the name of a file, instead of a number.
     doc : str
         One line for the documentation.
     """
@@ -43,11 +45,14 @@ class Domain:
     optional: bool = False
     integer: bool = False
     doc: str = ""
+    text: bool = False
 
     def describe(self) -> str:
         """Return the domain in words, as errors and documentation show it."""
         if self.choices:
             words = f"one of {', '.join(repr(choice) for choice in self.choices)}"
+        elif self.text:
+            words = "a text"
         else:
             kind = "an integer" if self.integer else "a number"
             bounds = {
@@ -65,6 +70,8 @@ class Domain:
             return self.optional
         if self.choices:
             return value in self.choices
+        if self.text:
+            return isinstance(value, str) and bool(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if not math.isfinite(value) or (self.integer and value != int(value)):
@@ -86,12 +93,13 @@ def param(
     """Declare one hyperparameter of a `Params` dataclass.
 
     A default of None means "chosen from the data" and makes None an allowed value; a whole-number
-    default makes the hyperparameter an integer.
+    default makes the hyperparameter an integer, a text without choices lets it be any text.
     """
     if isinstance(default, bool) and not choices:
         choices = (True, False)
     whole = isinstance(default, int) or (default is None and isinstance(low, int))
-    domain = Domain(low, high, log, choices, default is None, whole and not choices, doc)
+    text = isinstance(default, str) and not choices
+    domain = Domain(low, high, log, choices, default is None, whole and not choices, doc, text)
     return dataclasses.field(default=default, metadata={_DOMAIN: domain})
 
 

@@ -20,10 +20,10 @@ Purpose = Literal["train", "evaluate", "predict"]
 Frame: TypeAlias = Any  # a dataframe of any library that narwhals knows
 TableLike: TypeAlias = pd.DataFrame | str | os.PathLike[str] | Frame
 
-_FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separator, if text
+FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separator, if text
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst": "zstd"}
 _OTHER_SEPARATORS = (";", "\t", "|")
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     EOFError,
     ValueError,  # pandas' parser errors, pyarrow's errors and undecodable text among them
@@ -102,20 +102,32 @@ def _read_folder(folder: Path) -> pd.DataFrame:
 
     Spark and others leave marks such as ``_SUCCESS`` beside the data.
     """
+    paths = files_of(folder)
+    parts = [_read_file(path) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        _check_same_columns(paths[0], parts[0], path, part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the table's files in a folder, in the order of their names.
+
+    Raises
+    ------
+    PathError
+        When there are none, or files of several kinds.
+    """
     paths = sorted(entry for entry in folder.iterdir() if entry.name[0] not in "._")
     if not paths:
         raise PathError(f"The folder {str(folder)!r} must hold CSV or Parquet files, got none.")
-    kinds = {_format_of(path) for path in paths if path.is_file()}
+    kinds = {format_of(path) for path in paths if path.is_file()}
     if len(kinds) > 1 or not all(path.is_file() for path in paths):
         shown = ", ".join(repr(path.name) for path in paths[:5])
         raise PathError(
             f"The folder {str(folder)!r} must hold files of one kind and nothing else, got "
             f"{shown}; read them one by one, or move the others away."
         )
-    parts = [_read_file(path) for path in paths]
-    for path, part in zip(paths, parts, strict=True):
-        _check_same_columns(paths[0], parts[0], path, part)
-    return pd.concat(parts, ignore_index=True)
+    return paths
 
 
 def _check_same_columns(
@@ -129,22 +141,22 @@ def _check_same_columns(
         )
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
     """Return the suffix that tells the format, compression aside."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in _COMPRESSIONS
     suffix = "".join(suffixes[-2:-1] if compressed else suffixes[-1:])
-    is_text = _FORMATS.get(suffix) is not None
-    if suffix not in _FORMATS or (compressed and not is_text):
+    is_text = FORMATS.get(suffix) is not None
+    if suffix not in FORMATS or (compressed and not is_text):
         raise PathError(
-            f"A table's file must end in {', '.join(_FORMATS)}, text also compressed as "
+            f"A table's file must end in {', '.join(FORMATS)}, text also compressed as "
             f"{', '.join(_COMPRESSIONS)}, got {path.name!r}."
         )
     return ".parquet" if suffix == ".pq" else suffix
 
 
 def _read_file(path: Path) -> pd.DataFrame:
-    separator = _FORMATS[_format_of(path)]
+    separator = FORMATS[format_of(path)]
     try:
         return _read_parquet(path) if separator is None else _read_text(path, separator)
     except DataError:
@@ -153,7 +165,7 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise DataError(
             f"The table in {str(path)!r} must have columns, got an empty file."
         ) from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise PathError(
             f"The file {str(path)!r} could not be read as a table: {error}. Check that it is "
             "complete and of the kind that its name says."
@@ -162,18 +174,31 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 def _read_text(path: Path, separator: str) -> pd.DataFrame:
     try:
-        return _read_decoded(path, separator, _unicode_of(path))
+        return _read_decoded(path, separator, unicode_of(path))
     except UnicodeDecodeError:
         return _read_decoded(path, separator, "latin-1")
 
 
-def _unicode_of(path: Path) -> str:
+def unicode_of(path: Path) -> str:
     """Return utf-16 for a file with its byte order mark, which spreadsheets write, else utf-8."""
     with path.open("rb") as file:
         return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
 
 
 def _read_decoded(path: Path, separator: str, encoding: str) -> pd.DataFrame:
+    separator, options = text_layout(path, separator, encoding)
+    table = pd.read_csv(path, sep=separator, **options)
+    return _without_phantom_index(table, path, separator, options) if table.size else table
+
+
+def text_layout(path: Path, separator: str, encoding: str) -> tuple[str, dict[str, Any]]:
+    """Return the separator of a text file, and how pandas is to read it.
+
+    Raises
+    ------
+    DataError
+        When two columns have one name.
+    """
     options: dict[str, Any] = {
         "encoding": encoding,
         "compression": _COMPRESSIONS.get(path.suffix.lower()),
@@ -188,8 +213,7 @@ def _read_decoded(path: Path, separator: str, encoding: str) -> pd.DataFrame:
                 break
     # pandas would rename the second of two equal names, and nobody would see it
     _check_names((name for name in header if name), f"The table in {str(path)!r}")
-    table = pd.read_csv(path, sep=separator, **options)
-    return _without_phantom_index(table, path, separator, options) if table.size else table
+    return separator, options
 
 
 def _read_header(path: Path, separator: str, options: dict[str, Any]) -> list[str]:
@@ -224,10 +248,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     # ParquetFile, since read_table would add columns from folder names such as "year=2020"
     with pq.ParquetFile(path) as file:
         _check_names(file.schema_arrow.names, f"The table in {str(path)!r}")
-        return _from_arrow(file.read(use_pandas_metadata=True))
+        return frame_of_arrow(file.read(use_pandas_metadata=True))
 
 
-def _from_arrow(table: Any) -> pd.DataFrame:
+def frame_of_arrow(table: Any) -> pd.DataFrame:
     """Convert a pyarrow table; dates become datetime64 and decimals floats, not Python objects."""
     import pyarrow as pa
 
@@ -251,13 +275,13 @@ def _read_frame(source: Frame) -> pd.DataFrame:
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, nw.DataFrame):
-        return _from_arrow(_import_arrow(source))
+        return frame_of_arrow(_import_arrow(source))
     if frame.implementation.is_pandas_like():
         return frame.to_pandas()
     wide = [name for name, dtype in frame.schema.items() if dtype in (nw.Int128, nw.UInt128)]
     if wide:  # Arrow has no integers of that size
         frame = frame.with_columns(nw.col(*wide).cast(nw.Float64))
-    return _from_arrow(frame.to_arrow())
+    return frame_of_arrow(frame.to_arrow())
 
 
 def _import_arrow(source: object) -> Any:

@@ -75,6 +75,14 @@ class ColumnEncoder(ABC):
         """Return which rows `transform` would raise for, shape (n_samples,); by default none."""
         return np.zeros(len(column), dtype=bool)
 
+    def is_crowding(self, n_samples: int) -> bool:
+        """Return whether its features would hide those of other columns in so few training rows.
+
+        They are left out then, where other columns have features, and models that read the
+        untouched column have to do.
+        """
+        return False
+
     @abstractmethod
     def state(self) -> State:
         """Return what `restore` needs."""

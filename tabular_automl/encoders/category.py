@@ -113,19 +113,34 @@ class CategoryEncoder(ColumnEncoder):
         table = FeatureTable.empty(n_rows)
         table = FeatureTable(table.numeric, codes.reshape(n_rows, 1), (), (name,), n_levels)
         if self.is_counted:
-            counts = self._log_counts()[codes].reshape(n_rows, 1)
+            counts = self.log_counts()[codes].reshape(n_rows, 1)
             table = table.with_numeric(counts, (f"{name}:count",))
         if self.spelling is not None:
             spelt = self.spelling.transform(column)
             table = table.with_numeric(spelt.numeric, spelt.numeric_names)
         return table
 
+    def read_cells(
+        self, cells: Iterable[object]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
+        """Return the code of each cell, and the 0/1 feature or the count where there is one.
+
+        What `transform` does for few cells, without a column; not what letters tell of them.
+        """
+        keys = [cell_key(cell) for cell in cells]
+        known = [MISSING_LEVEL if key is None else self.code_of(key) for key in keys]
+        codes = np.array(known, dtype=np.int32)
+        if self.is_binary:
+            binary = np.where(codes >= FIRST_LEVEL, codes - FIRST_LEVEL, np.nan)
+            return codes, binary.astype(np.float32)
+        return codes, self.log_counts()[codes] if self.is_counted else None
+
     def encode(self, column: pd.Series) -> npt.NDArray[np.int32]:
         """Return the code of each row, shape (n_samples,)."""
         codes, keys = distinct_cells(column)
         lookup = np.full(len(keys) + 1, MISSING_LEVEL, dtype=np.int32)
         for i, key in enumerate(keys):
-            lookup[i] = self._code(key)
+            lookup[i] = self.code_of(key)
         return lookup[codes]
 
     def state(self) -> State:
@@ -154,14 +169,15 @@ class CategoryEncoder(ColumnEncoder):
             for spelling in _spellings(level):
                 self._codes.setdefault(spelling, code)
 
-    def _code(self, key: str) -> int:
+    def code_of(self, key: str) -> int:
+        """Return the code of a cell's text; see `cell_key`."""
         code = self._codes.get(key)
         if code is None:
             number = _number_key(key)
             code = self._codes.get(number, OTHER_LEVEL) if number else OTHER_LEVEL
         return code
 
-    def _log_counts(self) -> npt.NDArray[np.float32]:
+    def log_counts(self) -> npt.NDArray[np.float32]:
         """Return the count feature of each code; an unseen level counts as seen once."""
         known = np.concatenate([[0, 0], np.log1p(self.counts)])
         known[MISSING_LEVEL], known[OTHER_LEVEL] = np.nan, np.log1p(1)

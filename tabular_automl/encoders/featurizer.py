@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -27,10 +27,12 @@ from tabular_automl.data.column_names import (
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
+from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
 from tabular_automl.encoders.repeats import informative
+from tabular_automl.encoders.storage import FEW_ROWS
 
 OnError = Literal["raise", "coerce"]
 
@@ -41,7 +43,7 @@ Positions = dict[Hashable, int]
 
 
 @dataclass(frozen=True)
-class _Part:
+class FeaturePart:
     """One column's encoder, and which of its features go where.
 
     ``numeric`` and ``codes`` say which of the encoder's own features are kept; they land side by
@@ -65,6 +67,11 @@ class _Part:
             at = slice(self.codes_at, self.codes_at + n_codes)
             out.codes[:, at] = block.codes[:, self.codes]
 
+    def place_of(self, feature: int) -> int:
+        """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
+        found = np.flatnonzero(self.numeric == feature)
+        return self.numeric_at + int(found[0]) if len(found) else -1
+
 
 class Featurizer:
     """Turns tables of one schema into feature tables; never sees the target.
@@ -87,7 +94,7 @@ class Featurizer:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.sources: dict[str, Hashable] = {}
-        self._parts: list[_Part] | None = None
+        self._parts: list[FeaturePart] | None = None
         self._pairs: list[Pair] = []
         self._numeric_names: tuple[str, ...] = ()
         self._code_names: tuple[str, ...] = ()
@@ -136,6 +143,8 @@ class Featurizer:
         out = self._blank(table, positions)
         if len(table) <= BLOCK_ROWS:
             parts = self._plain.write(table, positions, out.numeric, parts)
+        if len(table) <= FEW_ROWS:
+            parts = _write_categories(table, positions, out, parts)
         instants: Instants = {}
         for part in parts:
             column = table.iloc[:, positions[part.name]]
@@ -147,6 +156,28 @@ class Featurizer:
     def encoders(self) -> dict[Hashable, ColumnEncoder]:
         """The encoder of each used column, in the schema's order."""
         return {part.name: part.encoder for part in self._fitted()}
+
+    @property
+    def parts(self) -> list[FeaturePart]:
+        """The fitted encoders, one for each used column."""
+        return self._fitted()
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of date columns whose distance is a feature: the last ones."""
+        return self._pairs
+
+    def blank(self, n_rows: int, raw: Mapping[str, npt.NDArray[Any]] | None = None) -> FeatureTable:
+        """Return a feature table to write into, untouched columns in place."""
+        return FeatureTable(
+            numeric=np.empty((n_rows, len(self._numeric_names)), dtype=np.float32),
+            codes=np.empty((n_rows, len(self._code_names)), dtype=np.int32),
+            numeric_names=self._numeric_names,
+            code_names=self._code_names,
+            n_levels=self._n_levels,
+            raw=raw,
+            raw_kinds={str(p.name): p.encoder.kind for p in self._fitted() if p.encoder.keeps_raw},
+        )
 
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
         """Return the used columns that the table lacks, in the schema's order."""
@@ -193,7 +224,7 @@ class Featurizer:
         featurizer._place(encoders, meta["kept_numeric"], meta["kept_codes"])
         return featurizer
 
-    def _fitted(self) -> list[_Part]:
+    def _fitted(self) -> list[FeaturePart]:
         if self._parts is None:
             raise NotFittedError("Featurizer must be fitted first; call fit_transform.")
         return self._parts
@@ -233,6 +264,8 @@ class Featurizer:
         intervals = interval_table(instants, pairs, n_rows)
         *kept_numeric, kept_pairs = informative([b.numeric for b in [*blocks, intervals]])
         kept_codes = informative([block.codes for block in blocks])
+        for i in _crowding(encoders, blocks, n_rows):
+            kept_numeric[i], kept_codes[i] = [], []
         self._pairs = [pairs[i] for i in kept_pairs]
         names = _unique_names([*blocks, intervals], [*kept_numeric, kept_pairs], [*kept_codes, []])
         self._numeric_names, self._code_names = names
@@ -255,7 +288,7 @@ class Featurizer:
             used, encoders, kept_numeric, kept_codes, strict=True
         ):
             kept = (np.array(numeric, dtype=np.intp), np.array(codes, dtype=np.intp))
-            parts.append(_Part(column.name, encoder, *kept, numeric_at, codes_at))
+            parts.append(FeaturePart(column.name, encoder, *kept, numeric_at, codes_at))
             numeric_at += len(numeric)
             codes_at += len(codes)
         self._parts = parts
@@ -274,31 +307,18 @@ class Featurizer:
 
     def _blank(self, table: pd.DataFrame, positions: Positions) -> FeatureTable:
         """Return the feature table to write into, raw columns in place."""
-        n_rows = len(table)
         raw = {
             str(part.name): table.iloc[:, positions[part.name]].to_numpy(dtype=object)
             for part in self._fitted()
             if part.encoder.keeps_raw
         }
-        return FeatureTable(
-            numeric=np.empty((n_rows, len(self._numeric_names)), dtype=np.float32),
-            codes=np.empty((n_rows, len(self._code_names)), dtype=np.int32),
-            numeric_names=self._numeric_names,
-            code_names=self._code_names,
-            n_levels=self._n_levels,
-            raw=raw,
-            raw_kinds={
-                str(part.name): part.encoder.kind
-                for part in self._fitted()
-                if part.encoder.keeps_raw
-            },
-        )
+        return self.blank(len(table), raw)
 
 
 class _PlainNumbers:
     """All columns of numbers, encoded together: what a frame costs per column it costs once."""
 
-    def __init__(self, parts: list[_Part]) -> None:
+    def __init__(self, parts: list[FeaturePart]) -> None:
         self._indices = [i for i, part in enumerate(parts) if type(part.encoder) is NumericEncoder]
         self._parts = [parts[i] for i in self._indices]
         encoders: list[Any] = [part.encoder for part in self._parts]
@@ -306,16 +326,16 @@ class _PlainNumbers:
         self._scale = np.array([e.scale for e in encoders], dtype=np.float64)
         self._low = np.array([e.low for e in encoders], dtype=np.float64)
         self._high = np.array([e.high for e in encoders], dtype=np.float64)
-        self._value_at = np.array([_place_of(part, 0) for part in self._parts], dtype=np.intp)
-        self._missing_at = np.array([_place_of(part, 1) for part in self._parts], dtype=np.intp)
+        self._value_at = np.array([part.place_of(0) for part in self._parts], dtype=np.intp)
+        self._missing_at = np.array([part.place_of(1) for part in self._parts], dtype=np.intp)
 
     def write(
         self,
         table: pd.DataFrame,
         positions: Positions,
         numeric: npt.NDArray[np.float32],
-        parts: list[_Part],
-    ) -> list[_Part]:
+        parts: list[FeaturePart],
+    ) -> list[FeaturePart]:
         """Write the features of columns with a plain dtype; return the parts that are left."""
         dtypes = table.dtypes.to_numpy()
         at = [positions[part.name] for part in self._parts]
@@ -339,10 +359,35 @@ class _PlainNumbers:
         return np.clip(scaled, -float(LIMIT), float(LIMIT)).astype(np.float32)
 
 
-def _place_of(part: _Part, feature: int) -> int:
-    """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
-    found = np.flatnonzero(part.numeric == feature)
-    return part.numeric_at + int(found[0]) if len(found) else -1
+def _write_categories(
+    table: pd.DataFrame, positions: Positions, out: FeatureTable, parts: list[FeaturePart]
+) -> list[FeaturePart]:
+    """Write the features of columns of categories, cut out together; return the parts left."""
+    plain = [part for part in parts if _is_plain_category(part.encoder)]
+    if len(plain) < 2:
+        return parts
+    cells = table.iloc[:, [positions[part.name] for part in plain]].to_numpy(dtype=object)
+    for part, column in zip(plain, cells.T.tolist(), strict=True):
+        encoder: Any = part.encoder
+        codes, numbers = encoder.read_cells(column)
+        if numbers is not None and len(part.numeric):
+            out.numeric[:, part.numeric_at] = numbers
+        if len(part.codes):
+            out.codes[:, part.codes_at] = codes
+    return [part for part in parts if not _is_plain_category(part.encoder)]
+
+
+def _is_plain_category(encoder: ColumnEncoder) -> bool:
+    return type(encoder) is CategoryEncoder and encoder.spelling is None
+
+
+def _crowding(
+    encoders: Sequence[ColumnEncoder], blocks: Sequence[FeatureTable], n_rows: int
+) -> list[int]:
+    """Return the encoders whose features are left out, none when no others would be left."""
+    crowding = [i for i, encoder in enumerate(encoders) if encoder.is_crowding(n_rows)]
+    others = set(range(len(encoders))) - set(crowding)
+    return crowding if any(blocks[i].n_features for i in others) else []
 
 
 def _is_plain(dtype: Any) -> bool:

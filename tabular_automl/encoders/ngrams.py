@@ -63,6 +63,32 @@ def weigh(counts: csr_matrix, idf: npt.NDArray[np.float32]) -> csr_matrix:
     return weighted
 
 
+def project_one(
+    text: str,
+    analyse: Analyser,
+    index: dict[str, int],
+    idf: npt.NDArray[np.float32],
+    directions: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Return one text's weighted counts on directions, to the last bit as through `weigh`.
+
+    A sparse matrix of one row costs more than all that is done with it.
+
+    Parameters
+    ----------
+    directions : ndarray of shape (n_grams, n_components), C order
+    """
+    found = [index[gram] for gram in analyse(text) if gram in index]
+    if not found:
+        return np.zeros(directions.shape[1], dtype=np.float32)
+    grams, counts = np.unique(found, return_counts=True)
+    weights = (1 + np.log(counts.astype(np.float32))) * idf[grams]
+    length = np.sqrt(np.add.reduceat(weights * weights, [0])[0])  # as sparse matrices sum rows
+    weights /= length if length else np.float32(1.0)
+    projected: npt.NDArray[np.float32] = np.add.reduce(weights[:, None] * directions[grams], axis=0)
+    return projected
+
+
 def _as_counts(rows: list[list[int]], n_grams: int) -> Any:
     from scipy.sparse import csr_matrix
 

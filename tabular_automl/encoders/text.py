@@ -17,6 +17,7 @@ from tabular_automl.encoders.ngrams import (
     Analyser,
     count_all,
     count_known,
+    project_one,
     short_grams,
     weigh,
     word_grams,
@@ -70,6 +71,7 @@ class TextEncoder(ColumnEncoder):
 
     kind: ClassVar[Kind] = Kind.TEXT
     priority: ClassVar[int] = -30
+    keeps_raw: ClassVar[bool] = True
 
     def __init__(self, max_components: int = MAX_COMPONENTS) -> None:
         self.max_components = max_components
@@ -79,6 +81,7 @@ class TextEncoder(ColumnEncoder):
         self.components: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
         self.has_indicator = False
         self._index: dict[str, int] = {}
+        self._gram_rows: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
     @classmethod
     def claims(cls, sample: pd.Series) -> str | None:
@@ -113,19 +116,23 @@ class TextEncoder(ColumnEncoder):
         """Return the features of the training column, whose n-grams are counted once."""
         cells = _texts_of(column)
         weighted = self._fit(cells)
-        return self._features(cells, str(column.name), weighted)
+        return self.features(*cells, str(column.name), weighted)
 
     def transform(self, column: pd.Series) -> FeatureTable:
         """Return the projections and the statistics."""
-        return self._features(_texts_of(column), str(column.name))
+        return self.features(*_texts_of(column), str(column.name))
 
-    def _features(
+    def features(
         self,
-        cells: tuple[npt.NDArray[np.int64], list[str]],
+        codes: npt.NDArray[np.int64],
+        texts: list[str],
         name: str,
         weighted: csr_matrix | None = None,
     ) -> FeatureTable:
-        codes, texts = cells
+        """Return the features of rows whose text is ``texts[codes[i]]``, missing for a code of -1.
+
+        ``weighted`` are the texts' weighted n-grams, where they have been counted already.
+        """
         n_components = len(self.components)
         # One row more than there are texts: the empty text, which code -1 picks.
         distinct = np.zeros((len(texts) + 1, n_components + len(_STATISTICS)), dtype=np.float32)
@@ -159,6 +166,7 @@ class TextEncoder(ColumnEncoder):
         self.idf = np.asarray(state.arrays["idf"], dtype=np.float32)
         self.components = np.asarray(state.arrays["components"], dtype=np.float32)
         self._index = {gram: i for i, gram in enumerate(self.vocabulary)}
+        self._gram_rows = self._gram_rows[:0]
 
     def _fit(self, cells: tuple[npt.NDArray[np.int64], list[str]]) -> csr_matrix | None:
         """Learn; return the weighted n-grams of the distinct texts when all of them were read."""
@@ -174,6 +182,7 @@ class TextEncoder(ColumnEncoder):
         kept, n_texts = _frequent(counts, repeats, grams)
         self.vocabulary = [grams[i] for i in kept]
         self._index = {gram: i for i, gram in enumerate(self.vocabulary)}
+        self._gram_rows = self._gram_rows[:0]
         # Smoothed, as if one more text held every gram.
         self.idf = (np.log((1 + repeats.sum()) / (1 + n_texts[kept])) + 1).astype(np.float32)
         weighted = weigh(counts[:, kept], self.idf)
@@ -187,9 +196,18 @@ class TextEncoder(ColumnEncoder):
         """Return the texts on the learnt directions, shape (n_texts, n_components)."""
         if not len(self.components) or not texts:
             return np.zeros((len(texts), len(self.components)), dtype=np.float32)
+        if weighted is None and len(texts) == 1:
+            ways = self._analyse, self._index, self.idf, self._by_gram()
+            return project_one(texts[0], *ways)[None]
         if weighted is None:
             weighted = weigh(count_known(texts, self._analyse, self._index), self.idf)
         return np.asarray(weighted @ self.components.T, dtype=np.float32)
+
+    def _by_gram(self) -> npt.NDArray[np.float32]:
+        """Return the directions with a row for each gram, kept after the first call."""
+        if len(self._gram_rows) != len(self.idf):
+            self._gram_rows = np.ascontiguousarray(self.components.T)
+        return self._gram_rows
 
 
 def _texts_of(column: pd.Series) -> tuple[npt.NDArray[np.int64], list[str]]:

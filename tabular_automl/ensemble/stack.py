@@ -51,17 +51,21 @@ class FittedStack:
 
     def outputs(self, table: FeatureTable) -> dict[str, Prediction]:
         """Return what each bag predicts on the models' scale, by key."""
-        by_key = {bag.key: bag for bag in self.bags}
         inputs = {1: table}
         outputs: dict[str, Prediction] = {}
         for bag in self.bags:
             if bag.layer not in inputs:
-                keys = self.feeds[bag.layer]
-                inputs[bag.layer] = extend_table(
-                    table, [by_key[key] for key in keys], [outputs[key] for key in keys]
-                )
+                inputs[bag.layer] = self.inputs_of(bag.layer, table, outputs)
             outputs[bag.key] = bag.predict(inputs[bag.layer])
         return outputs
+
+    def inputs_of(
+        self, layer: int, table: FeatureTable, outputs: Mapping[str, Prediction]
+    ) -> FeatureTable:
+        """Return what a layer reads: the features, and the outputs of the bags that feed it."""
+        by_key = {bag.key: bag for bag in self.bags}
+        keys = self.feeds[layer]
+        return extend_table(table, [by_key[key] for key in keys], [outputs[key] for key in keys])
 
     def state(self) -> State:
         """Return the bags, feeds and weights."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +112,41 @@ class Outputs:
         if values.ndim == 1:
             return np.column_stack([1.0 - values, values])
         return values / values.sum(axis=1, keepdims=True)
+
+
+Booster = TypeVar("Booster")
+
+
+class Stored(Generic[Booster]):
+    """Saved trees, read when they are first asked for, by whichever thread asks first.
+
+    Reading them imports their library, which takes longer than all else that loading a predictor
+    does; and a compiled predictor reads them in its own way.
+
+    Parameters
+    ----------
+    raw : bytes
+        In the library's own format.
+    read : callable
+        From the bytes to a booster; a function of a module, so that it travels to processes.
+    """
+
+    def __init__(self, raw: bytes, read: Callable[[bytes], Booster]) -> None:
+        self.raw = raw
+        self._read = read
+        self._booster: Booster | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the bytes: locks and boosters do not."""
+        return Stored, (self.raw, self._read)
+
+    def get(self) -> Booster:
+        """Return the booster."""
+        with self._lock:
+            if self._booster is None:
+                self._booster = self._read(self.raw)
+            return self._booster
 
 
 class Progress:

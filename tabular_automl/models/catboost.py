@@ -22,6 +22,7 @@ from tabular_automl.models.boosting import (
     MAX_LEARNING_RATE,
     Outputs,
     Pace,
+    Stored,
     check_can_boost,
     first_patience,
 )
@@ -90,7 +91,7 @@ class CatBoost(Model):
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all iterations."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
-        self._booster: catboost.CatBoost | None = None
+        self._booster: catboost.CatBoost | Stored[catboost.CatBoost] | None = None
         if self.outputs.is_constant:
             return self
         check_can_boost("CatBoost", train.table, budget)
@@ -116,8 +117,8 @@ class CatBoost(Model):
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
         few = n_samples < _FEW_ROWS
-        raw = self._booster.predict(
-            _objects(table) if few and table.code_names else _data(table),
+        raw = self._trees().predict(
+            _objects(table) if few and table.code_names else as_pool(table),
             prediction_type="Probability" if self.outputs.known else "RawFormulaVal",
             thread_count=1 if few else self.setting.n_threads,
         )
@@ -132,6 +133,8 @@ class CatBoost(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
+        if isinstance(self._booster, Stored):
+            return State(meta=meta, blobs={_BLOB: self._booster.raw})
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / _BLOB
             self._booster.save_model(str(path), format="cbm")
@@ -143,9 +146,11 @@ class CatBoost(Model):
         self.chosen = dict(state.meta["chosen"])
         self._booster = None
         if _BLOB in state.blobs:
-            import catboost
+            self._booster = Stored(state.blobs[_BLOB], _read)
 
-            self._booster = catboost.CatBoost().load_model(blob=state.blobs[_BLOB], format="cbm")
+    def _trees(self) -> Any:
+        """Return the booster, read now if need be."""
+        return self._booster.get() if isinstance(self._booster, Stored) else self._booster
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -202,6 +207,12 @@ class CatBoost(Model):
             "allow_writing_files": False,
             "logging_level": "Silent",
         }
+
+
+def _read(raw: bytes) -> catboost.CatBoost:
+    import catboost
+
+    return catboost.CatBoost().load_model(blob=raw, format="cbm")
 
 
 class _Clock:
@@ -270,10 +281,10 @@ class _Clock:
 
 def _pool(samples: Samples) -> catboost.Pool:
     """Return rows with their target as CatBoost reads them."""
-    return _data(samples.table, samples.y, samples.weight)
+    return as_pool(samples.table, samples.y, samples.weight)
 
 
-def _data(table: FeatureTable, y: Any = None, weight: Any = None) -> catboost.Pool:
+def as_pool(table: FeatureTable, y: Any = None, weight: Any = None) -> catboost.Pool:
     """Return rows as CatBoost reads them; levels travel as a pandas categorical.
 
     CatBoost hashes each level once then, instead of once for each row.

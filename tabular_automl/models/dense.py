@@ -26,7 +26,7 @@ _MAX_TARGET_CLASSES = 16
 _MAX_PIECES = 2_000  # of all numbers together
 _MIN_COUNTS = 50  # columns of mostly zeros that make a bag of words
 _COUNT_LENGTH = 10.0  # of a row of word weights, so that one word weighs about as much as a number
-_FAR = 1e4  # beyond this many units a value is only "far out", and its square would overflow
+FAR = 1e4  # beyond this many units a value is only "far out", and its square would overflow
 
 
 class _BlasUse:
@@ -251,7 +251,7 @@ class DenseEncoder:
 
     def _scaled(self, numeric: Matrix) -> Matrix:
         scaled = (numeric - self.center) * self.scale
-        np.clip(scaled, -_FAR, _FAR, out=scaled)
+        np.clip(scaled, -FAR, FAR, out=scaled)
         if self.clip:
             scaled /= np.sqrt(1.0 + (scaled * np.float32(1 / 3)) ** 2)
         scaled[np.isnan(scaled)] = 0.0

@@ -17,6 +17,7 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     Outputs,
     Progress,
+    Stored,
     check_can_boost,
     default_learning_rate,
 )
@@ -90,7 +91,7 @@ class LightGBM(Model):
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
-        self._booster: lightgbm.Booster | None = None
+        self._booster: lightgbm.Booster | Stored[lightgbm.Booster] | None = None
         if self.outputs.is_constant:
             return self
         check_can_boost("LightGBM", train.table, budget)
@@ -121,7 +122,7 @@ class LightGBM(Model):
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
         n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
-        raw = self._booster.predict(table.matrix(), num_threads=n_threads)
+        raw = self._trees().predict(table.matrix(), num_threads=n_threads)
         return self.outputs.decode(np.asarray(raw), n_samples)
 
     def fitted_params(self) -> core_params.Params:
@@ -133,6 +134,8 @@ class LightGBM(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
+        if isinstance(self._booster, Stored):
+            return State(meta=meta, blobs={_BLOB: self._booster.raw})
         return State(meta=meta, blobs={_BLOB: self._booster.model_to_string().encode()})
 
     def restore(self, state: State) -> None:
@@ -141,9 +144,11 @@ class LightGBM(Model):
         self.chosen = dict(state.meta["chosen"])
         self._booster = None
         if _BLOB in state.blobs:
-            import lightgbm
+            self._booster = Stored(state.blobs[_BLOB], _read)
 
-            self._booster = lightgbm.Booster(model_str=state.blobs[_BLOB].decode())
+    def _trees(self) -> Any:
+        """Return the booster, read now if need be."""
+        return self._booster.get() if isinstance(self._booster, Stored) else self._booster
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -210,6 +215,12 @@ class LightGBM(Model):
         if samples.weight is not None:
             dataset.set_weight(samples.weight[order])
         return dataset
+
+
+def _read(raw: bytes) -> lightgbm.Booster:
+    import lightgbm
+
+    return lightgbm.Booster(model_str=raw.decode())
 
 
 def _bin(table: FeatureTable, options: dict[str, Any]) -> lightgbm.Dataset:

@@ -95,7 +95,10 @@ class Neighbors(Model):
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the weighted average over each row's neighbours."""
-        queries = self.encoder.transform(table)
+        return self.predict_encoded(self.encoder.transform(table))
+
+    def predict_encoded(self, queries: Floats) -> Prediction:
+        """Return what `predict` does for rows that the encoder has encoded."""
         parts = [np.empty((0, self.setting.task.n_outputs))]
         with one_blas_thread() if len(queries) > _FEW_QUERIES else nullcontext():
             for rows in self._blocks(len(queries)):
@@ -190,6 +193,11 @@ class Neighbors(Model):
     def _absolute(self) -> bool:
         return self.setting.loss == "absolute_error"
 
+    @property
+    def prior_votes(self) -> Reals:
+        """What imagined neighbours at the base rate say, shape (n_classes,)."""
+        return _PRIOR_ROWS * self._base
+
     def _blocks(self, n_queries: int) -> Iterator[slice]:
         cells = max(len(self.rows), _MOST_NEIGHBORS * self.rows.shape[1], 1)
         size = max(1, _BLOCK_CELLS // cells)
@@ -231,8 +239,8 @@ class Neighbors(Model):
             return ((share * target).sum(axis=1) / total)[:, None]
         n_classes = self.setting.task.n_classes
         keys = np.arange(len(near))[:, None] * n_classes + target
-        votes = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
-        votes = votes.reshape(len(near), n_classes) + _PRIOR_ROWS * self._base
+        counts = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
+        votes = counts.reshape(len(near), n_classes) + self.prior_votes
         return votes / votes.sum(axis=1, keepdims=True)
 
 

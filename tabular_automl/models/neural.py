@@ -108,21 +108,27 @@ class NeuralNetwork(Model):
         return result
 
     def _predict_chunk(self, x: Matrix) -> npt.NDArray[np.float64]:
-        outputs = self._outputs(x)
+        outputs = self.outputs(x)
         if self.setting.task.is_classification:
             return np.asarray(_softmax(outputs).mean(axis=0))
         return np.asarray(outputs.mean(axis=0).clip(*self._range))
 
-    def _outputs(self, x: Matrix) -> npt.NDArray[np.float64]:
-        """Return the last layer of every member, shape (n_members, n_samples, n_outputs)."""
+    def outputs(self, x: Matrix) -> npt.NDArray[np.float64]:
+        """Return the last layer of every member, shape (n_members, n_samples, n_outputs).
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, width) or (n_members, n_samples, width)
+            Encoded rows, the same ones for all members or each member's own.
+        """
         arrays, n_layers = self._arrays, self.params.n_layers
         hidden = x
         if "frequency" in arrays:
-            angle = x[:, self._wavy, None] * arrays["frequency"][:, None]
+            angle = x[..., self._wavy, None] * arrays["frequency"][:, None]
             angle += arrays["phase"][:, None]
-            hidden = np.empty((len(angle), len(x), arrays["weight_0"].shape[1]), np.float32)
-            hidden[:, :, : x.shape[1]] = x
-            hidden[:, :, x.shape[1] :] = np.cos(angle, out=angle).reshape(*angle.shape[:2], -1)
+            hidden = np.empty((*angle.shape[:2], arrays["weight_0"].shape[1]), np.float32)
+            hidden[:, :, : x.shape[-1]] = x
+            hidden[:, :, x.shape[-1] :] = np.cos(angle, out=angle).reshape(*angle.shape[:2], -1)
         for layer in range(n_layers):
             hidden = hidden @ arrays[f"weight_{layer}"]
             hidden += arrays[f"bias_{layer}"][:, None]

@@ -18,6 +18,7 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     Outputs,
     Progress,
+    Stored,
     check_can_boost,
     default_learning_rate,
 )
@@ -81,7 +82,7 @@ class XGBoost(Model):
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
-        self._booster: xgboost.Booster | None = None
+        self._booster: xgboost.Booster | Stored[xgboost.Booster] | None = None
         if self.outputs.is_constant:
             return self
         check_can_boost("XGBoost", train.table, budget)
@@ -101,7 +102,8 @@ class XGBoost(Model):
             "learning_rate": progress.mean_learning_rate,
         }
         # Through bytes, so that the training data is let go and a restored model is the same.
-        self._load(booster[: progress.best_round].save_raw("ubj"))
+        raw = bytes(booster[: progress.best_round].save_raw("ubj"))
+        self._booster, self._n_threads = _read(raw), 0
         return self
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -109,10 +111,9 @@ class XGBoost(Model):
         n_samples = len(table)
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
-        self._use_threads(
-            self._booster, 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
-        )
-        raw = self._booster.inplace_predict(table.matrix())
+        booster = self._trees()
+        self._use_threads(booster, 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads)
+        raw = booster.inplace_predict(table.matrix())
         return self.outputs.decode(raw, n_samples)
 
     def _use_threads(self, booster: xgboost.Booster, n_threads: int) -> None:
@@ -130,6 +131,8 @@ class XGBoost(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
+        if isinstance(self._booster, Stored):
+            return State(meta=meta, blobs={_BLOB: self._booster.raw})
         return State(meta=meta, blobs={_BLOB: bytes(self._booster.save_raw("ubj"))})
 
     def restore(self, state: State) -> None:
@@ -138,7 +141,11 @@ class XGBoost(Model):
         self.chosen = dict(state.meta["chosen"])
         self._booster = None
         if _BLOB in state.blobs:
-            self._load(bytearray(state.blobs[_BLOB]))
+            self._booster, self._n_threads = Stored(state.blobs[_BLOB], _read), 0
+
+    def _trees(self) -> Any:
+        """Return the booster, read now if need be."""
+        return self._booster.get() if isinstance(self._booster, Stored) else self._booster
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -188,11 +195,9 @@ class XGBoost(Model):
             ref=reference,
         )
 
-    def _load(self, raw: bytearray) -> None:
-        """Become the booster in ``raw``."""
-        self._n_threads = self.setting.n_threads
-        options = {"verbosity": 0, "nthread": self._n_threads}
-        self._booster = _xgboost().Booster(options, model_file=raw)
+
+def _read(raw: bytes) -> xgboost.Booster:
+    return _xgboost().Booster({"verbosity": 0}, model_file=bytearray(raw))
 
 
 def _xgboost() -> Any:

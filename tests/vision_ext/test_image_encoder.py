@@ -10,6 +10,8 @@ import pytest
 
 from tabular_automl.core.contract import Check
 from tabular_automl.encoders.contract import Specimen, iter_checks
+from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.extend import MissingDependencyError
 from vision_ext.encoder import ImageEncoder, describe
 
@@ -87,6 +89,24 @@ def test_missing_images_are_no_reason_to_warn() -> None:
         warnings.simplefilter("error")
         numeric = ImageEncoder().transform(pd.Series([None, np.nan], name="photo")).numeric
     assert np.isnan(numeric).all()
+
+
+def features_of(frame: pd.DataFrame) -> list[str]:
+    return list(Featurizer(infer_schema(frame, {})).fit_transform(frame).names)
+
+
+@pytest.mark.usefixtures("registered")
+def test_few_rows_leave_images_to_the_network_where_other_columns_say_something(
+    photos: pd.Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = pd.DataFrame({"photo": photos.iloc[:6].tolist() * 5, "size": np.arange(30.0) % 7})
+    assert features_of(few) == ["size"]
+    assert len(features_of(few[["photo"]])) > 50
+    monkeypatch.setattr("vision_ext.encoder.is_installed", lambda module: module != "torch")
+    assert len(features_of(few)) > 50
+    monkeypatch.undo()
+    monkeypatch.setattr("vision_ext.encoder._FEW_ROWS", 20)
+    assert len(features_of(few)) > 50
 
 
 def test_other_text_is_not_claimed() -> None:

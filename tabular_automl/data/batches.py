@@ -1,0 +1,144 @@
+"""Files larger than memory as tables of some rows each, in order."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tabular_automl.core.errors import DataError, PathError
+from tabular_automl.data.reading import (
+    FORMATS,
+    UNREADABLE,
+    files_of,
+    format_of,
+    frame_of_arrow,
+    text_layout,
+    unicode_of,
+)
+
+MOST_ROWS = 50_000
+_LEAST_ROWS = 1_000
+_CELLS = 2_000_000  # of a batch
+
+
+def read_batches(
+    source: str | os.PathLike[str],
+    *,
+    n_rows: int | None = None,
+    as_text: Collection[Hashable] = (),
+) -> Iterator[pd.DataFrame]:
+    """Yield a table of a file, or of the files of a folder, batch by batch.
+
+    Parameters
+    ----------
+    source : path
+        As of `read_table`.
+    n_rows : int, optional
+        Rows of a batch, the last of each file excepted; None: 50,000, fewer of a wide table.
+    as_text : collection of column names
+        Columns of text files whose values are not to be taken for numbers, since a batch that
+        happens to hold none but numbers must read as the others do.
+
+    Yields
+    ------
+    DataFrame
+        At least one for each file, without rows where the file has none.
+
+    Raises
+    ------
+    PathError
+        When a path does not exist, is of no known kind, or cannot be read.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise PathError(f"The table's path must exist, got {str(path)!r}; check the spelling.")
+    for file in files_of(path) if path.is_dir() else [path]:
+        yield from _file_batches(file, n_rows, as_text)
+
+
+def _file_batches(
+    path: Path, n_rows: int | None, as_text: Collection[Hashable]
+) -> Iterator[pd.DataFrame]:
+    separator = FORMATS[format_of(path)]
+    try:
+        if separator is None:
+            yield from _parquet_batches(path, n_rows)
+        else:
+            yield from _text_batches(path, separator, n_rows, as_text)
+    except DataError:
+        raise
+    except pd.errors.EmptyDataError as error:
+        raise DataError(
+            f"The table in {str(path)!r} must have columns, got an empty file."
+        ) from error
+    except UNREADABLE as error:
+        raise PathError(
+            f"The file {str(path)!r} could not be read as a table: {error}. Check that it is "
+            "complete and of the kind that its name says."
+        ) from error
+
+
+def _parquet_batches(path: Path, n_rows: int | None) -> Iterator[pd.DataFrame]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        size = n_rows or _batch_rows(len(file.schema_arrow.names))
+        batches = file.iter_batches(size, use_pandas_metadata=True)
+        for batch in batches:
+            yield frame_of_arrow(pa.Table.from_batches([batch]))
+        if not file.metadata.num_rows:
+            yield frame_of_arrow(file.schema_arrow.empty_table())
+
+
+def _text_batches(
+    path: Path, separator: str, n_rows: int | None, as_text: Collection[Hashable]
+) -> Iterator[pd.DataFrame]:
+    """Yield a text file in Unicode, and from the first row that is not on in Latin-1."""
+    done = 0
+    for encoding in (unicode_of(path), "latin-1"):
+        try:
+            for batch in _decoded_batches(path, separator, encoding, n_rows, as_text, done):
+                done += len(batch)
+                yield batch
+            return
+        except UnicodeDecodeError:
+            if encoding == "latin-1":
+                raise
+
+
+def _decoded_batches(
+    path: Path,
+    separator: str,
+    encoding: str,
+    n_rows: int | None,
+    as_text: Collection[Hashable],
+    done: int,
+) -> Iterator[pd.DataFrame]:
+    separator, options = text_layout(path, separator, encoding)
+    head = pd.read_csv(path, sep=separator, nrows=_LEAST_ROWS, **options)
+    if head.size and head.iloc[:, -1].isna().all():
+        options["index_col"] = False  # rows may end in a separator, which shifts them otherwise
+    kinds: dict[Any, Any] = {name: "str" for name in head.columns if name in as_text}
+    size = n_rows or _batch_rows(head.shape[1])
+    skipped = range(1, done + 1) if done else None
+    reader = pd.read_csv(
+        path, sep=separator, dtype=kinds, chunksize=size, skiprows=skipped, **options
+    )
+    with reader:
+        while True:
+            with warnings.catch_warnings():  # of the empty last field, which is to be dropped
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)
+                batch = next(reader, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def _batch_rows(n_columns: int) -> int:
+    return min(MOST_ROWS, max(_LEAST_ROWS, _CELLS // max(1, n_columns)))

@@ -1,0 +1,176 @@
+"""A bag that answers few rows at once, by whatever way its family has to join its fold models.
+
+Each joined bag is compared with the ordinary one when it is made, on rows that hit the borders of
+its splits; where it is not equal, or the family has no such way, the ordinary bag answers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.data.table import FeatureTable
+from tabular_automl.deployment.joined_boosters import JoinedLightGBM, JoinedXGBoost
+from tabular_automl.deployment.joined_catboost import JoinedCatBoost
+from tabular_automl.deployment.joined_dense import JoinedLinear, JoinedNetworks
+from tabular_automl.deployment.joined_forest import JoinedForest
+from tabular_automl.deployment.joined_neighbors import JoinedNeighbors
+from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.models.base import FittedSpec, Model, Prediction
+from tabular_automl.models.catboost import CatBoost
+from tabular_automl.models.forest import ExtraTrees, RandomForest
+from tabular_automl.models.lightgbm import LightGBM
+from tabular_automl.models.linear import Linear
+from tabular_automl.models.neighbors import Neighbors
+from tabular_automl.models.neural import NeuralNetwork
+from tabular_automl.models.xgboost import XGBoost
+
+FEW_ROWS = 64  # for more, what a call costs is little next to what the rows cost
+TOLERANCE = 1e-6
+_BOOSTED = (LightGBM, XGBoost, CatBoost)
+# What reading another library's description of its trees may meet.
+_NOT_JOINED = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+
+
+class Joined(Protocol):
+    """The fold models of a bag as one."""
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
+
+
+@dataclass(frozen=True)
+class FastBag(Bag):
+    """A bag with its joined form.
+
+    Attributes
+    ----------
+    joined : Joined or None
+        Answers up to `FEW_ROWS` rows; None: the fold models do.
+    reason : str
+        Why there is no joined form; empty when there is.
+    """
+
+    joined: Joined | None = field(default=None, repr=False)
+    reason: str = ""
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        """Return the mean prediction of the fold models, shape (n_samples, n_outputs)."""
+        if self.joined is None or not 0 < len(table) <= FEW_ROWS:
+            return super().predict(table)
+        return self.joined.predict(table)
+
+
+def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
+    """Return a bag that predicts equally, on so many threads; the given one stays as it is.
+
+    Parameters
+    ----------
+    bag : Bag
+    table : FeatureTable
+        Rows on which the joined form must equal the bag; see `probe_table`.
+    n_threads : int
+    """
+    models = tuple(FittedSpec(f.family, _on_threads(f.model, n_threads)) for f in bag.models)
+    ordinary = FastBag(bag.key, bag.layer, models)
+    try:
+        joined = _join([fitted.model for fitted in models], table, n_threads)
+    except _NOT_JOINED as error:
+        return replace(ordinary, reason=f"{type(error).__name__}: {error}")
+    if joined is None:
+        return replace(ordinary, reason=f"the family {bag.models[0].family!r} has no joined form")
+    for row in range(len(table)):
+        one = table.take([row])
+        expected = ordinary.predict(one)
+        off = np.abs(joined.predict(one) - expected)
+        if not bool((off <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all()):
+            return replace(ordinary, reason=f"the joined form was off by {off.max():.2g}")
+    return replace(ordinary, joined=joined)
+
+
+def probe_table(blank: FeatureTable, bags: Sequence[Bag], n_rows: int = 16) -> FeatureTable:
+    """Return rows of values at and next to the borders of the bags' splits, some missing.
+
+    Parameters
+    ----------
+    blank : FeatureTable
+        Any table of the features; its rows are not looked at.
+    bags : sequence of Bag
+        Of the first layer.
+    n_rows : int
+    """
+    rng = np.random.default_rng(0)
+    numeric = rng.normal(size=(n_rows, len(blank.numeric_names))).astype(np.float32)
+    borders = _borders(bags, len(blank.numeric_names))
+    for feature, points in enumerate(borders):
+        if len(points):
+            near = np.concatenate([points, np.nextafter(points, np.float32(np.inf)), points - 1])
+            numeric[:, feature] = rng.choice(near, n_rows)
+    numeric[rng.random(numeric.shape) < 0.1] = np.nan
+    levels = np.array(blank.n_levels, dtype=np.int64)
+    codes = rng.integers(0, levels, (n_rows, len(levels))).astype(np.int32)
+    raw = {name: np.full(n_rows, None, dtype=object) for name in blank.raw}
+    names = blank.numeric_names, blank.code_names, blank.n_levels
+    return FeatureTable(numeric, codes, *names, raw, blank.raw_kinds)
+
+
+def _borders(bags: Sequence[Bag], n_numeric: int) -> list[npt.NDArray[np.float32]]:
+    """Return the borders at which trees split each numeric feature, as far as easily told."""
+    found: list[list[float]] = [[] for _ in range(n_numeric)]
+    for bag in bags:
+        for fitted in bag.models[:2]:
+            for feature, border in _splits(fitted.model):
+                if feature < n_numeric and abs(border) < 1e30:
+                    found[feature].append(border)
+    return [np.unique(np.array(points, dtype=np.float32)) for points in found]
+
+
+def _splits(model: Model) -> list[tuple[int, float]]:
+    if isinstance(model, (ExtraTrees, RandomForest)):
+        inner = model.nodes.feature >= 0
+        some = slice(None, 20_000)
+        pairs = model.nodes.feature[inner][some], model.nodes.threshold[inner][some]
+        return list(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
+    if not isinstance(model, LightGBM) or "booster.txt" not in model.state().blobs:
+        return []
+    pairs_of_lines = []
+    for line in model.state().blobs["booster.txt"].decode().splitlines():
+        name, _, values = line.partition("=")
+        if name == "split_feature":
+            features = [int(value) for value in values.split()]
+        elif name == "threshold":
+            borders = [float(value) for value in values.split()]
+            pairs_of_lines += list(zip(features, borders, strict=True))
+    return pairs_of_lines
+
+
+def _on_threads(model: Model, n_threads: int) -> Model:
+    """Return a model that shares everything with the given one but the number of threads."""
+    own = copy.copy(model)
+    own.setting = replace(model.setting, n_threads=n_threads)
+    return own
+
+
+def _join(models: list[Any], table: FeatureTable, n_threads: int) -> Joined | None:
+    """Return the joined form of fold models of one family, None where there is none."""
+    family = type(models[0])
+    if family in _BOOSTED and not all(model.state().blobs for model in models):
+        raise ValueError("a fold has no trees, since its target was constant")
+    if family is LightGBM:
+        return JoinedLightGBM(models, table.n_features, n_threads)
+    if family is XGBoost:
+        return JoinedXGBoost(models, table.n_features, n_threads)
+    if family is CatBoost:
+        return JoinedCatBoost(models, table)
+    if family in (ExtraTrees, RandomForest):
+        return JoinedForest(models)
+    if family is NeuralNetwork:
+        return JoinedNetworks(models)
+    if family is Linear:
+        return JoinedLinear(models)
+    return JoinedNeighbors(models) if family is Neighbors else None

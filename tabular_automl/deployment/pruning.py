@@ -1,0 +1,189 @@
+"""Smaller ensembles: what each model of an ensemble costs in time, and is worth in score."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from tabular_automl.core.errors import InvalidOptionError, must_be
+from tabular_automl.data.table import FeatureTable
+from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline
+from tabular_automl.deployment.row_reader import example_row
+from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.ensemble.stack import FittedStack
+from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.pipeline import FitRecord, FittedPipeline
+
+_N_CALLS = 41
+_LEAST_MS = 1e-3  # so that what costs nothing is not divided by
+
+
+@dataclass(frozen=True)
+class Step:
+    """One ensemble on the way from all bags to a single one.
+
+    Attributes
+    ----------
+    pipeline : FittedPipeline
+        With fast bags.
+    dropped : str
+        Key of the bag that the one before still had; empty for the first.
+    milliseconds : float
+        Median wall time of one row.
+    score : float
+        Out-of-fold, greater is better; NaN when the record holds no predictions of single bags.
+    """
+
+    pipeline: FittedPipeline
+    dropped: str
+    milliseconds: float
+    score: float
+
+
+def latency_table(pipeline: FittedPipeline, record: FitRecord) -> pd.DataFrame:
+    """Return the steps as a table; see `Predictor.latency_report`."""
+    steps = prune(pipeline, record)
+    table = pd.DataFrame(
+        {
+            "n_models": [len(step.pipeline.stack.bags) for step in steps],
+            "dropped": [step.dropped for step in steps],
+            "milliseconds": [step.milliseconds for step in steps],
+            "score": [step.score for step in steps],
+        }
+    )
+    table["on_front"] = [_on_front(step, steps) for step in steps]
+    return table
+
+
+def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> FittedPipeline:
+    """Return the largest of the ensembles that answers one row within ``max_ms`` milliseconds.
+
+    Raises
+    ------
+    InvalidOptionError
+        When none is as fast as that.
+    """
+    number = isinstance(max_ms, (int, float)) and not isinstance(max_ms, bool)
+    if not number or not math.isfinite(max_ms) or max_ms <= 0:
+        wanted = "a positive number of milliseconds or None"
+        raise InvalidOptionError(must_be("max_latency_ms", wanted, max_ms))
+    steps = prune(pipeline, record)
+    for step in steps:
+        if step.milliseconds <= max_ms:
+            return replace(pipeline, stack=_of_same_keys(pipeline.stack, step.pipeline.stack))
+    fastest = min(steps, key=lambda step: step.milliseconds)
+    raise InvalidOptionError(
+        f"max_latency_ms must be at least {fastest.milliseconds:.2g}, what the fastest ensemble "
+        f"({', '.join(fastest.pipeline.stack.weights)}) takes here, got {max_ms:g}."
+    )
+
+
+def prune(pipeline: FittedPipeline, record: FitRecord) -> list[Step]:
+    """Return the ensembles from all bags down to a single one.
+
+    At each step the bag goes whose loss of score by millisecond saved is least; where the record
+    has no predictions of single bags, the one with the least weight by millisecond.
+    """
+    row = example_row(pipeline.featurizer)
+    current = fast_pipeline(pipeline)
+    features = CompiledPredictor(current).read(row)
+    cost = _cost_of_bags(current, features)
+    score = _scorer(record.held_out, record.metric)
+    steps = [Step(current, "", _measured(current, row), score(current))]
+    while len(current.stack.weights) > 1:
+        before = score(current)
+        choices = {key: _without(current, key) for key in current.stack.weights}
+        key = min(choices, key=lambda k: _price(current, choices[k], k, before, score, cost))
+        current = choices[key]
+        steps.append(Step(current, key, _measured(current, row), score(current)))
+    return steps
+
+
+def _price(
+    before: FittedPipeline,
+    after: FittedPipeline,
+    key: str,
+    score_before: float,
+    score: Callable[[FittedPipeline], float],
+    cost: Mapping[str, float],
+) -> float:
+    """Return what is lost for each millisecond saved; a gain of score comes first of all."""
+    gone = {bag.key for bag in before.stack.bags} - {bag.key for bag in after.stack.bags}
+    saved = max(_LEAST_MS, sum(cost[each] for each in gone))
+    loss = score_before - score(after)
+    if math.isnan(loss):
+        loss = before.stack.weights[key]
+    return loss / saved if loss > 0 else loss * saved
+
+
+def _scorer(held_out: HeldOut | None, metric: Metric) -> Callable[[FittedPipeline], float]:
+    """Return what scores an ensemble on out-of-fold predictions of its bags."""
+
+    def score(pipeline: FittedPipeline) -> float:
+        if held_out is None:
+            return math.nan
+        prediction = pipeline.combine(held_out.predictions)
+        told = pipeline.decide(prediction) if metric.reads is Reads.LABEL else prediction
+        try:
+            return metric.score(held_out.y, told, held_out.weight)
+        except InvalidOptionError:  # a function of the user's own, which is not saved
+            return math.nan
+
+    return score
+
+
+def _without(pipeline: FittedPipeline, key: str) -> FittedPipeline:
+    """Return the pipeline without one of its weighted bags, the other weights summing to 1."""
+    kept = {other: weight for other, weight in pipeline.stack.weights.items() if other != key}
+    total = sum(kept.values())
+    weights = {other: weight / total for other, weight in kept.items()}
+    return replace(
+        pipeline, stack=FittedStack.of_needed(pipeline.stack.bags, pipeline.stack.feeds, weights)
+    )
+
+
+def _of_same_keys(stack: FittedStack, pruned: FittedStack) -> FittedStack:
+    return FittedStack.of_needed(stack.bags, stack.feeds, pruned.weights)
+
+
+def _cost_of_bags(pipeline: FittedPipeline, features: FeatureTable) -> dict[str, float]:
+    """Return the milliseconds of each bag for one row."""
+    tables = {1: features}
+    outputs = pipeline.stack.outputs(features)
+    for layer in pipeline.stack.feeds:
+        tables[layer] = pipeline.stack.inputs_of(layer, features, outputs)
+    return {
+        bag.key: _median_ms(lambda bag=bag: bag.predict(tables[bag.layer]))  # type: ignore[misc]
+        for bag in pipeline.stack.bags
+    }
+
+
+def _measured(pipeline: FittedPipeline, row: Mapping[object, object]) -> float:
+    compiled = CompiledPredictor(pipeline)
+    return _median_ms(lambda: compiled.predict_one(row))
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    for _ in range(3):
+        call()
+    seconds = []
+    for _ in range(_N_CALLS):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(seconds))
+
+
+def _on_front(step: Step, steps: list[Step]) -> bool:
+    """Return whether no other step is at least as fast and as good, and better in one of them."""
+    return not any(
+        other.milliseconds <= step.milliseconds
+        and other.score >= step.score
+        and (other.milliseconds < step.milliseconds or other.score > step.score)
+        for other in steps
+    )

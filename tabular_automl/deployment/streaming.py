@@ -1,0 +1,226 @@
+"""Prediction of files larger than memory, batch by batch, to a file that is whole or not there.
+
+Finished batches lie as numbered parts in a folder beside the output, together with what they
+were made from. A run that was interrupted starts behind the last part; parts of another source, of
+another predictor or of other settings are removed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tabular_automl.core.errors import (
+    InvalidOptionError,
+    MissingColumnsError,
+    PathError,
+    must_be,
+)
+from tabular_automl.data.batches import read_batches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+Score = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a file is predicted.
+
+    Attributes
+    ----------
+    keep : tuple of column names
+        Columns of the source to copy, in front.
+    as_text : tuple of column names
+        Columns of a CSV file whose values stay as they are written.
+    batch_rows : int or None
+        Rows that are in memory at a time; None: by the number of columns.
+    made_by : str
+        Tells the predictor and the kind of prediction apart from others.
+    """
+
+    keep: tuple[Hashable, ...] = ()
+    as_text: tuple[Hashable, ...] = ()
+    batch_rows: int | None = None
+    made_by: str = ""
+
+
+def predict_stream(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    score: Score,
+    options: StreamOptions,
+) -> int:
+    """Write the predictions of a file's rows, in its order, and return their number.
+
+    Parameters
+    ----------
+    source : path
+        A CSV or Parquet file, or a folder of such files of one kind.
+    out : path
+        Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; replaced when it exists.
+    score : callable
+        From a batch to its predictions, as many rows.
+    options : StreamOptions
+
+    Raises
+    ------
+    PathError
+        When the source cannot be read or the output not be written; parts stay for the next run.
+    MissingColumnsError
+        When a column to keep is absent.
+    """
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    _check(source, out, options)
+    parts = _Parts(out, _signature(source, options))
+    batches = read_batches(source, n_rows=options.batch_rows, as_text=options.as_text)
+    try:
+        parts.open()
+        for number, batch in enumerate(batches):
+            if number >= parts.n_done:
+                parts.write(number, _with_kept(score(batch), batch, options.keep))
+        return parts.join()
+    except OSError as error:
+        raise PathError(
+            f"{str(out)!r} could not be written: {error}; what is done lies in "
+            f"{str(parts.folder)!r}, and the same call goes on from there."
+        ) from error
+
+
+def _check(source: Path, out: Path, options: StreamOptions) -> None:
+    n_rows = options.batch_rows
+    whole = isinstance(n_rows, int) and not isinstance(n_rows, bool)
+    if n_rows is not None and not (whole and n_rows > 0):
+        raise InvalidOptionError(must_be("batch_rows", "a positive whole number or None", n_rows))
+    if not out.name.lower().endswith(_ENDINGS):
+        raise PathError(must_be("out", f"a path that ends in {', '.join(_ENDINGS)}", str(out)))
+    if not source.exists():
+        raise PathError(f"The table's path must exist, got {str(source)!r}; check the spelling.")
+    if not out.parent.is_dir():
+        raise PathError(f"The folder of {str(out)!r} must exist; make it first.")
+    inside = source.is_dir() and source.resolve() in out.resolve().parents
+    if source.resolve() == out.resolve() or inside:
+        raise PathError(f"out must be another place than the source, got {str(out)!r} for both.")
+
+
+def _signature(source: Path, options: StreamOptions) -> dict[str, Any]:
+    """Return what parts depend on: files by name, size and time of change, and the settings."""
+    files = sorted(path for path in source.iterdir()) if source.is_dir() else [source]
+    stats = [(str(path.resolve()), path.stat()) for path in files]
+    described = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    signature: dict[str, Any] = json.loads(json.dumps(asdict(options), default=repr))
+    return signature | {"files": described}
+
+
+def _with_kept(scored: pd.DataFrame, batch: pd.DataFrame, keep: Sequence[Hashable]) -> pd.DataFrame:
+    """Return the predictions behind the columns to copy."""
+    absent = [name for name in keep if name not in batch.columns]
+    if absent:
+        names = ", ".join(map(repr, absent))
+        raise MissingColumnsError(f"keep must name columns of the source, got {names}.")
+    scored = scored.reset_index(drop=True)
+    scored.columns = [f"{c} predicted" if c in keep else str(c) for c in scored.columns]
+    for name in reversed(keep):
+        scored.insert(0, str(name), batch[name].array)
+    return scored
+
+
+class _Parts:
+    """The finished batches of an output, on disk."""
+
+    def __init__(self, out: Path, signature: dict[str, Any]) -> None:
+        self._out = out
+        self._text = json.dumps(signature, sort_keys=True)
+        self.folder = out.with_name(f".parts-{out.name}")
+        self.n_done = 0
+
+    def open(self) -> None:
+        """Make the folder, or find how many parts of an interrupted run it holds."""
+        told = self.folder / "source.json"
+        if not told.is_file() or told.read_text() != self._text:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            told.write_text(self._text)
+        while self._path(self.n_done).exists():
+            self.n_done += 1
+
+    def write(self, number: int, table: pd.DataFrame) -> None:
+        """Add a part, whole or not at all."""
+        import pyarrow as pa
+        import pyarrow.feather as feather
+
+        partial = self._path(number).with_suffix(".partial")
+        feather.write_feather(pa.Table.from_pandas(table, preserve_index=False), str(partial))
+        partial.replace(self._path(number))
+        self.n_done = number + 1
+
+    def join(self) -> int:
+        """Write all parts to the output, remove them, and return the number of rows."""
+        partial = self._out.with_name(f".partial-{os.getpid()}-{self._out.name}")
+        try:
+            n_rows = self._write_all(partial)
+            partial.replace(self._out)
+        finally:
+            partial.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return n_rows
+
+    def _write_all(self, path: Path) -> int:
+        """Write the parts one after the other in the format of the output."""
+        import pyarrow.feather as feather
+        import pyarrow.parquet as pq
+
+        schema, n_rows = self._common_schema(), 0
+        tables = (feather.read_table(self._path(i), memory_map=False) for i in range(self.n_done))
+        if path.name.lower().endswith(".parquet"):
+            with pq.ParquetWriter(path, schema) as writer:
+                for table in tables:
+                    writer.write_table(table.cast(schema))
+                    n_rows += table.num_rows
+            return n_rows
+        compressed = path.name.lower().endswith(".gz")
+        opened = gzip.open if compressed else open
+        with opened(path, "wt", encoding="utf-8", newline="") as file:
+            for number, table in enumerate(tables):
+                # A whole number next to a missing one stays a whole number.
+                frame = table.cast(schema).to_pandas(integer_object_nulls=True)
+                frame.to_csv(file, index=False, header=not number)
+                n_rows += len(frame)
+        return n_rows
+
+    def _common_schema(self) -> pa.Schema:
+        """Return a schema that holds every part: a kept column may be empty in one of them."""
+        import pyarrow as pa
+        from pyarrow import ipc
+
+        schemas = []
+        for number in range(self.n_done):
+            with pa.OSFile(str(self._path(number))) as file:
+                schemas.append(ipc.open_file(file).schema.remove_metadata())
+        names = schemas[0].names
+        return pa.schema([_common_field(name, [s.field(name) for s in schemas]) for name in names])
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.arrow"
+
+
+def _common_field(name: str, fields: Sequence[pa.Field]) -> pa.Field:
+    """Return a field whose type holds the values of all; text where nothing else does."""
+    import pyarrow as pa
+
+    try:
+        unified = pa.unify_schemas([pa.schema([f]) for f in fields], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.field(name, pa.string())
+    return unified.field(0)

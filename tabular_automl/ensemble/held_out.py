@@ -1,0 +1,71 @@
+"""What single bags said of rows that they had not seen: what a smaller ensemble would be worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.stacking import Candidate
+from tabular_automl.models.base import Prediction
+
+_MOST_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Out-of-fold predictions of the bags of an ensemble, of a sample of the rows.
+
+    Attributes
+    ----------
+    y : ndarray of shape (n_rows,)
+        Class codes, or values in the user's units.
+    weight : ndarray of shape (n_rows,) or None
+    predictions : mapping of str to ndarray of shape (n_rows, n_outputs)
+        By the key of each bag of positive weight, in the user's units.
+    """
+
+    y: npt.NDArray[Any] = field(repr=False)
+    weight: npt.NDArray[np.float64] | None = field(repr=False)
+    predictions: Mapping[str, Prediction] = field(repr=False)
+
+    @classmethod
+    def sample(
+        cls,
+        judge: Judge,
+        candidates: Sequence[Candidate],
+        weights: Mapping[str, float],
+        rows: npt.NDArray[np.intp],
+    ) -> Self:
+        """Keep what the weighted candidates said of up to 5,000 of the validated rows."""
+        drawn = np.random.default_rng(0).permutation(len(rows))[:_MOST_ROWS]
+        drawn = np.sort(drawn)
+        return cls(
+            y=judge.y[rows[drawn]],
+            weight=None if judge.weight is None else judge.weight[rows[drawn]],
+            predictions={
+                candidate.bag.key: candidate.prediction[drawn].astype(np.float32)
+                for candidate in candidates
+                if weights[candidate.bag.key] > 0
+            },
+        )
+
+    def state(self) -> State:
+        """Return the arrays."""
+        bags = {f"bag{i}": each for i, each in enumerate(self.predictions.values())}
+        arrays: dict[str, npt.NDArray[Any]] = {"y": self.y, **bags}
+        if self.weight is not None:
+            arrays["weight"] = self.weight
+        return State(meta={"keys": list(self.predictions)}, arrays=arrays)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Build it again."""
+        arrays = state.arrays
+        predictions = {str(key): arrays[f"bag{i}"] for i, key in enumerate(state.meta["keys"])}
+        return cls(arrays["y"], arrays.get("weight"), predictions)

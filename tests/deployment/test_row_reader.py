@@ -1,0 +1,133 @@
+"""A row as a dictionary gives the features that a frame of it gives."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl.core.errors import DataError, MissingColumnsError
+from tabular_automl.deployment.row_reader import RowReader, example_row
+from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.encoders.inference import infer_schema
+
+
+def table_of_kinds(n_rows=200):
+    rng = np.random.default_rng(0)
+    day = pd.Timestamp("2021-03-01") + pd.to_timedelta(rng.integers(0, 900, n_rows), "D")
+    words = ["red", "lamp", "old", "door", "for", "Genf", "2021"]
+    return pd.DataFrame(
+        {
+            "number": np.where(rng.random(n_rows) < 0.2, np.nan, rng.normal(size=n_rows)),
+            "large": 1.7e9 + rng.integers(0, 900, n_rows),
+            "price": [f"{value:,.2f} EUR" for value in rng.lognormal(8, 1, n_rows)],
+            "dirty": ["n/k" if i == 5 else str(i) for i in range(n_rows)],
+            "level": rng.choice(["a", "b", "c", None], n_rows),
+            "code": rng.choice([1, 2, 3, 40], n_rows),
+            "flag": rng.random(n_rows) < 0.5,
+            "many": [f"k{code}" for code in rng.integers(0, 80, n_rows)],
+            "day": day,
+            "iso": (day + pd.to_timedelta(rng.integers(0, 90_000, n_rows), "s")).astype(str),
+            "us": day.strftime("%m/%d/%Y %H:%M"),
+            "month": day.strftime("%B %Y"),
+            "ymd": day.strftime("%Y%m%d").astype(int),
+            "text": [" ".join(rng.choice(words, rng.integers(4, 12))) for _ in range(n_rows)],
+        }
+    )
+
+
+KINDS = {"text": "text", "code": "category", "ymd": "datetime", "month": "datetime"}
+
+
+@pytest.fixture(scope="module")
+def featurizer():
+    table = table_of_kinds()
+    featurizer = Featurizer(infer_schema(table, KINDS))
+    featurizer.fit_transform(table)
+    return featurizer
+
+
+@pytest.fixture(scope="module")
+def reader(featurizer):
+    return RowReader(featurizer)
+
+
+@pytest.fixture
+def row():
+    table = table_of_kinds()
+    return {name: table[name].to_list()[3] for name in table}
+
+
+def assert_equal_features(reader, featurizer, row):
+    """Compare with the features of a frame of one row, to the last bit."""
+    one = reader.read(row)
+    expected = featurizer.transform(pd.DataFrame({name: [value] for name, value in row.items()}))
+    np.testing.assert_array_equal(one.numeric, expected.numeric)
+    np.testing.assert_array_equal(one.codes, expected.codes)
+
+
+def test_all_training_rows_read_as_the_frame_of_them_does(reader, featurizer):
+    table = table_of_kinds()
+    expected = featurizer.transform(table)
+    for position, values in enumerate(table.astype(object).to_numpy().tolist()):
+        one = reader.read(dict(zip(table.columns, values, strict=True)))
+        np.testing.assert_array_equal(one.numeric[0], expected.numeric[position])
+        np.testing.assert_array_equal(one.codes[0], expected.codes[position])
+
+
+DAY = datetime.datetime(2022, 2, 28, 23, 59, 59, 999_999)
+ODD_NUMBERS = [np.float32(0.1), np.int16(3), np.bool_(True), 2**70, decimal.Decimal("1.5")]
+ODD_TIMES = ["2021-05-06 07:08:09+02:00", "20210506", DAY, "1500-01-01", "n/a", " 2021-05-06 "]
+ODD_DAYS = [datetime.date(2020, 2, 29), "2021-05-06", None, pd.NaT, np.datetime64("NaT")]
+VALUES = {
+    "number": [1, True, "1e3", " 7 ", "", None, pd.NA, "n/a", -0.0, *ODD_NUMBERS],
+    "large": [0, 1.7e9, np.float64(1.8e9), None, float("inf"), float("-inf")],
+    "price": ["1,234.50 EUR", "(12.5)", "12%", 99, None, "-"],
+    "dirty": ["n/k", "other words", "12", None],
+    "level": ["a", " b ", "unseen", "", None, float("nan"), pd.NA, 1, np.str_("c")],
+    "code": [1, 1.0, "1", "01", "40.0", 7, None, True, np.int64(40), np.float64(2.0)],
+    "flag": [True, False, "true", "no", 1, 0, None, np.bool_(False)],
+    "many": ["k1", "k999", None, pd.Timestamp("2020-01-01"), datetime.date(2020, 1, 1)],
+    "day": [DAY, pd.Timestamp(DAY), pd.Timestamp("2020-01-01T10:00Z"), *ODD_DAYS],
+    "iso": ["2021-05-06", "2021-05-06T07:08:09", "2021-05-06 07:08:09.25", None, *ODD_TIMES],
+    "us": ["05/06/2021 07:08", "5/6/2021 7:08", "12/31/1999 23:59", None, DAY],
+    "month": ["May 2021", "December 1999", None],
+    "ymd": [20210506, "20210506", 20210506.0, None, np.int64(20200229)],
+    "text": ["red lamp", "red red RED lamp's", "", "   ", None, "zzz", 12, "é" * 5_000],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in VALUES.items() for value in values]
+)
+def test_any_value_reads_as_in_a_frame(name, value, reader, featurizer, row):
+    assert_equal_features(reader, featurizer, {**row, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("number", "tall"), ("number", datetime.date(2020, 1, 1)), ("large", "x")),
+        *(("iso", "tomorrow"), ("iso", "2021-02-30"), ("us", "13/13/2021 07:08"), ("day", "soon")),
+    ],
+)
+def test_what_a_frame_refuses_is_refused_with_its_sentence(name, value, reader, featurizer, row):
+    row[name] = value
+    with pytest.raises(DataError, match=f"Column '{name}' must hold") as refused:
+        reader.read(row)
+    with pytest.raises(DataError, match=f"Column '{name}' must hold") as expected:
+        featurizer.transform(pd.DataFrame({key: [each] for key, each in row.items()}))
+    assert str(refused.value) == str(expected.value)
+
+
+def test_all_missing_columns_are_named(reader, row):
+    del row["many"], row["day"]
+    with pytest.raises(MissingColumnsError, match="lacks 'many', 'day'"):
+        reader.read(row)
+
+
+def test_the_example_row_can_be_read(reader, featurizer):
+    example = example_row(featurizer)
+    assert_equal_features(reader, featurizer, example)
+    assert example["level"] is not None

@@ -1,0 +1,147 @@
+"""Files are predicted batch by batch, as if they had been read at once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabular_automl import FitConfig, Predictor
+from tabular_automl.core.errors import InvalidOptionError, MissingColumnsError, PathError
+from tabular_automl.deployment.streaming import StreamOptions, predict_stream
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    size, code = rng.normal(size=200), rng.choice(["01", "2", "x7"], 200)
+    label = np.where(size + (code == "2") > 0.2, "yes", "no")
+    table = pd.DataFrame({"size": size, "code": code, "id": range(200), "y": label})
+    config = FitConfig(max_specs=1, n_folds=2, families=("lightgbm",))
+    path = tmp_path_factory.mktemp("streamed") / "p"
+    columns = {"id": "ignored"}
+    return Predictor("y", path=path, verbosity=0).fit(table, config=config, columns=columns)
+
+
+@pytest.fixture
+def rows():
+    """Rows whose first 40 codes look like numbers."""
+    rng = np.random.default_rng(1)
+    code = np.concatenate([rng.choice(["01", "2"], 40), rng.choice(["01", "2", "x7"], 57)])
+    return pd.DataFrame({"size": rng.normal(size=97), "code": code, "id": range(97)})
+
+
+def write(table, path):
+    table.to_parquet(path) if path.suffix == ".parquet" else table.to_csv(path, index=False)
+    return path
+
+
+def read(path):
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+
+
+@pytest.mark.parametrize("source", ["in.csv", "in.csv.gz", "in.parquet"])
+@pytest.mark.parametrize("out", ["out.csv", "out.csv.gz", "out.parquet"])
+def test_batches_give_what_the_whole_table_gives_in_its_order(
+    source, out, predictor, rows, tmp_path
+):
+    path = write(rows, tmp_path / source)
+    n_rows = predictor.predict_file(path, tmp_path / out, keep=["id"], batch_rows=20)
+    written = read(tmp_path / out)
+    assert n_rows == 97
+    assert written["id"].astype(int).tolist() == list(range(97))
+    assert written["y"].tolist() == predictor.predict(rows).tolist()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([source, out])
+
+
+def test_probabilities_are_those_of_predict_proba(predictor, rows, tmp_path):
+    path = write(rows, tmp_path / "in.parquet")
+    predictor.predict_file(path, tmp_path / "out.parquet", proba=True, batch_rows=30)
+    written = read(tmp_path / "out.parquet")
+    assert list(written) == ["no", "yes"]
+    np.testing.assert_allclose(written, predictor.predict_proba(rows), rtol=1e-9)
+
+
+def test_a_folder_is_read_in_the_order_of_its_files(predictor, rows, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    write(rows.head(50), folder / "a.parquet")
+    write(rows.tail(47), folder / "b.parquet")
+    predictor.predict_file(folder, tmp_path / "out.csv", batch_rows=20)
+    assert read(tmp_path / "out.csv")["y"].tolist() == predictor.predict(rows).tolist()
+
+
+def test_a_file_without_rows_gives_a_file_without_rows(predictor, rows, tmp_path):
+    path = write(rows.head(0), tmp_path / "in.parquet")
+    assert predictor.predict_file(path, tmp_path / "out.parquet") == 0
+    assert list(read(tmp_path / "out.parquet")) == ["y"]
+
+
+class Scorer:
+    """Counts the batches it is given, and fails at one of them."""
+
+    def __init__(self, fails_at=None):
+        self.calls, self.fails_at = 0, fails_at
+
+    def __call__(self, batch):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise KeyboardInterrupt
+        return pd.DataFrame({"sum": batch["size"] + batch["id"]})
+
+
+def test_an_interrupted_run_goes_on_behind_the_last_part(rows, tmp_path):
+    path, out = write(rows, tmp_path / "in.csv"), tmp_path / "out.csv"
+    options = StreamOptions(batch_rows=20, made_by="one")
+    with pytest.raises(KeyboardInterrupt):
+        predict_stream(path, out, Scorer(fails_at=4), options)
+    assert not out.exists()
+    again = Scorer()
+    assert predict_stream(path, out, again, options) == 97
+    assert again.calls == 2  # of five batches, three were done
+    np.testing.assert_allclose(read(out)["sum"], rows["size"] + rows["id"])
+
+
+@pytest.mark.parametrize("change", ["source", "predictor"])
+def test_parts_of_another_source_or_predictor_are_not_used(change, rows, tmp_path):
+    path, out = write(rows, tmp_path / "in.csv"), tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        predict_stream(path, out, Scorer(fails_at=4), StreamOptions(batch_rows=20, made_by="one"))
+    if change == "source":
+        write(rows.assign(id=rows["id"] + 1_000), path)
+    name = "one" if change == "source" else "two"
+    again = Scorer()
+    predict_stream(path, out, again, StreamOptions(batch_rows=20, made_by=name))
+    assert again.calls == 5
+    np.testing.assert_allclose(read(out)["sum"], read(path)["size"] + read(path)["id"])
+
+
+def test_a_kept_column_that_is_empty_or_text_in_one_batch_only_is_kept_whole(rows, tmp_path):
+    note = [1.0] * 20 + [None] * 20 + ["late"] * 57
+    path = write(rows.assign(note=note), tmp_path / "in.csv")
+    options = StreamOptions(keep=("note",), batch_rows=20)
+    predict_stream(path, tmp_path / "out.parquet", Scorer(), options)
+    kept = read(tmp_path / "out.parquet")["note"]
+    assert kept[20:40].isna().all()
+    assert kept[40:].tolist() == ["late"] * 57
+
+
+def test_columns_to_keep_must_be_there(predictor, rows, tmp_path):
+    path = write(rows, tmp_path / "in.csv")
+    with pytest.raises(MissingColumnsError, match="keep must name columns of the source, got 'z'"):
+        predictor.predict_file(path, tmp_path / "out.csv", keep=["z"])
+
+
+def test_the_output_must_be_a_table_elsewhere(predictor, rows, tmp_path):
+    path = write(rows, tmp_path / "in.csv")
+    with pytest.raises(PathError, match=r"out must be a path that ends in .csv"):
+        predictor.predict_file(path, tmp_path / "out.txt")
+    with pytest.raises(PathError, match="another place than the source"):
+        predictor.predict_file(path, path)
+    with pytest.raises(PathError, match="make it first"):
+        predictor.predict_file(path, tmp_path / "nowhere" / "out.csv")
+    with pytest.raises(InvalidOptionError, match="batch_rows must be a positive whole number"):
+        predictor.predict_file(path, tmp_path / "out.csv", batch_rows=0)
+
+
+def test_a_source_that_is_not_there_is_named(predictor, tmp_path):
+    with pytest.raises(PathError, match=r"must exist, got .*absent\.parquet"):
+        predictor.predict_file(tmp_path / "absent.parquet", tmp_path / "out.csv")

