@@ -90,7 +90,7 @@ def test_numpy_and_torch_agree_on_the_outputs(task):
     model = make_model(task, n_members=2).fit(trial.train, trial.valid, FOREVER)
     x = model._encoder.transform(trial.test.table)
     expected = torch_outputs(model, x)
-    assert np.allclose(model._outputs(x), expected, atol=1e-4)
+    assert np.allclose(model.outputs(x), expected, atol=1e-4)
 
 
 def test_folds_trained_together_equal_folds_trained_alone():
@@ -140,7 +140,7 @@ def test_members_are_averaged(n_members):
     model = make_model(REGRESSION, n_members=n_members).fit(trial.train, trial.valid, FOREVER)
     assert len(model._arrays["weight_0"]) == n_members
     x = model._encoder.transform(trial.test.table)
-    mean = model._outputs(x).mean(axis=0)
+    mean = model.outputs(x).mean(axis=0)
     low, high = trial.train.y.min(), trial.train.y.max()
     assert np.allclose(model.predict(trial.test.table), mean.clip(low, high))
 
