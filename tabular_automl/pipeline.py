@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,19 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, make_folds
-from tabular_automl.data.labels import read_numbers
-from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
+from tabular_automl.data.task import TargetCodec, Task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.encoders.summary import TableSummary, summarize
@@ -34,42 +30,14 @@ from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, StackRequest, ensemble_weights, fit_stack
 from tabular_automl.ensemble.weights import blend
+from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads
-from tabular_automl.metrics.resolve import check_on_labels, resolve_metric
 from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.plan import FitPlan, Shape, plan_fit
 
-MetricLike = Any  # a name, a Metric or the user's own function
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
-
-
-@dataclass(frozen=True)
-class FitRequest:
-    """What the user asks for.
-
-    Attributes
-    ----------
-    table : DataFrame
-        With the label.
-    label : hashable
-    problem_type : str or None
-    metric : str, Metric, callable or None
-    columns : mapping
-        Column to kind or role: the user's overrides.
-    config : FitConfig
-    journal : Journal or None
-        Where finished work is kept, and found when the fit is resumed.
-    """
-
-    table: pd.DataFrame = field(repr=False)
-    label: Hashable
-    problem_type: str | None
-    metric: MetricLike
-    columns: Mapping[Hashable, str]
-    config: FitConfig
-    journal: Journal | None = None
 
 
 @dataclass(frozen=True)
@@ -214,7 +182,7 @@ def fit_pipeline(
     ResumeError
         When the journal is one of another table or other settings.
     """
-    target = _read_target(request, report)
+    target = read_target(request, report)
     workbook = Workbook.open(request.journal, _identity(request, target), report)
     config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
@@ -251,112 +219,7 @@ def fit_pipeline(
     return replace(pipeline, summary=summary), record
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The label, read: features without it, and the target in the models' and the user's units."""
-
-    features: pd.DataFrame
-    codec: TargetCodec
-    metric: Metric
-    encoded: npt.NDArray[Any]
-    in_user_units: npt.NDArray[Any]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Columns that steer the fit.
-
-    Attributes
-    ----------
-    weight : ndarray of shape (n_samples,) or None
-        Of mean 1.
-    group, time : Series or None
-    """
-
-    weight: npt.NDArray[np.float64] | None
-    group: pd.Series | None
-    time: pd.Series | None
-
-
-def _read_target(request: FitRequest, report: Reporter) -> _Target:
-    """Separate the label from the features, and drop and count the rows that have none."""
-    table, label = request.table, request.label
-    name_to_json(label)  # a label that could not be saved is refused before any work
-    if label not in table.columns:
-        names = [str(column) for column in table.columns]
-        raise LabelError(unknown_name("label column", label, names))
-    missing = table[label].isna()
-    if missing.any():
-        report(Note(f"{int(missing.sum())} of {len(table)} rows have no label and were dropped."))
-        table = table.loc[~missing.to_numpy()]
-    if not len(table):
-        raise LabelError(f"The label column {label!r} must hold values, got only missing ones.")
-    y = table[label]
-    task, reason = infer_task(y, request.problem_type or _settled_by_metric(request.metric, y))
-    metric = resolve_metric(request.metric, task.problem_type)
-    codec = TargetCodec.fit(y, task, metric.loss)
-    encoded = codec.encode(y)
-    in_user_units = encoded if task.is_classification else read_numbers(y)
-    if task.is_classification:
-        metric = metric.bind(codec.classes.to_numpy())
-    check_on_labels(metric, task, in_user_units)
-    features = table.drop(columns=[label])
-    return _Target(features, codec, metric, encoded, in_user_units, reason)
-
-
-def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:
-    """Return the problem type where the metric leaves one only; whole numbers could be either."""
-    if not isinstance(metric, (str, Metric)) or not pd.api.types.is_integer_dtype(y.dtype):
-        return None
-    types = resolve_metric(metric, None).problem_types
-    if types == (ProblemType.REGRESSION,):
-        return ProblemType.REGRESSION
-    if ProblemType.REGRESSION in types:
-        return None
-    return ProblemType.BINARY if y.nunique() == 2 else ProblemType.MULTICLASS
-
-
-def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:
-    """Read weight, group and time columns, at most one of each.
-
-    Raises
-    ------
-    DataError
-        When two columns have the same role, or weights are negative, missing or all zero.
-    """
-    found: dict[Kind, pd.Series | None] = {}
-    for role in (Kind.WEIGHT, Kind.GROUP, Kind.TIME):
-        columns = schema.of_kind(role)
-        if len(columns) > 1:
-            names = ", ".join(repr(column.name) for column in columns)
-            raise DataError(f"Only one column can have the role {role.value!r}, got {names}.")
-        found[role] = features[columns[0].name] if columns else None
-    weight = found[Kind.WEIGHT]
-    return Roles(
-        weight=None if weight is None else _read_weight(weight),
-        group=found[Kind.GROUP],
-        time=found[Kind.TIME],
-    )
-
-
-def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
-    """Return weights of mean 1."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    weight = np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
-    bad = ~np.isfinite(weight) | (weight < 0)
-    if bad.any():
-        row, value = column.index[bad][0], column[bad].iloc[0]
-        raise DataError(
-            f"The weight column {column.name!r} must hold non-negative numbers, "
-            f"got {value} in row {row!r}."
-        )
-    if not weight.sum() > 0:
-        raise DataError(f"The weight column {column.name!r} must not be all zero.")
-    return np.asarray(weight / weight.mean(), dtype=np.float64)
-
-
-def _identity(request: FitRequest, target: _Target) -> FitIdentity:
+def _identity(request: FitRequest, target: Target) -> FitIdentity:
     """Return what tells this fit from one that it must not continue."""
     return FitIdentity.of(
         request.table,
@@ -368,7 +231,7 @@ def _identity(request: FitRequest, target: _Target) -> FitIdentity:
     )
 
 
-def _make_folds(target: _Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
+def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
     return make_folds(
         target.codec.task,
         target.encoded,
@@ -381,7 +244,7 @@ def _make_folds(target: _Target, plan: FitPlan, roles: Roles, seed: int) -> Fold
 
 
 def _stack_request(
-    target: _Target,
+    target: Target,
     table: FeatureTable,
     roles: Roles,
     plan: FitPlan,
@@ -407,7 +270,7 @@ def _stack_request(
     )
 
 
-def _report_plan(plan: FitPlan, target: _Target, folds: Folds, report: Reporter) -> None:
+def _report_plan(plan: FitPlan, target: Target, folds: Folds, report: Reporter) -> None:
     task = target.codec.task
     summary = (
         f"{task.problem_type.value} ({target.reason}), metric {target.metric.name}\n"

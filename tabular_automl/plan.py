@@ -23,6 +23,7 @@ _CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
 _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
 _FIRST_PASS = 0.35
+_FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly specs wait for what it shows
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
 _STACK_SECONDS = 600.0  # published results find no gain from a second layer below this limit
@@ -124,9 +125,7 @@ def plan_fit(
         layers=tuple(layers),
         left_out=left_out,
         n_first=_FEW_SPECS if affordable < _COMFORTABLE else len(first),
-        # So few specs are given all the time at once: a repeat starts from nothing.
-        # Nor do they gain by waiting for a family that most of the time is for.
-        first_pass=_FIRST_PASS if len(first) >= _FEW_SPECS and not _rest_on_one(first) else 1.0,
+        first_pass=_first_pass(first),
         patience=patience,
         notes=(*notes, why),
     )
@@ -226,7 +225,7 @@ def _first_layer(
             continue
         reason = _reason_against(entry, config, task, shape)
         if reason is None:
-            planned.append(PlannedSpec(entry.spec(), entry.cost))
+            planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after))
         else:
             left_out.append((entry.key, reason))
     if config.max_specs is not None:
@@ -241,15 +240,29 @@ def _first_layer(
 
 
 def _readers(shape: Shape) -> list[Entry]:
-    """Return an entry for each family that reads a kind the table has, the cheap ones first."""
+    """Return an entry for each family that reads a kind the table has, the cheap ones first.
+
+    Costly ones wait for the cheapest of the same kind.
+    """
     if not shape.raw_kinds:
         return []
     families = {name: MODELS.get(name) for name in MODELS}
-    return [
-        Entry(name, name, cost=family.cost)
-        for name, family in sorted(families.items(), key=lambda item: item[1].cost)
-        if family.reads & shape.raw_kinds
-    ]
+    entries: dict[frozenset[Kind], list[Entry]] = {}
+    for name, family in sorted(families.items(), key=lambda item: item[1].cost):
+        if family.reads & shape.raw_kinds:
+            same = entries.setdefault(family.reads, [])
+            after = same[0].key if same else None
+            same.append(Entry(name, name, cost=family.cost, after=after))
+    return [entry for same in entries.values() for entry in same]
+
+
+def _first_pass(specs: Sequence[PlannedSpec]) -> float:
+    """Return the part of the time for the first specs."""
+    if any(planned.after is not None for planned in specs):
+        return _FIRST_PASS_BEFORE_OTHERS
+    # So few specs are given all the time at once: a repeat starts from nothing.
+    # Nor do they gain by waiting for a family that most of the time is for.
+    return _FIRST_PASS if len(specs) >= _FEW_SPECS and not _rest_on_one(specs) else 1.0
 
 
 def _rest_on_one(specs: Sequence[PlannedSpec]) -> bool:

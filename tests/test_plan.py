@@ -157,13 +157,26 @@ def test_few_passes_over_images_are_made_by_one_network_instead_of_a_bag():
 
 
 def test_the_family_that_most_of_the_time_is_for_is_not_cut_short():
-    @register_model("reader_of_images")
-    class Reader(Prior):
-        reads = frozenset({Kind.IMAGE})
-        cost = 100.0
+    assert plan().first_pass < 1.0
+    with_images = plan(raw_kinds=frozenset({Kind.IMAGE}))
+    assert keys(with_images.layers[0])[0] == "image_network"
+    assert with_images.first_pass == 1.0
+
+
+def test_a_costly_reader_waits_for_the_cheapest_of_the_same_kind():
+    @register_model("cheap_reader")
+    class Cheap(Prior):
+        reads = frozenset({Kind.TEXT})
+
+    @register_model("costly_reader")
+    class Costly(Cheap):
+        cost = 50.0
 
     try:
-        assert plan().first_pass < 1.0
-        assert plan(raw_kinds=frozenset({Kind.IMAGE})).first_pass == 1.0
+        layer = plan(FitConfig(families=("cheap_reader", "costly_reader")), raw_kinds=Cheap.reads)
+        waits_for = {planned.spec.key: planned.after for planned in layer.layers[0]}
+        assert waits_for == {"cheap_reader": None, "costly_reader": "cheap_reader"}
+        assert layer.first_pass < 1.0
     finally:
-        MODELS.unregister("reader_of_images")
+        MODELS.unregister("cheap_reader")
+        MODELS.unregister("costly_reader")

@@ -15,8 +15,9 @@ from tabular_automl.core.params import Params
 from tabular_automl.data.table import Samples
 from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.intake import read_roles
 from tabular_automl.models.base import MODELS, FittedSpec
-from tabular_automl.pipeline import FittedPipeline, read_roles
+from tabular_automl.pipeline import FittedPipeline
 
 
 def refit_pipeline(

@@ -25,6 +25,7 @@ from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 _FAR_BEHIND = 1.15  # an error so many times the best one's earns weight only by being different
 _MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help the best one
 _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
+_MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
 _CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
@@ -35,10 +36,20 @@ _GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
 @dataclass(frozen=True)
 class PlannedSpec:
-    """A spec with its cost next to the others of its layer."""
+    """A spec with its cost next to the others of its layer.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    cost : float
+    after : str or None
+        Key of a cheaper spec that reads the same columns: this one waits until the first pass has
+        shown that the other is worth much to the ensemble.
+    """
 
     spec: ModelSpec
     cost: float
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -228,10 +239,13 @@ class _Layer:
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the first specs, give the best of them more time, then try the others."""
+        waiting = [planned for planned in specs if planned.after is not None]
+        others = [planned for planned in specs if planned.after is None]
         n_first = self.request.n_first
-        self._pass_over(specs[:n_first], self.budget.share(self.request.first_pass))
+        self._pass_over(others[:n_first], self.budget.share(self.request.first_pass))
+        self._pass_over([planned for planned in waiting if self._is_wanted(planned)], self.budget)
         self._repeat_cut_short()
-        self._pass_over(specs[n_first:], self.budget)
+        self._pass_over(others[n_first:], self.budget)
         self._repeat_cut_short()
         self._take_unclaimed()
 
@@ -246,6 +260,22 @@ class _Layer:
             part = planned.cost / sum(later.cost for later in specs[position:])
             self._report_start(key)
             self._try(planned.spec, key, budget, part)
+
+    def _is_wanted(self, planned: PlannedSpec) -> bool:
+        """Return whether the spec that this one waits for has earned weight, or gave no bag."""
+        if planned.after not in {candidate.bag.key for candidate in self.candidates}:
+            return True
+        weight = self._weights()[planned.after]
+        if weight < _MUCH_WEIGHT:
+            reason = f"{planned.after}, which reads the same columns, has weight {weight:.2f} only"
+            self._skip(planned.spec.key, reason, failed=False)
+        return weight >= _MUCH_WEIGHT
+
+    def _weights(self) -> dict[str, float]:
+        """Return the weight of each bag in the ensemble so far, by key."""
+        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
+        keys = [candidate.bag.key for candidate in self.candidates]
+        return dict(zip(keys, weights.tolist(), strict=True))
 
     def _repeat_cut_short(self) -> None:
         while (repeat := self._worth_repeating()) is not None:
@@ -267,8 +297,7 @@ class _Layer:
         """
         if not self._cut_short or not self.candidates:
             return None
-        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
-        weight_of = {c.bag.key: w for c, w in zip(self.candidates, weights, strict=True)}
+        weight_of = self._weights()
         ranked = sorted(self._cut_short, key=lambda key: -weight_of[key])
         total = sum(weight_of[key] for key in ranked)
         for key in ranked:

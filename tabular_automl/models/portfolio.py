@@ -28,6 +28,8 @@ class Entry:
         Most classes it copes with in reasonable time.
     tasks : tuple of str
         Problem types it is tried on.
+    after : str or None
+        Key of a cheaper entry that must have earned weight before.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Entry:
     max_rows: float = math.inf
     max_classes: float = math.inf
     tasks: tuple[str, ...] = ("binary", "multiclass", "regression")
+    after: str | None = None
 
     def suits(self, task: Task, n_rows: int) -> bool:
         """Return whether the entry is worth trying on such a table."""

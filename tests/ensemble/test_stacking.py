@@ -51,6 +51,10 @@ class Different(Oracle):
         return (table.numeric[:, 0] + 1.3 * self.blur * wobble).reshape(-1, 1).astype(float)
 
 
+class Distant(Oracle):
+    blur = 0.0114  # in the same places as the oracle: no use beside it
+
+
 class Broken(Oracle):
     def fit(self, train, valid, budget):
         raise ZeroDivisionError("the cause")
@@ -99,7 +103,8 @@ class Hungry(Oracle):
 
 FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
-    "different": Different, "hungry": Hungry, "slow": Slow, "slow_poor": SlowPoor,
+    "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
+    "slow_poor": SlowPoor,
 }  # fmt: skip
 
 
@@ -144,9 +149,7 @@ def run(events):
             judge=Judge(metric, codec, y.to_numpy()),
             setting=Setting(task, "squared_error"),
             machine=Machine(2, 10**9),
-            layers=tuple(
-                tuple(PlannedSpec(ModelSpec.make(name), 1.0) for name in layer) for layer in layers
-            ),
+            layers=tuple(tuple(planned(name) for name in layer) for layer in layers),
             n_first=n_first,
             first_pass=first_pass,
             patience=patience,
@@ -156,6 +159,12 @@ def run(events):
         return fit_stack(request, budget or Budget.unlimited())
 
     return fit
+
+
+def planned(name):
+    """Return a planned spec; of "a after b", a waits for b."""
+    name, _, after = name.partition(" after ")
+    return PlannedSpec(ModelSpec.make(name), 1.0, after or None)
 
 
 def reasons(fitted):
@@ -201,6 +210,18 @@ def test_a_spec_that_is_far_behind_stays_when_it_helps_the_best_one(run):
     fitted = run(["oracle", "different"])
     scores = {c.bag.key: c.score for c in fitted.candidates}
     assert scores["different"] < 1.15 * scores["oracle"]
+
+
+def test_a_costly_spec_waits_for_a_cheaper_one_to_earn_weight(run):
+    worth = run(["different after oracle", "oracle"])
+    assert [c.bag.key for c in worth.candidates] == ["oracle", "different"]
+    wasted = run(["different after distant", "oracle", "distant"])
+    assert "distant, which reads the same columns" in reasons(wasted)["different"][1]
+
+
+def test_a_costly_spec_is_tried_when_the_cheaper_one_gave_no_bag(run):
+    fitted = run(["different after broken", "broken", "oracle"])
+    assert "different" in {c.bag.key for c in fitted.candidates}
 
 
 def test_the_base_rate_remains_when_nothing_else_works(run):
