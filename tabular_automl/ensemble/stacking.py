@@ -21,6 +21,7 @@ from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
+from tabular_automl.search.variants import SPACES, draw_variant
 
 _FAR_BEHIND = 1.15  # an error so many times the best one's earns weight only by being different
 _MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help the best one
@@ -28,6 +29,10 @@ _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost li
 _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
 _CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
+_MOST_VARIANTS = 30
+_ROWS_OF_A_VARIANT = 100
+_IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
+_VARIANT_SHARE = 1.5  # of the seconds that the family took before
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the clock
 _MEMORY_SHARE = 0.8
@@ -247,12 +252,13 @@ class _Layer:
         self._repeat_cut_short()
         self._pass_over(others[n_first:], self.budget)
         self._repeat_cut_short()
+        self._try_variants()
         self._take_unclaimed()
 
     def _pass_over(self, specs: Sequence[PlannedSpec], budget: Budget) -> None:
         """Try every spec, each with the part of the budget that its cost claims."""
         for position, planned in enumerate(specs):
-            key = planned.spec.key if self.number == 1 else f"{planned.spec.key}_l{self.number}"
+            key = self._key_of(planned.spec)
             reason = self._reason_to_skip(planned.spec, key, budget)
             if reason is not None:
                 self._skip(key, reason, failed=False)
@@ -273,15 +279,63 @@ class _Layer:
 
     def _weights(self) -> dict[str, float]:
         """Return the weight of each bag in the ensemble so far, by key."""
+        if not self.candidates:
+            return {}
         weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
         keys = [candidate.bag.key for candidate in self.candidates]
         return dict(zip(keys, weights.tolist(), strict=True))
+
+    def _key_of(self, spec: ModelSpec) -> str:
+        return spec.key if self.number == 1 else f"{spec.key}_l{self.number}"
 
     def _repeat_cut_short(self) -> None:
         while (repeat := self._worth_repeating()) is not None:
             spec, key, budget = repeat
             self._report_start(key)
             self._try(spec, key, budget, 1.0)
+
+    def _try_variants(self) -> None:
+        """Spend the time that is left on variants of what earned weight, until none earns any.
+
+        Never under a budget in trials, which says itself what to try. Few rows allow few variants:
+        the best of many is the luckiest there.
+        """
+        if not self.budget.limited:
+            return
+        rng = np.random.default_rng(self.request.setting.seed)
+        idle = 0
+        for number in range(1, 1 + min(_MOST_VARIANTS, len(self.samples) // _ROWS_OF_A_VARIANT)):
+            choice = self._family_to_vary(rng)
+            if choice is None or idle >= _IDLE_VARIANTS or self.budget.stopped:
+                return
+            family, seconds = choice
+            spec = draw_variant(family, f"{family}_v{number}", rng)
+            key = self._key_of(spec)
+            self._report_start(key)
+            self._try(spec, key, self.budget.within(_VARIANT_SHARE * seconds), 1.0)
+            idle = 0 if self._weights().get(key, 0.0) > 0.0 else idle + 1
+
+    def _family_to_vary(self, rng: np.random.Generator) -> tuple[str, float] | None:
+        """Return a family, the likelier the more weight it has, and the seconds it needs.
+
+        None when no family that has weight would end in time.
+        """
+        weight_of = self._weights()
+        weights: dict[str, float] = {}
+        seconds: dict[str, float] = {}
+        for candidate in self.candidates:
+            family = candidate.bag.models[0].family
+            if family in SPACES and candidate.bag.layer == self.number:
+                weights[family] = weights.get(family, 0.0) + weight_of[candidate.bag.key]
+                seconds[family] = max(seconds.get(family, 0.0), candidate.fit.fit_seconds)
+        left = self.budget.remaining()
+        likely = {f: w for f, w in weights.items() if w > 0 and 1.1 * seconds[f] < left}
+        if not likely:
+            return None
+        names = list(likely)
+        shares = np.array([likely[name] for name in names])
+        chosen = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+        return chosen, seconds[chosen]
 
     def _take_unclaimed(self) -> None:
         """Take the bags of an earlier fit that this one did not come to: they cost nothing."""

@@ -14,6 +14,7 @@ from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.stacking import PlannedSpec, StackRequest, fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
+from tabular_automl.search.variants import SPACES
 
 N_ROWS = 1200
 
@@ -290,3 +291,22 @@ def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch)
     failed, reason = reasons(run(["oracle"]))["oracle"]
     assert failed
     assert "libgomp" in reason
+
+
+def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    fitted = run(["oracle", "distant"], budget=Budget.start(60))
+    keys = [c.bag.key for c in fitted.candidates]
+    assert keys[:3] == ["oracle", "distant", "oracle_v1"]
+    assert len(keys) == 2 + 6  # a variant that is the same earns nothing, six times in a row
+
+
+def test_a_budget_in_trials_tries_no_variants(run, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    assert len(run(["oracle"]).candidates) == 1
+
+
+def test_few_rows_allow_few_variants(run, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._ROWS_OF_A_VARIANT", N_ROWS // 2)
+    assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 3
