@@ -26,9 +26,10 @@ from tabular_automl.encoders.summary import TableSummary, summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.layer import StackRequest, ensemble_weights
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
-from tabular_automl.ensemble.stacking import StackFit, StackRequest, ensemble_weights, fit_stack
+from tabular_automl.ensemble.stacking import StackFit, fit_stack
 from tabular_automl.ensemble.weights import blend
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads

@@ -13,7 +13,7 @@ from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.task import Task
-from tabular_automl.ensemble.stacking import PlannedSpec
+from tabular_automl.ensemble.layer import PlannedSpec
 from tabular_automl.models.base import MODELS
 from tabular_automl.models.portfolio import PORTFOLIO, Entry
 
@@ -22,7 +22,9 @@ _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on bo
 _CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
 _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
-_FIRST_PASS = 0.35
+_FIRST_PASS = 0.6
+_SHORT_OF_TIME = 4.0  # folds that the portfolio could be fitted on, below which ...
+_SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the rest
 _FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly specs wait for what it shows
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
@@ -125,7 +127,7 @@ def plan_fit(
         layers=tuple(layers),
         left_out=left_out,
         n_first=_FEW_SPECS if affordable < _COMFORTABLE else len(first),
-        first_pass=_first_pass(first),
+        first_pass=_first_pass(first, affordable),
         patience=patience,
         notes=(*notes, why),
     )
@@ -256,13 +258,15 @@ def _readers(shape: Shape) -> list[Entry]:
     return [entry for same in entries.values() for entry in same]
 
 
-def _first_pass(specs: Sequence[PlannedSpec]) -> float:
+def _first_pass(specs: Sequence[PlannedSpec], affordable: float) -> float:
     """Return the part of the time for the first specs."""
     if any(planned.after is not None for planned in specs):
         return _FIRST_PASS_BEFORE_OTHERS
     # So few specs are given all the time at once: a repeat starts from nothing.
     # Nor do they gain by waiting for a family that most of the time is for.
-    return _FIRST_PASS if len(specs) >= _FEW_SPECS and not _rest_on_one(specs) else 1.0
+    if len(specs) < _FEW_SPECS or _rest_on_one(specs):
+        return 1.0
+    return _SHORT_FIRST_PASS if affordable < _SHORT_OF_TIME else _FIRST_PASS
 
 
 def _rest_on_one(specs: Sequence[PlannedSpec]) -> bool:

@@ -124,15 +124,10 @@ def saved_bytes(state: State) -> dict[str, int]:
     """Return the saved bytes of each bag, by key, and of the rest."""
     stack = state.children["pipeline"].children["stack"]
     sizes = {
-        described["key"]: _n_bytes(stack.children[f"bag{position}"])
+        described["key"]: stack.children[f"bag{position}"].n_bytes
         for position, described in enumerate(stack.meta["bags"])
     }
-    return {**sizes, "everything else": _n_bytes(state) - sum(sizes.values())}
-
-
-def _n_bytes(state: State) -> int:
-    own = sum(array.nbytes for array in state.arrays.values()) + sum(map(len, state.blobs.values()))
-    return own + sum(_n_bytes(child) for child in state.children.values())
+    return {**sizes, "everything else": state.n_bytes - sum(sizes.values())}
 
 
 def _load_metric(described: dict[str, Any], codec: TargetCodec) -> Metric:

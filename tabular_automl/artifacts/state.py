@@ -29,3 +29,9 @@ class State:
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     children: Mapping[str, State] = field(default_factory=dict)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the arrays and blobs, those of the parts included."""
+        own = sum(a.nbytes for a in self.arrays.values()) + sum(map(len, self.blobs.values()))
+        return own + sum(child.n_bytes for child in self.children.values())

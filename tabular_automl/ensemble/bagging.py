@@ -21,6 +21,8 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.ensemble.contained import Containment
 from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Prediction, Setting
 
+_BYTES_A_SECOND = 5e7  # that a slow disk takes, sums worked out on the way
+
 
 @dataclass(frozen=True)
 class Bag:
@@ -50,6 +52,14 @@ class Bag:
         """Let each model keep ``n_threads`` busy when it predicts."""
         for fitted in self.models:
             fitted.model.setting = replace(fitted.model.setting, n_threads=n_threads)
+
+
+def seconds_to_save(bag: Bag) -> float:
+    """Return about how long a save of the bag takes: one of its models is written out and timed."""
+    start = time.monotonic()
+    n_bytes = bag.models[0].state().n_bytes
+    seconds = time.monotonic() - start + n_bytes / _BYTES_A_SECOND
+    return len(bag.models) * seconds
 
 
 @dataclass(frozen=True)

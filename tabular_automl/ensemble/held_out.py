@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.stacking import Candidate
+from tabular_automl.ensemble.layer import Candidate
 from tabular_automl.models.base import Prediction
 
 _MOST_ROWS = 5_000

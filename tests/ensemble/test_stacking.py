@@ -11,7 +11,8 @@ from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.stacking import PlannedSpec, StackRequest, fit_stack
+from tabular_automl.ensemble.layer import PlannedSpec, StackRequest
+from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
 from tabular_automl.search.variants import SPACES
@@ -287,7 +288,7 @@ def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch)
     def broken_import(modules):
         raise OSError("libgomp.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("tabular_automl.ensemble.stacking.import_installed", broken_import)
+    monkeypatch.setattr("tabular_automl.ensemble.layer.import_installed", broken_import)
     failed, reason = reasons(run(["oracle"]))["oracle"]
     assert failed
     assert "libgomp" in reason
@@ -308,5 +309,5 @@ def test_a_budget_in_trials_tries_no_variants(run, monkeypatch):
 
 def test_few_rows_allow_few_variants(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
-    monkeypatch.setattr("tabular_automl.ensemble.stacking._ROWS_OF_A_VARIANT", N_ROWS // 2)
+    monkeypatch.setattr("tabular_automl.ensemble.layer._ROWS_OF_A_VARIANT", N_ROWS // 2)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 3
