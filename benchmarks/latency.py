@@ -153,7 +153,7 @@ def measure(task: Task) -> dict[str, Any]:
     rows = [frame.to_dict("records")[0] for frame in frames]
     fast = milliseconds(compiled.predict_one, rows)
     return {
-        "n_models": len(predictor.disk_usage()) - 1,
+        "n_models": len(compiled.models),
         "predict_ms": statistics.median(milliseconds(predictor.predict, frames)),
         "compiled_ms": statistics.median(fast),
         "compiled_ms_90": statistics.quantiles(fast, n=10)[-1],

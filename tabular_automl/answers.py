@@ -14,6 +14,7 @@ from tabular_automl.core.errors import InvalidOptionError, LabelError, NotFitted
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Kind, Schema
+from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.inspection.drift import (
     OnMismatch,
     ValidationReport,
@@ -127,9 +128,9 @@ class Answers:
         def score(batch: pd.DataFrame) -> pd.DataFrame:
             return self.predict_proba(batch) if proba else self.predict(batch).to_frame()
 
-        read = [c.name for c in self.schema.used if c.kind is not Kind.NUMERIC]
+        read = _read_as_text(self._fitted().featurizer)
         made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'}"
-        options = StreamOptions(tuple(keep), tuple(read), batch_rows, made_by)
+        options = StreamOptions(tuple(keep), read, batch_rows, made_by)
         return predict_stream(source, out, score, options)
 
     def evaluate(self, data: TableLike) -> dict[str, float]:
@@ -214,10 +215,11 @@ class Answers:
     def compile(
         self, *, max_latency_ms: float | None = None, n_threads: int = 1
     ) -> CompiledPredictor:
-        """Return a predictor of single rows, given as dictionaries, without pandas in its path.
+        """Return a predictor of single rows, given as dictionaries.
 
         Answers equal those of `predict` and `predict_proba` within 1e-6, unless models are dropped
-        for the sake of speed.
+        for the sake of speed. No pandas is in its path, except for columns of texts and of images,
+        and for values of unusual types and dates of unusual forms.
 
         Parameters
         ----------
@@ -302,3 +304,17 @@ class Answers:
         self._fitted()
         assert self._record is not None
         return self._record
+
+
+def _read_as_text(featurizer: Featurizer) -> tuple[Hashable, ...]:
+    """Return the columns of a text file whose values must stay as they are written.
+
+    Those of numbers with a decimal comma belong to them: a batch may hold only values such as
+    "1.234", which would become another number.
+    """
+    encoders = featurizer.encoders
+    return tuple(
+        column.name
+        for column in featurizer.schema.used
+        if column.kind is not Kind.NUMERIC or getattr(encoders[column.name], "mark", ".") != "."
+    )

@@ -18,8 +18,10 @@ from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Repor
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, make_folds
+from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, Task
+from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.encoders.summary import TableSummary, summarize
@@ -34,7 +36,7 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction, Setting
-from tabular_automl.plan import FitPlan, Shape, plan_fit
+from tabular_automl.plan import FitPlan, Shape, kinds_read, plan_fit
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
@@ -187,7 +189,7 @@ def fit_pipeline(
     workbook = Workbook.open(request.journal, _identity(request, target), report)
     config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
-    featurizer = Featurizer(schema)
+    featurizer = Featurizer(schema, _kinds_read(schema, request.config))
     table = featurizer.fit_transform(target.features)
     summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
@@ -218,6 +220,12 @@ def fit_pipeline(
         stack_request, stack_fit, plan, featurizer, config, ensemble_budget
     )
     return replace(pipeline, summary=summary), record
+
+
+def _kinds_read(schema: Schema, config: FitConfig) -> frozenset[Kind]:
+    """Return the kinds of columns that a model of this fit may read untouched."""
+    kept = (c.kind for c in schema.used if ENCODERS.get(str(c.encoder)).keeps_raw)
+    return kinds_read(config, frozenset(kept))
 
 
 def _identity(request: FitRequest, target: Target) -> FitIdentity:

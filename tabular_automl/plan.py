@@ -248,7 +248,7 @@ def _readers(shape: Shape) -> list[Entry]:
     """
     if not shape.raw_kinds:
         return []
-    families = {name: MODELS.get(name) for name in MODELS}
+    families = MODELS.available()
     entries: dict[frozenset[Kind], list[Entry]] = {}
     for name, family in sorted(families.items(), key=lambda item: item[1].cost):
         if family.reads & shape.raw_kinds:
@@ -256,6 +256,17 @@ def _readers(shape: Shape) -> list[Entry]:
             after = same[0].key if same else None
             same.append(Entry(name, name, cost=family.cost, after=after))
     return [entry for same in entries.values() for entry in same]
+
+
+def kinds_read(config: FitConfig, kinds: frozenset[Kind]) -> frozenset[Kind]:
+    """Return those of the kinds that a family which the settings allow reads untouched."""
+    if not kinds:
+        return kinds
+    readers = _readers(Shape(0, 0, raw_kinds=kinds))
+    names = {entry.family for entry in readers if _is_wanted(entry, config)}
+    families = [MODELS.get(name) for name in names | {spec.family for spec in config.specs}]
+    usable = [family for family in families if all(map(is_installed, family.modules))]
+    return kinds & frozenset(kind for family in usable for kind in family.reads)
 
 
 def _first_pass(specs: Sequence[PlannedSpec], affordable: float) -> float:

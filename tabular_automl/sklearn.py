@@ -31,7 +31,6 @@ from tabular_automl.data.reading import read_table
 from tabular_automl.predictor import MetricLike, Predictor
 
 Array = npt.NDArray[Any]
-_LABEL, _WEIGHT, _GROUP = "y", "sample_weight", "groups"
 
 
 class _AutoMLEstimator(BaseEstimator):
@@ -197,13 +196,13 @@ class AutoMLClassifier(ClassifierMixin, _AutoMLEstimator):
 
     def predict(self, X: Any) -> Array:
         """Return the class of each row, shape (n_samples,)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "predictor_")
         predicted = self.predictor_.predict(self._table(X, reset=False))
         return predicted.to_numpy(dtype=object).astype(self.classes_.dtype)
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities, shape (n_samples, n_classes), in the order of `classes_`."""
-        check_is_fitted(self)
+        check_is_fitted(self, "predictor_")
         return self.predictor_.predict_proba(self._table(X, reset=False)).to_numpy()
 
     def _problem_type(self, labels: Array) -> str:
@@ -234,7 +233,7 @@ class AutoMLRegressor(RegressorMixin, _AutoMLEstimator):
 
     def predict(self, X: Any) -> Array:
         """Return the value predicted for each row, shape (n_samples,)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "predictor_")
         return self.predictor_.predict(self._table(X, reset=False)).to_numpy()
 
     def _problem_type(self, labels: Array) -> str:

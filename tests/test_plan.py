@@ -10,7 +10,7 @@ from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.extend import register_model
 from tabular_automl.models.base import MODELS, ModelSpec
 from tabular_automl.models.prior import Prior
-from tabular_automl.plan import Shape, is_finite_limit, plan_fit
+from tabular_automl.plan import Shape, is_finite_limit, kinds_read, plan_fit
 
 BINARY = Task(ProblemType.BINARY, 2)
 REGRESSION = Task(ProblemType.REGRESSION)
@@ -180,3 +180,33 @@ def test_a_costly_reader_waits_for_the_cheapest_of_the_same_kind():
     finally:
         MODELS.unregister("cheap_reader")
         MODELS.unregister("costly_reader")
+
+
+def test_a_plug_in_that_cannot_be_imported_stops_no_plan(monkeypatch):
+    monkeypatch.setitem(MODELS._targets, "broken", "no_such_module_here:Model")
+    with pytest.warns(UserWarning, match="'broken' could not be loaded"):
+        found = plan(FitConfig(families=("linear",)), raw_kinds=frozenset({Kind.IMAGE}))
+    assert keys(found.layers[0]) == ["linear"]
+
+
+def test_kinds_are_read_where_a_family_that_reads_them_may_take_part():
+    kinds = frozenset({Kind.TEXT, Kind.IMAGE})
+
+    @register_model("reader")
+    class Reader(Prior):
+        reads = frozenset({Kind.TEXT})
+
+    try:
+        spec = ModelSpec.make("reader")
+        read = [
+            kinds_read(config, kinds)
+            for config in (
+                FitConfig(families=("reader", "linear")),
+                FitConfig(families=("linear",)),
+                FitConfig(families=("linear",), specs=(spec,)),
+                FitConfig(families=("reader",), exclude=("reader",)),
+            )
+        ]
+    finally:
+        MODELS.unregister("reader")
+    assert read == [Reader.reads, frozenset(), Reader.reads, frozenset()]

@@ -217,3 +217,12 @@ def test_labels_of_one_class_and_missing_labels_raise():
         AutoMLClassifier(config=LINEAR).fit(X, None)
     with pytest.raises(ValueError, match="y contains NaN"):
         AutoMLRegressor(config=LINEAR).fit(X, np.r_[np.nan, np.arange(119)])
+
+
+def test_after_a_fit_that_failed_nothing_is_fitted():
+    X, _ = features_and_labels("binary")
+    model = AutoMLClassifier(config=LINEAR)
+    with pytest.raises(LabelError, match="at least 2 classes"):
+        model.fit(X, np.ones(120))
+    with pytest.raises(NotFittedError, match="not fitted"):
+        model.predict(X)

@@ -63,12 +63,6 @@ class Reading:
         sizes = tuple(choose_sizes(texts_of(table, column)) for column in columns)
         return cls(columns, sizes, table.n_levels)
 
-    @property
-    def starts(self) -> list[int]:
-        """The first slot of each block, and the number of all slots."""
-        widths = [N_BUCKETS] * len(self.columns) + list(self.n_levels)
-        return [0, *np.cumsum(widths).tolist()]
-
     def slots(self, table: FeatureTable) -> csr_matrix:
         """Return the weights of n-grams and levels, shape (n_samples, n_slots).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tabular_automl.extend import Budget, FeatureTable, Kind, State, param
 from text_ext.design import Floats, texts_of
@@ -67,6 +67,10 @@ class TextEmbedding(TextLinear):
         if self._keeps_copy:
             remember_copy(self._copied, state.children["encoder"].blobs)
 
+    def take_over(self, fitted: Self) -> None:
+        """Use the encoder that came with the artifact: its folder may be gone."""
+        self._copied = fitted._copied
+
     def _blocks(self, table: FeatureTable, budget: Budget) -> list[tuple[Floats, float]]:
         blocks = super()._blocks(table, budget)
         columns = tuple(table.raw_of(Kind.TEXT))
@@ -78,12 +82,12 @@ class TextEmbedding(TextLinear):
     def _embedded(self, table: FeatureTable, column: str, budget: Budget) -> Floats:
         """Return a column's embeddings, worked out for the whole table that a view is cut from."""
         name, max_tokens = self._copied or self.params.encoder, self.params.max_tokens
+        encoder = load_encoder(name, max_tokens, budget)
 
         def build(root: FeatureTable) -> Floats:
-            encoder = load_encoder(name, max_tokens, budget)
             return encoder.embed(texts_of(root, column), budget, self.setting.n_threads)
 
-        embedded = table.root.derived(("text_ext.embedding", name, max_tokens, column), build)
+        embedded = table.root.derived(("text_ext.embedding", encoder, column), build)
         return embedded if table.rows is None else embedded[table.rows]
 
     def _copy(self) -> tuple[str, Mapping[str, bytes]]:

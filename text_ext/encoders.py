@@ -61,6 +61,7 @@ class SentenceEncoder:
         self.max_tokens = max_tokens
         self.width = int(model.config.hidden_size)
         self._cache: dict[bytes, Floats] = {}
+        self.copy: tuple[str, dict[str, bytes]] | None = None  # made by `copy_of`
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str], budget: Budget, n_threads: int = 1) -> Floats:
@@ -161,13 +162,16 @@ class SentenceEncoder:
             del self._cache[key]
 
 
-_loaded: dict[tuple[str, int], SentenceEncoder] = {}
+_loaded: dict[tuple[str, int, int], SentenceEncoder] = {}
+_changes: dict[str, int] = {}
 _copies: dict[str, Mapping[str, bytes]] = {}
 _loading = threading.RLock()
 
 
 def load_encoder(name: str, max_tokens: int, budget: Budget | None = None) -> SentenceEncoder:
     """Return an encoder, loaded once in a process for each name and length.
+
+    A folder is read again when its files have changed.
 
     Parameters
     ----------
@@ -186,20 +190,24 @@ def load_encoder(name: str, max_tokens: int, budget: Budget | None = None) -> Se
         When there is no time to load.
     """
     with _loading:
-        if (name, max_tokens) not in _loaded:
+        key = (name, max_tokens, _newest(name))
+        if key not in _loaded:
             if budget is not None and budget.remaining() < _LEAST_SECONDS:
                 raise OutOfTimeError(f"loading the encoder {name!r} takes {_LEAST_SECONDS:.0f} s")
-            _loaded[name, max_tokens] = _load(name, max_tokens)
-        return _loaded[name, max_tokens]
+            _loaded[key] = _load(name, max_tokens)
+        return _loaded[key]
 
 
 def copy_of(encoder: SentenceEncoder) -> tuple[str, dict[str, bytes]]:
     """Return the name under which an artifact refers to its copy of an encoder, and the copy."""
-    files = encoder.files()
-    digest = hashlib.sha256()
-    for name, content in files.items():
-        digest.update(name.encode() + b"\0" + content)
-    return _COPIED + digest.hexdigest()[:32], files
+    with _loading:  # each model of a bag asks
+        if encoder.copy is None:
+            files = encoder.files()
+            digest = hashlib.sha256()
+            for name, content in files.items():
+                digest.update(name.encode() + b"\0" + content)
+            encoder.copy = _COPIED + digest.hexdigest()[:32], files
+        return encoder.copy
 
 
 def remember_copy(name: str, files: Mapping[str, bytes]) -> None:
@@ -210,6 +218,16 @@ def remember_copy(name: str, files: Mapping[str, bytes]) -> None:
 def copied_files(name: str) -> Mapping[str, bytes]:
     """Return the files of an artifact's copy."""
     return _copies[name]
+
+
+def _newest(name: str) -> int:
+    """Return when a folder's files last changed, or were seen to; 0 for what is no folder."""
+    folder = Path(name)
+    if folder.is_dir():
+        with contextlib.suppress(OSError):  # a file that is just being replaced
+            times = [path.stat().st_mtime_ns for path in folder.iterdir()]
+            _changes[name] = max(times, default=0)
+    return _changes.get(name, 0)
 
 
 def _load(name: str, max_tokens: int) -> SentenceEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -136,10 +137,13 @@ class _Loaded:
 
     lock = threading.Lock()
     backbones: ClassVar[dict[object, Backbone]] = {}
+    changes: ClassVar[dict[str, int]] = {}
 
 
 def load_backbone(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
     """Return the backbone of a folder or of a name on the hub, loaded once.
+
+    A folder is read again when its files have changed.
 
     Only safetensors are read, and no code that comes with a model is run.
 
@@ -150,11 +154,21 @@ def load_backbone(name: str, side: int | None, device: str, budget: Budget) -> B
     AutoMLError
         When there is no such backbone, or no hub to get it from.
     """
-    key = (name, side, device)
     with _Loaded.lock:
+        key = (name, side, device, _newest(name))
         if key not in _Loaded.backbones:
             _Loaded.backbones[key] = _load(name, side, device, budget)
         return _Loaded.backbones[key]
+
+
+def _newest(name: str) -> int:
+    """Return when a folder's files last changed, or were seen to; 0 for what is no folder."""
+    folder = Path(name)
+    if folder.is_dir():
+        with contextlib.suppress(OSError):  # a file that is just being replaced
+            times = [path.stat().st_mtime_ns for path in folder.iterdir()]
+            _Loaded.changes[name] = max(times, default=0)
+    return _Loaded.changes.get(name, 0)
 
 
 def unpacked_backbone(files: Mapping[str, bytes], side: int | None, device: str) -> Backbone:
@@ -209,25 +223,28 @@ def _load(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
 
 def _from_disk_or_hub(name: str, budget: Budget) -> Any:
     """Return the model, from the hub only when it is neither a folder nor in the hub's cache."""
+    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    unreadable = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError)
 
     def load(local: bool) -> Any:
         return AutoModel.from_pretrained(name, local_files_only=local, use_safetensors=True)
 
     try:
         return load(True)
-    except (OSError, ValueError) as error:
+    except unreadable as error:
         if os.path.isdir(name):
             raise AutoMLError(_no_backbone(name, error)) from error
     seconds = _PATIENCE * budget.remaining() if budget.limited else None
     try:
         return _within(seconds, lambda: load(False))
     except StillWaiting as error:
-        raise AutoMLError(_no_backbone(name, f"no answer in {seconds:.0f} s")) from error
-    except (OSError, ValueError) as error:
+        within = "" if seconds is None else f" in {seconds:.0f} s"
+        raise AutoMLError(_no_backbone(name, f"no answer{within}")) from error
+    except unreadable as error:
         raise AutoMLError(_no_backbone(name, error)) from error
 
 
@@ -238,7 +255,7 @@ def _within(seconds: float | None, call: Callable[[], Any]) -> Any:
     def work() -> None:
         try:
             future.set_result(call())
-        except (OSError, ValueError, ImportError) as error:
+        except BaseException as error:  # whatever is not told is waited for forever
             future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()

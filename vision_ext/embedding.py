@@ -57,7 +57,7 @@ class ImageEmbedding(Model):
         """Embed the table's images, once for all folds, and fit the head; see `Model.fit`."""
         _require_images(train.table)
         self._files: dict[str, bytes] = {}
-        self._backbone = self._load(budget)
+        self._backbone = getattr(self, "_backbone", None) or self._load(budget)
         if self.params.copy_backbone:
             self._files = packed_files(self._backbone)
         head = self._new_head()
@@ -97,6 +97,11 @@ class ImageEmbedding(Model):
         self._files = dict(state.blobs)
         self._head = self._new_head()
         self._head.restore(state.children["head"])
+
+    def take_over(self, fitted: Self) -> None:
+        """Use the backbone that came with the artifact: its folder may be gone."""
+        if fitted._files:
+            self._backbone = fitted._loaded()
 
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from tabular_automl.extend import Budget, FeatureTable, Kind, OutOfTimeError, im
 SIDE = 64
 _MAX_BYTES = 256_000_000  # of pixels that stay in memory for whoever asks next
 _CHUNK = 256
+# what decoders raise for the bytes of a damaged file
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, SyntaxError, EOFError, KeyError, IndexError, OverflowError),
+    struct.error,
+)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -201,7 +207,7 @@ def key_of(value: object, side: int) -> object | None:
 def _decoded(value: Any, side: int) -> Picture | None:
     from PIL import Image, ImageOps
 
-    unreadable = (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError)
+    unreadable = (*_UNREADABLE, Image.DecompressionBombError)
     is_content = isinstance(value, (bytes, bytearray))
     source = io.BytesIO(value) if is_content else str(value).strip()
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from tabular_automl.core.errors import AutoMLError, InvalidOptionError, unknown_name
+from tabular_automl.core.errors import InvalidOptionError, unknown_name
 
 T = TypeVar("T")
 
@@ -77,16 +78,24 @@ class Registry(Generic[T]):
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
+    def available(self) -> dict[str, T]:
+        """Return all that can be loaded, by name; the others are skipped with a warning."""
+        found = {}
+        for name in self:
+            try:
+                found[name] = self.get(name)
+            except InvalidOptionError as error:
+                warnings.warn(f"Skipped: {error}", stacklevel=2)
+        return found
+
     def _load(self, name: str) -> T:
         module, _, attribute = self._targets[name].partition(":")
         try:
             loaded: T = getattr(importlib.import_module(module), attribute)
-        except AutoMLError:
-            raise
-        except (ImportError, AttributeError, SyntaxError) as error:
+        except Exception as error:  # of whatever kind: it is the code of a third party
             raise InvalidOptionError(
                 f"The {self.role} {name!r} could not be loaded from "
-                f"{self._targets[name]!r}: {error}."
+                f"{self._targets[name]!r}: {type(error).__name__}: {error}."
             ) from error
         return loaded
 

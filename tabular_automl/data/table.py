@@ -23,8 +23,14 @@ class _Memo:
     """Values computed once from a table, whichever thread asks first."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.locks: dict[Any, threading.RLock] = {}
         self.values: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+
+    def lock_of(self, key: object) -> threading.RLock:
+        """Return a key's own lock: who waits for one value does not hold up those of others."""
+        with self._lock:
+            return self.locks.setdefault(key, threading.RLock())
 
     def __deepcopy__(self, memo: object) -> _Memo:
         return _Memo()
@@ -162,7 +168,7 @@ class FeatureTable:
         Thread-safe: folds that train side by side share one result. A derived value must depend on
         the features only, never on the target.
         """
-        with self._memo.lock:
+        with self._memo.lock_of(key):
             if key not in self._memo.values:
                 self._memo.values[key] = build(self)
             value: Derived = self._memo.values[key]

@@ -130,7 +130,9 @@ class CompiledPredictor:
     def _predict_columns(self, columns: Columns) -> Prediction:
         n_rows = _length(columns)
         if n_rows > FEW_ROWS:
-            return self._pipeline.predict(pd.DataFrame(dict(columns)))
+            # a Series would be put in the order of its index, not in that of its rows
+            cells = {n: v.array if isinstance(v, pd.Series) else v for n, v in columns.items()}
+            return self._pipeline.predict(pd.DataFrame(cells))
         rows = zip(*(_cells(values) for values in columns.values()), strict=True)
         tables = [self._reader.read(dict(zip(columns, row, strict=True))) for row in rows]
         if not tables:

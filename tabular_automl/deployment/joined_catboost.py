@@ -31,6 +31,8 @@ Reals = npt.NDArray[np.float64]
 
 _MASK = 2**64 - 1
 _HASH_FACTOR = 0x4906BA494954CB65
+_BLOB = "booster.cbm"
+_MOST_BYTES = 50_000_000  # of trees, which take many times more as json and as numbers
 _CELLS = 4_000_000  # of the answers of all splits for a block of rows
 
 
@@ -94,6 +96,8 @@ class JoinedCatBoost:
     """
 
     def __init__(self, models: Sequence[CatBoost], blank: FeatureTable) -> None:
+        if sum(len(model.state().blobs[_BLOB]) for model in models) > _MOST_BYTES:
+            raise ValueError(f"trees of more than {_MOST_BYTES / 1e6:.0f} MB are not joined")
         self._outputs = FoldOutputs([model.outputs for model in models])
         self._columns = _Columns(len(blank.numeric_names))
         pool = _every_level(blank) if blank.code_names else None
@@ -323,7 +327,7 @@ def _described(model: CatBoost, pool: Any) -> dict[str, Any]:
     """Return a model as CatBoost describes it in json."""
     import catboost
 
-    booster = catboost.CatBoost().load_model(blob=model.state().blobs["booster.cbm"], format="cbm")
+    booster = catboost.CatBoost().load_model(blob=model.state().blobs[_BLOB], format="cbm")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         try:

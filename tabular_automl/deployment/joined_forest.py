@@ -23,6 +23,7 @@ Forest = ExtraTrees | RandomForest
 
 # Levels after which trees whose leaf is reached are left behind, the first time and then.
 _FIRST_LEVELS, _MORE_LEVELS = 8, 4
+_MOST_NODES = 20_000_000  # whose second copy takes some hundreds of megabytes
 
 
 class JoinedForest:
@@ -34,6 +35,8 @@ class JoinedForest:
     """
 
     def __init__(self, models: Sequence[Forest]) -> None:
+        if sum(len(model.nodes.feature) for model in models) > _MOST_NODES:
+            raise ValueError(f"trees of more than {_MOST_NODES:,} nodes are not joined")
         self._is_classification = models[0].setting.task.is_classification
         self._fill = np.stack([model.fill for model in models])
         tables = zip(*(model.levels for model in models), strict=True)

@@ -46,6 +46,7 @@ def _refit_bag(bag: Bag, samples: Samples) -> Bag:
     first = bag.models[0]
     params = common_params([fitted.model.fitted_params() for fitted in bag.models])
     model = MODELS.get(first.family)(params, first.model.setting)
+    model.take_over(first.model)
     model.fit(samples, None, Budget.unlimited())
     return replace(bag, models=(FittedSpec(first.family, model),))
 

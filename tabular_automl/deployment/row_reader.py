@@ -36,6 +36,7 @@ _DIRECTIVES = {"%Y": r"(\d{4})", "%m": r"(\d{1,2})", "%d": r"(\d{1,2})"}
 _DIRECTIVES |= {"%H": r"(\d{1,2})", "%M": r"(\d{2})", "%S": r"(\d{2})"}
 _ISO = (re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[ T](\d{2}):(\d{2})(?::(\d{2}))?)?"), "YmdHMS")
 _ORDER = "YmdHMS"
+_LARGE = 2**1023  # beyond which a whole number may be none in floating point
 _YEARS = range(1700, 2200)  # what every resolution of pandas can hold
 
 
@@ -139,9 +140,9 @@ def _number(value: Any, part: FeaturePart) -> float:
         return float(value)
     if value is None:
         return float("nan")
-    if kind is int or kind is bool:
-        return float(value)
     encoder: Any = part.encoder
+    if kind is bool or (kind is int and abs(value) < _LARGE):
+        return float(value)
     if kind is str:
         key = value.strip()
         number = parse_number(key, encoder.mark) if key else None

@@ -78,8 +78,8 @@ class ColumnEncoder(ABC):
     def is_crowding(self, n_samples: int) -> bool:
         """Return whether its features would hide those of other columns in so few training rows.
 
-        They are left out then, where other columns have features, and models that read the
-        untouched column have to do.
+        They are left out then, where other columns have features and a family that may take part
+        in the fit reads the untouched column.
         """
         return False
 

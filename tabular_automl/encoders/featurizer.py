@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -83,6 +83,9 @@ class Featurizer:
     ----------
     schema : Schema
         The kind and the encoder of each column.
+    read_untouched : set of Kind, optional
+        Kinds of columns that a model of the fit reads untouched, so that features which would
+        crowd can be left out; by default, all kinds.
 
     Attributes
     ----------
@@ -91,8 +94,9 @@ class Featurizer:
         column of the two for the days between them.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, read_untouched: Set[Kind] = frozenset(Kind)) -> None:
         self.schema = schema
+        self._read_untouched = read_untouched
         self.sources: dict[str, Hashable] = {}
         self._parts: list[FeaturePart] | None = None
         self._pairs: list[Pair] = []
@@ -264,7 +268,7 @@ class Featurizer:
         intervals = interval_table(instants, pairs, n_rows)
         *kept_numeric, kept_pairs = informative([b.numeric for b in [*blocks, intervals]])
         kept_codes = informative([block.codes for block in blocks])
-        for i in _crowding(encoders, blocks, n_rows):
+        for i in self._crowding(encoders, blocks, n_rows):
             kept_numeric[i], kept_codes[i] = [], []
         self._pairs = [pairs[i] for i in kept_pairs]
         names = _unique_names([*blocks, intervals], [*kept_numeric, kept_pairs], [*kept_codes, []])
@@ -273,6 +277,18 @@ class Featurizer:
             block.n_levels[i] for block, kept in zip(blocks, kept_codes, strict=True) for i in kept
         )
         self._place(encoders, kept_numeric, kept_codes)
+
+    def _crowding(
+        self, encoders: Sequence[ColumnEncoder], blocks: Sequence[FeatureTable], n_rows: int
+    ) -> list[int]:
+        """Return the encoders whose features are left out, none when no others would be left."""
+        crowding = [
+            i
+            for i, encoder in enumerate(encoders)
+            if encoder.kind in self._read_untouched and encoder.is_crowding(n_rows)
+        ]
+        others = set(range(len(encoders))) - set(crowding)
+        return crowding if any(blocks[i].n_features for i in others) else []
 
     def _place(
         self,
@@ -379,15 +395,6 @@ def _write_categories(
 
 def _is_plain_category(encoder: ColumnEncoder) -> bool:
     return type(encoder) is CategoryEncoder and encoder.spelling is None
-
-
-def _crowding(
-    encoders: Sequence[ColumnEncoder], blocks: Sequence[FeatureTable], n_rows: int
-) -> list[int]:
-    """Return the encoders whose features are left out, none when no others would be left."""
-    crowding = [i for i, encoder in enumerate(encoders) if encoder.is_crowding(n_rows)]
-    others = set(range(len(encoders))) - set(crowding)
-    return crowding if any(blocks[i].n_features for i in others) else []
 
 
 def _is_plain(dtype: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -72,12 +71,7 @@ def available_encoders() -> list[Candidate]:
 
     One that cannot be imported is skipped with a warning.
     """
-    found = []
-    for name in ENCODERS:
-        try:
-            found.append((name, ENCODERS.get(name)))
-        except InvalidOptionError as error:
-            warnings.warn(f"Skipped: {error}", stacklevel=2)
+    found = ENCODERS.available().items()
     return sorted(found, key=lambda item: (-item[1].priority, item[0]))
 
 

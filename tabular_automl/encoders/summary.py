@@ -192,7 +192,7 @@ def _summary(dtype: str, reading: Reading, encoder: ColumnEncoder, sampled: bool
 
 
 def _bins(numbers: Floats) -> tuple[tuple[float, ...], float, float]:
-    """Return where the bins meet, and the smallest and largest number."""
+    """Return where the bins meet, and the smallest and largest number, infinities included."""
     present = numbers[np.isfinite(numbers)]
     if not len(present):
         return (), -np.inf, np.inf
@@ -202,7 +202,7 @@ def _bins(numbers: Floats) -> tuple[tuple[float, ...], float, float]:
         edges = np.unique(np.quantile(present, inner))
     else:
         edges = distinct[1:]
-    return tuple(edges.tolist()), float(distinct[0]), float(distinct[-1])
+    return tuple(edges.tolist()), float(np.nanmin(numbers)), float(np.nanmax(numbers))
 
 
 def _binned(numbers: Floats, edges: tuple[float, ...]) -> npt.NDArray[np.int64]:

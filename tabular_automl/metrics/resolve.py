@@ -225,8 +225,8 @@ def _by_name(name: str, problem_type: ProblemType | None) -> Metric:
 
 def _names_for(problem_type: ProblemType) -> list[str]:
     """Return the metrics' own names, aliases left out, that can judge a task."""
-    found = {name: METRICS.get(name) for name in METRICS}
-    return [name for name, m in found.items() if problem_type in m.problem_types and name == m.name]
+    found = METRICS.available().items()
+    return [name for name, m in found if problem_type in m.problem_types and name == m.name]
 
 
 def _fitting(metric: Metric, problem_type: ProblemType) -> Metric:

@@ -120,6 +120,10 @@ class Model(ABC):
         params: AnyParams = self.params
         return params
 
+    def take_over(self, fitted: Self) -> None:
+        """Take what a refit needs of a fitted model beside its params; by default nothing."""
+        return None
+
     @classmethod
     def fit_folds(
         cls,

@@ -129,13 +129,21 @@ class Stored(Generic[Booster]):
         In the library's own format.
     read : callable
         From the bytes to a booster; a function of a module, so that it travels to processes.
+
+    Attributes
+    ----------
+    lock : RLock
+        To be held while the booster is changed, or must not be.
+    n_threads : int
+        With which the booster predicts, where it was told; 0 before.
     """
 
     def __init__(self, raw: bytes, read: Callable[[bytes], Booster]) -> None:
         self.raw = raw
         self._read = read
         self._booster: Booster | None = None
-        self._lock = threading.Lock()
+        self.n_threads = 0
+        self.lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the bytes: locks and boosters do not."""
@@ -143,7 +151,7 @@ class Stored(Generic[Booster]):
 
     def get(self) -> Booster:
         """Return the booster."""
-        with self._lock:
+        with self.lock:
             if self._booster is None:
                 self._booster = self._read(self.raw)
             return self._booster

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core import params as core_params
@@ -25,6 +26,8 @@ from tabular_automl.models.boosting import (
 
 if TYPE_CHECKING:
     import xgboost
+
+Floats = npt.NDArray[np.float32]
 
 _BLOB = "booster.ubj"
 _ONE_THREAD_ROWS = 512
@@ -50,7 +53,6 @@ class XGBoost(Model):
     """
 
     modules: ClassVar[tuple[str, ...]] = ("xgboost",)
-    _n_threads: int = 1
 
     @dataclass(frozen=True)
     class Params(core_params.Params):
@@ -82,7 +84,7 @@ class XGBoost(Model):
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
-        self._booster: xgboost.Booster | Stored[xgboost.Booster] | None = None
+        self._booster: Stored[xgboost.Booster] | None = None
         if self.outputs.is_constant:
             return self
         check_can_boost("XGBoost", train.table, budget)
@@ -102,8 +104,7 @@ class XGBoost(Model):
             "learning_rate": progress.mean_learning_rate,
         }
         # Through bytes, so that the training data is let go and a restored model is the same.
-        raw = bytes(booster[: progress.best_round].save_raw("ubj"))
-        self._booster, self._n_threads = _read(raw), 0
+        self._booster = Stored(bytes(booster[: progress.best_round].save_raw("ubj")), _read)
         return self
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -111,16 +112,9 @@ class XGBoost(Model):
         n_samples = len(table)
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
-        booster = self._trees()
-        self._use_threads(booster, 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads)
-        raw = booster.inplace_predict(table.matrix())
+        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
+        raw = _predict_on(self._booster, table.matrix(), n_threads)
         return self.outputs.decode(raw, n_samples)
-
-    def _use_threads(self, booster: xgboost.Booster, n_threads: int) -> None:
-        """Predict with so many threads; waking a second one costs more than a few rows do."""
-        if n_threads != self._n_threads:
-            booster.set_param({"nthread": n_threads})
-            self._n_threads = n_threads
 
     def fitted_params(self) -> core_params.Params:
         """Return the params with the rounds kept and the learning rate used."""
@@ -131,21 +125,13 @@ class XGBoost(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
-        if isinstance(self._booster, Stored):
-            return State(meta=meta, blobs={_BLOB: self._booster.raw})
-        return State(meta=meta, blobs={_BLOB: bytes(self._booster.save_raw("ubj"))})
+        return State(meta=meta, blobs={_BLOB: self._booster.raw})
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
         self.outputs = Outputs.from_meta(state.meta["outputs"])
         self.chosen = dict(state.meta["chosen"])
-        self._booster = None
-        if _BLOB in state.blobs:
-            self._booster, self._n_threads = Stored(state.blobs[_BLOB], _read), 0
-
-    def _trees(self) -> Any:
-        """Return the booster, read now if need be."""
-        return self._booster.get() if isinstance(self._booster, Stored) else self._booster
+        self._booster = Stored(state.blobs[_BLOB], _read) if _BLOB in state.blobs else None
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -198,6 +184,21 @@ class XGBoost(Model):
 
 def _read(raw: bytes) -> xgboost.Booster:
     return _xgboost().Booster({"verbosity": 0}, model_file=bytearray(raw))
+
+
+def _predict_on(trees: Stored[xgboost.Booster], matrix: Floats, n_threads: int) -> Floats:
+    """Predict with so many threads; waking a second one costs more than a few rows do.
+
+    Compiled copies of a model share its trees, and any number of threads may ask at once: the
+    setting must not change under a prediction.
+    """
+    with trees.lock:
+        booster = trees.get()
+        if n_threads != trees.n_threads:
+            booster.set_param({"nthread": n_threads})
+            trees.n_threads = n_threads
+        raw: Floats = booster.inplace_predict(matrix)
+        return raw
 
 
 def _xgboost() -> Any:

@@ -84,7 +84,14 @@ def test_entry_points_join(plug_in, registry):
     assert registry.get("plugged") == "from outside"
 
 
-@pytest.mark.parametrize("code", ["import nowhere_to_be_found", "thing = (", "other = 1"])
+BROKEN = [
+    *("import nowhere_to_be_found", "thing = (", "other = 1"),
+    *("raise OSError('no library')", "raise RuntimeError('no driver')", "{}['absent']"),
+    "from tabular_automl.core.errors import DataError as E; raise E('no data')",
+]
+
+
+@pytest.mark.parametrize("code", BROKEN)
 def test_a_broken_plug_in_fails_only_when_used(plug_in, registry, code):
     plug_in(code)
     assert "plugged" in registry.names()
@@ -92,3 +99,14 @@ def test_a_broken_plug_in_fails_only_when_used(plug_in, registry, code):
     with pytest.raises(InvalidOptionError, match="'plugged' could not be loaded") as caught:
         registry.get("plugged")
     assert caught.value.__cause__ is not None
+
+
+def test_all_that_can_be_loaded_comes_with_a_warning_of_the_rest(plug_in, registry):
+    import collections
+
+    plug_in("raise RuntimeError('no driver')")
+    with pytest.warns(UserWarning, match="Skipped: ") as told:
+        assert registry.available() == {"ordered": collections.OrderedDict}
+    texts = [str(warning.message) for warning in told]
+    assert "'lost' could not be loaded" in texts[0]
+    assert "RuntimeError: no driver" in texts[1]

@@ -101,6 +101,27 @@ def test_derived_values_are_built_once_for_all_threads(table):
     assert calls == [table]
 
 
+def test_a_build_that_takes_long_holds_up_no_other_value(table):
+    began, released = threading.Event(), threading.Event()
+
+    def late(view: FeatureTable) -> str:
+        began.set()
+        assert released.wait(timeout=10)
+        return "late"
+
+    thread = threading.Thread(target=table.derived, args=("slow", late))
+    thread.start()
+    assert began.wait(timeout=10)
+    quick: list[int] = []
+    other = threading.Thread(target=lambda: quick.append(table.derived("quick", len)))
+    other.start()
+    other.join(timeout=5)
+    assert quick == [5]
+    released.set()
+    thread.join(timeout=10)
+    assert table.derived("slow", lambda view: "again") == "late"
+
+
 def test_derived_values_of_different_keys_and_views_are_apart(table):
     assert table.derived("n", len) == 5
     assert table.take([0]).derived("n", len) == 1

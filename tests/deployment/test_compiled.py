@@ -66,6 +66,15 @@ def test_columns_of_many_rows_get_equal_predictions(n_rows, pipelines, new_rows)
         assert labels.tolist() == pipeline.codec.labels(pipeline.decide(expected)).tolist()
 
 
+def test_series_are_taken_by_position(pipelines, new_rows):
+    table = pd.concat([new_rows("multiclass")] * 2, ignore_index=True).head(100)
+    pipeline = pipelines("multiclass")
+    rng = np.random.default_rng(0)
+    columns = {name: table[name].set_axis(rng.permutation(100)) for name in table}
+    found = compile_pipeline(pipeline).predict_proba_many(columns)
+    assert_close(found, pipeline.predict(table))
+
+
 def test_eight_threads_at_once_get_the_same_answers(pipelines, rows):
     compiled = compile_pipeline(pipelines("binary"))
     expected = [compiled.predict_proba_one(row) for row in rows["binary"]]

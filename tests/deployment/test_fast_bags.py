@@ -109,6 +109,19 @@ def test_trees_that_are_not_symmetric_are_left_to_catboost():
     np.testing.assert_array_equal(fast.predict(others), bag.predict(others))
 
 
+@pytest.mark.parametrize(
+    ("family", "limit"),
+    [("catboost", "joined_catboost._MOST_BYTES"), ("extra_trees", "joined_forest._MOST_NODES")],
+)
+def test_trees_that_are_too_many_are_left_to_the_models(family, limit, monkeypatch):
+    monkeypatch.setattr(f"tabular_automl.deployment.{limit}", 10)
+    bag = bag_of(family, BINARY, **FAMILIES[family])
+    fast = fast_bag(bag, probe_table(features(0), [bag]), 1)
+    assert fast.joined is None
+    assert "trees of more than" in fast.reason
+    np.testing.assert_array_equal(fast.predict(features(9)), bag.predict(features(9)))
+
+
 def test_a_fold_of_one_class_only_is_left_to_the_models():
     task = BINARY
     bag = bag_of("lightgbm", task, drop_class=1, n_rounds=5)

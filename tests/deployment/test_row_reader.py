@@ -77,7 +77,7 @@ def test_all_training_rows_read_as_the_frame_of_them_does(reader, featurizer):
 
 
 DAY = datetime.datetime(2022, 2, 28, 23, 59, 59, 999_999)
-ODD_NUMBERS = [np.float32(0.1), np.int16(3), np.bool_(True), 2**70, decimal.Decimal("1.5")]
+ODD_NUMBERS = [np.float32(0.1), np.int16(3), np.bool_(True), 2**70, 10**400, decimal.Decimal("1.5")]
 ODD_TIMES = ["2021-05-06 07:08:09+02:00", "20210506", DAY, "1500-01-01", "n/a", " 2021-05-06 "]
 ODD_DAYS = [datetime.date(2020, 2, 29), "2021-05-06", None, pd.NaT, np.datetime64("NaT")]
 VALUES = {

@@ -124,6 +124,21 @@ def test_a_kept_column_that_is_empty_or_text_in_one_batch_only_is_kept_whole(row
     assert kept[40:].tolist() == ["late"] * 57
 
 
+def test_numbers_with_a_decimal_comma_are_read_as_written_in_every_batch(tmp_path):
+    price = np.random.default_rng(2).uniform(1_000, 9_000, 120)
+    written = [f"{value:,.1f}".translate(str.maketrans(",.", ".,")) for value in price]
+    table = pd.DataFrame({"price": written, "y": np.where(price > 5_000, "high", "low")})
+    config = FitConfig(max_specs=1, n_folds=2, families=("lightgbm",))
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
+    whole = [f"{value:,}".replace(",", ".") for value in range(1_000, 9_000, 200)]  # "1.000"
+    rows = pd.DataFrame({"price": [*whole, *written[:20]]})
+    path = write(rows, tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / "out.csv", batch_rows=20)
+    found = read(tmp_path / "out.csv")["y"].tolist()
+    assert found == predictor.predict(rows).tolist()
+    assert set(found[:40]) == {"low", "high"}
+
+
 def test_columns_to_keep_must_be_there(predictor, rows, tmp_path):
     path = write(rows, tmp_path / "in.csv")
     with pytest.raises(MissingColumnsError, match="keep must name columns of the source, got 'z'"):

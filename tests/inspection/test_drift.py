@@ -53,6 +53,14 @@ def test_the_training_rows_have_no_finding_at_all(predictor):
     assert list(report.columns.index) == ["size", "rooms", "city", "sold", "garden"]
 
 
+def test_infinities_of_training_are_not_out_of_range(tmp_path):
+    table = make_table("binary", 120)
+    table.loc[[3, 50], "size"] = [np.inf, -np.inf]
+    fitted = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=LINEAR)
+    assert fitted.validate(table).findings == ()
+    assert Predictor.load(tmp_path / "p", verbosity=0).validate(table).findings == ()
+
+
 def test_no_rows_are_nothing_to_object_to(predictor):
     assert predictor.validate(make_table("binary", 40).iloc[:0]).ok
 

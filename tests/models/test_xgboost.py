@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import copy
 import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,3 +237,39 @@ def test_state_holds_one_native_blob() -> None:
     assert isinstance(state, State)
     assert list(state.blobs) == ["booster.ubj"]
     assert not state.arrays
+
+
+def test_the_number_of_threads_never_changes_under_a_prediction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, _ = fit(REGRESSION, n_rounds=3)
+    copied = copy.copy(model)
+    copied.setting = replace(model.setting, n_threads=2)
+    stored = model._booster
+    watched = Watched(stored.get())
+    monkeypatch.setattr(stored, "_booster", watched)
+    many = samples(REGRESSION, n_rows=600).table
+    jobs = [(each, table) for each in (model, copied) for table in (many, many.take([0, 1]))]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda job: job[0].predict(job[1]), jobs * 5))
+    assert watched.n_calls == 20
+    assert not watched.is_disturbed
+
+
+class Watched:
+    """A booster that notes whether it was told something while it predicted."""
+
+    def __init__(self, booster: object) -> None:
+        self.booster, self.n_calls = booster, 0
+        self.is_busy = self.is_disturbed = False
+
+    def set_param(self, options: dict[str, int]) -> None:
+        self.is_disturbed |= self.is_busy
+        self.booster.set_param(options)
+
+    def inplace_predict(self, matrix: np.ndarray) -> np.ndarray:
+        self.is_busy, self.n_calls = True, self.n_calls + 1
+        time.sleep(0.005)
+        raw = self.booster.inplace_predict(matrix)
+        self.is_busy = False
+        return raw

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,15 +85,23 @@ def test_a_copied_encoder_predicts_where_the_folder_is_gone(
     assert again.state().children["encoder"].blobs.keys() == state.children["encoder"].blobs.keys()
 
 
-def test_one_model_of_a_bag_keeps_the_copy(tiny_encoder: Path, samples: Samples) -> None:
+def test_one_model_of_a_bag_keeps_the_copy(
+    tiny_encoder: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    files = encoders.SentenceEncoder.files
+    monkeypatch.setattr(
+        encoders.SentenceEncoder, "files", lambda self: written.append(self) or files(self)
+    )
     rows = np.arange(len(samples))
     folds = [(samples.take(rows[rows % 2 == k]), samples.take(rows[rows % 2 != k])) for k in (0, 1)]
-    params = build(tiny_encoder, copy_encoder=True).params
+    params = build(tiny_encoder, copy_encoder=True, max_tokens=41).params
     models = TextEmbedding.fit_folds(params, [setting()] * 2, folds, Budget.unlimited())
     assert models is not None
     states = [model.state() for model in models]
     assert ["encoder" in state.children for state in states] == [True, False]
     assert states[0].meta["encoder"] == states[1].meta["encoder"]
+    assert len(written) == 1
 
 
 def test_without_a_copy_the_encoder_is_kept_by_name(tiny_encoder: Path, samples: Samples) -> None:
@@ -142,6 +152,20 @@ def test_an_encoder_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InvalidOptionError, match=r"encoder must be a folder.*'/no/such/folder'"):
         encoders.load_encoder("/no/such/folder", 16)
+
+
+def test_a_folder_is_read_again_when_its_files_have_changed(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder, folder)
+    first = encoders.load_encoder(str(folder), 16)
+    later = (folder / "vocab.txt").stat().st_mtime_ns + 10**9
+    os.utime(folder / "vocab.txt", ns=(later, later))
+    second = encoders.load_encoder(str(folder), 16)
+    assert second is not first
+    shutil.rmtree(folder)
+    assert encoders.load_encoder(str(folder), 16) is second
 
 
 def test_there_must_be_time_to_load(tiny_encoder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tabular_automl import FitConfig, Predictor
 from tabular_automl.core import imports
 from tabular_automl.extend import ModelSpec
 from tests.text_ext.conftest import reviews
+from text_ext import encoders
 
 CONFIG = FitConfig(families=("text_linear", "linear"), max_specs=2, n_folds=3, on_error="raise")
 
@@ -75,16 +77,20 @@ def test_a_second_layer_stands_on_families_that_read_text(tmp_path: Path) -> Non
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_an_encoder_copied_into_the_artifact_is_all_that_a_prediction_needs(
-    tiny_encoder: Path, tmp_path: Path
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = ModelSpec.make("text_embedding", encoder=str(tiny_encoder), copy_encoder=True)
+    folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    spec = ModelSpec.make("text_embedding", encoder=str(folder), copy_encoder=True)
     config = FitConfig(specs=(spec,), max_specs=1, n_folds=3, on_error="raise")
     fitted = Predictor("good", path=tmp_path / "p", verbosity=0).fit(review_table(), config=config)
     copies = sorted((tmp_path / "p").rglob("*model.safetensors"))
     assert len(copies) == 1
+    shutil.rmtree(folder)
     loaded = Predictor.load(tmp_path / "p", verbosity=0)
     rows = review_table(30, seed=6)
     pd.testing.assert_frame_equal(loaded.predict_proba(rows), fitted.predict_proba(rows))
+    monkeypatch.setattr(encoders, "_loaded", {})
+    assert loaded.refit(review_table()).evaluate(rows)["accuracy"] > 0.9
 
 
 def test_without_the_encoder_the_family_is_left_out_with_the_command(

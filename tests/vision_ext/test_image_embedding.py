@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from vision_ext.embedding import ImageEmbedding
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+SafetensorError = pytest.importorskip("safetensors").SafetensorError
 
 TINY = {
     "convnext": lambda: transformers.ConvNextConfig(
@@ -154,6 +156,37 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monkey
     released.set()
 
 
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, SafetensorError])
+def test_a_damaged_backbone_is_said_in_one_sentence(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(name: str, *, local_files_only: bool, **_: object) -> None:
+        raise error("damaged")
+
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", fail)
+    for name in (str(tmp_path), "some/model"):
+        with pytest.raises(backbone.AutoMLError, match=r"\('?damaged'?\); download it once"):
+            load_backbone(name, None, "cpu", Budget.unlimited())
+
+
+def test_what_no_one_expects_is_not_waited_for():
+    def fail() -> None:
+        raise AssertionError("of some library")
+
+    with pytest.raises(AssertionError, match="of some library"):
+        backbone._within(10, fail)
+
+
+def test_a_folder_is_read_again_when_its_files_have_changed(tmp_path: Path):
+    model = transformers.AutoModel.from_config(TINY["resnet"]())
+    model.save_pretrained(tmp_path)
+    first = load_backbone(str(tmp_path), 32, "cpu", Budget.unlimited())
+    assert load_backbone(str(tmp_path), 32, "cpu", Budget.unlimited()) is first
+    later = (tmp_path / "config.json").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "config.json", ns=(later, later))
+    assert load_backbone(str(tmp_path), 32, "cpu", Budget.unlimited()) is not first
+
+
 def test_a_table_without_images_is_refused(folders: dict[str, str]):
     data = trial.Trial.make(trial.BINARY)
     model = Candidate(ImageEmbedding, params(folders["resnet"])).build(trial.BINARY)
@@ -193,8 +226,10 @@ def test_a_predictor_loads_without_the_folder_when_the_backbone_was_copied(
 
     folder.rename(tmp_path / "gone")
     monkeypatch.setattr(backbone._Loaded, "backbones", {})
-    again = Predictor.load(tmp_path / "model").predict_proba(frame.iloc[60:])
+    loaded = Predictor.load(tmp_path / "model")
+    again = loaded.predict_proba(frame.iloc[60:])
     pd.testing.assert_frame_equal(again, expected, rtol=1e-4)
+    assert loaded.refit(frame.iloc[:60]).evaluate(frame.iloc[60:])["accuracy"] > 0.9
 
 
 @pytest.mark.usefixtures("registered_embedding")

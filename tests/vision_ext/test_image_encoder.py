@@ -12,7 +12,7 @@ from tabular_automl.core.contract import Check
 from tabular_automl.encoders.contract import Specimen, iter_checks
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
-from tabular_automl.extend import MissingDependencyError
+from tabular_automl.extend import Kind, MissingDependencyError
 from vision_ext.encoder import ImageEncoder, describe
 
 Image = pytest.importorskip("PIL.Image")
@@ -91,8 +91,8 @@ def test_missing_images_are_no_reason_to_warn() -> None:
     assert np.isnan(numeric).all()
 
 
-def features_of(frame: pd.DataFrame) -> list[str]:
-    return list(Featurizer(infer_schema(frame, {})).fit_transform(frame).names)
+def features_of(frame: pd.DataFrame, *read: frozenset[Kind]) -> list[str]:
+    return list(Featurizer(infer_schema(frame, {}), *read).fit_transform(frame).names)
 
 
 @pytest.mark.usefixtures("registered")
@@ -102,6 +102,7 @@ def test_few_rows_leave_images_to_the_network_where_other_columns_say_something(
     few = pd.DataFrame({"photo": photos.iloc[:6].tolist() * 5, "size": np.arange(30.0) % 7})
     assert features_of(few) == ["size"]
     assert len(features_of(few[["photo"]])) > 50
+    assert len(features_of(few, frozenset({Kind.TEXT}))) > 50
     monkeypatch.setattr("vision_ext.encoder.is_installed", lambda module: module != "torch")
     assert len(features_of(few)) > 50
     monkeypatch.undo()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def test_an_image_becomes_a_square_and_keeps_its_own_size():
 @pytest.mark.parametrize("value", [None, np.nan, 3, "nowhere.png", b"", b"\x89PNG no more", "a\0b"])
 def test_what_is_no_image_is_none(value):
     assert read_picture(value) is None
+
+
+@pytest.mark.parametrize("error", [EOFError, KeyError, IndexError, OverflowError, struct.error])
+def test_whatever_a_decoder_raises_for_a_damaged_file_it_is_no_image(error, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error("damaged")
+
+    monkeypatch.setattr(Image, "open", fail)
+    assert read_picture(b"\x89PNG of some kind", keep=False) is None
 
 
 def test_see_through_pixels_become_white():
