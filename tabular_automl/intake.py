@@ -40,6 +40,8 @@ class FitRequest:
     config : FitConfig
     journal : Journal or None
         Where finished work is kept, and found when the fit is resumed.
+    anew : bool
+        Whether work that the journal holds is replaced, and not continued.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -49,6 +51,7 @@ class FitRequest:
     columns: Mapping[Hashable, str]
     config: FitConfig
     journal: Journal | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def fit_pipeline(
         When the journal is one of another table or other settings.
     """
     target = read_target(request, report)
-    workbook = Workbook.open(request.journal, _identity(request, target), report)
+    workbook = Workbook.open(request.journal, _identity(request, target), report, anew=request.anew)
     config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))

@@ -41,7 +41,7 @@ from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.saving import load_saved, prepare_journal, saved_bytes, saved_state
+from tabular_automl.saving import check_journal, load_saved, saved_bytes, saved_state
 
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
 _ENDED_EARLY = (
@@ -178,12 +178,12 @@ class Predictor(Answers):
             stopping_on_signals(stop),
             journal.locked(),
         ):
-            prepare_journal(journal, report, resume=resume, overwrite=overwrite)
+            check_journal(journal, report, resume=resume, overwrite=overwrite)
             table = read_table(train)
             request = FitRequest(
                 table, self.label, self.problem_type, self.eval_metric, columns or {}, settings
             )
-            request = replace(request, journal=journal)
+            request = replace(request, journal=journal, anew=not resume)
             self._pipeline, self._record = fit_pipeline(request, budget, report)
             self.path = path
             self.save(path)

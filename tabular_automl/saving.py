@@ -41,8 +41,10 @@ class Saved:
     record: FitRecord
 
 
-def prepare_journal(journal: Journal, report: Reporter, *, resume: bool, overwrite: bool) -> None:
-    """Make a journal ready for a fit: as it is when it resumes, empty when it starts anew.
+def check_journal(journal: Journal, report: Reporter, *, resume: bool, overwrite: bool) -> None:
+    """Raise when a fit may not begin with a journal as it is.
+
+    Nothing is removed: that is for the fit to do, once the table is seen to be usable.
 
     Raises
     ------
@@ -52,9 +54,7 @@ def prepare_journal(journal: Journal, report: Reporter, *, resume: bool, overwri
     if resume:
         if journal.is_empty:
             report(Note("Nothing to continue here: the fit starts from the beginning."))
-    elif journal.is_empty or overwrite:
-        journal.clear()
-    else:
+    elif not (journal.is_empty or overwrite):
         raise PathError(
             f"{str(journal.path.parent)!r} holds an unfinished fit; continue it with resume=True, "
             "start again with overwrite=True, or choose another path."

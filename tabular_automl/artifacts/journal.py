@@ -109,14 +109,16 @@ class Journal:
             raise PathError(f"{str(self.path)!r} cannot be written to: {error}.") from error
         try:
             _lock_file(lock, self.path)
-            try:
-                yield
-            finally:
-                if not self._entries():
-                    (self.path / _LOCK).unlink(missing_ok=True)
-                    _remove_if_empty(made)
-        finally:
+        except PathError:
             os.close(lock)
+            raise
+        try:
+            yield
+        finally:
+            os.close(lock)  # first: not every system removes a file that is open
+            if not self._entries():
+                (self.path / _LOCK).unlink(missing_ok=True)
+                _remove_if_empty(made)
 
     def _entries(self) -> list[Path]:
         if not self.path.is_dir():
@@ -140,7 +142,7 @@ def _sound_key(entry: Path) -> str | None:
 
 
 def _lock_file(descriptor: int, path: Path) -> None:
-    """Lock a file until it is closed, where the system has such locks."""
+    """Lock a file until it is closed, where the system and the file's disk have such locks."""
     try:
         import fcntl
     except ImportError:  # not a POSIX system
@@ -151,6 +153,8 @@ def _lock_file(descriptor: int, path: Path) -> None:
         raise PathError(
             f"Another fit is writing to {str(path.parent)!r}; wait for it or choose another path."
         ) from error
+    except OSError:  # a network disk without locks, for one: nobody can be kept out there
+        return
 
 
 def _remove_if_empty(folders: list[Path]) -> None:

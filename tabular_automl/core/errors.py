@@ -15,7 +15,8 @@ AutoMLError
 └── OutOfMemoryError (MemoryError)        a model would not fit into memory
 
 AutoMLWarning (UserWarning)               the base of every warning
-└── MismatchWarning                       new data departs from the training data
+├── MismatchWarning                       new data departs from the training data
+└── InterruptedFitWarning                 Ctrl-C ended a fit early; what was done by then is saved
 
 A message says what was expected, what arrived, and what to do.
 """

@@ -103,7 +103,8 @@ def _text_batches(
     done = 0
     for encoding in (unicode_of(path), "latin-1"):
         try:
-            for batch in _decoded_batches(path, separator, encoding, n_rows, as_text, done):
+            batches = _decoded_batches(path, separator, encoding, n_rows, as_text)
+            for batch in _without_first(done, batches):
                 done += len(batch)
                 yield batch
             return
@@ -112,13 +113,23 @@ def _text_batches(
                 raise
 
 
+def _without_first(n_rows: int, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Yield batches but for so many rows, which another reader has counted: lines may be blank."""
+    for batch in batches:
+        n_known = min(n_rows, len(batch))
+        n_rows -= n_known
+        if not n_known:
+            yield batch
+        elif n_known < len(batch):
+            yield batch.iloc[n_known:]
+
+
 def _decoded_batches(
     path: Path,
     separator: str,
     encoding: str,
     n_rows: int | None,
     as_text: Collection[Hashable],
-    done: int,
 ) -> Iterator[pd.DataFrame]:
     separator, options = text_layout(path, separator, encoding)
     head = pd.read_csv(path, sep=separator, nrows=_LEAST_ROWS, **options)
@@ -126,10 +137,7 @@ def _decoded_batches(
         options["index_col"] = False  # rows may end in a separator, which shifts them otherwise
     kinds: dict[Any, Any] = {name: "str" for name in head.columns if name in as_text}
     size = n_rows or _batch_rows(head.shape[1])
-    skipped = range(1, done + 1) if done else None
-    reader = pd.read_csv(
-        path, sep=separator, dtype=kinds, chunksize=size, skiprows=skipped, **options
-    )
+    reader = pd.read_csv(path, sep=separator, dtype=kinds, chunksize=size, **options)
     with reader:
         while True:
             with warnings.catch_warnings():  # of the empty last field, which is to be dropped

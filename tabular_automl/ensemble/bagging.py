@@ -197,19 +197,21 @@ def _fit_together(
     start, given = time.monotonic(), budget.remaining()
     folds = [_fold_samples(request, fold) for fold in range(n_folds)]
     settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in range(n_folds)]
-    models = run_until(
-        lambda: family.fit_folds(request.spec.params, settings, folds, budget), budget
-    )
-    if models is None:
-        return None
-    seconds = (time.monotonic() - start) / n_folds
-    validated = [
-        _validate(model, request, fold, machine.n_cores) for fold, model in enumerate(models)
-    ]
-    return [
-        replace(outcome, fit_seconds=seconds, given_seconds=given / n_folds)
-        for outcome in validated
-    ]
+
+    def fit_and_validate() -> list[FoldFit] | None:
+        models = family.fit_folds(request.spec.params, settings, folds, budget)
+        if models is None:
+            return None
+        seconds = (time.monotonic() - start) / n_folds
+        validated = [
+            _validate(model, request, fold, machine.n_cores) for fold, model in enumerate(models)
+        ]
+        return [
+            replace(outcome, fit_seconds=seconds, given_seconds=given / n_folds)
+            for outcome in validated
+        ]
+
+    return run_until(fit_and_validate, budget)
 
 
 def _fit_in_waves(

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,9 @@ ARRAYS, MESSAGE, RESULT, ERROR = ("arrays", "message", "result", "error.json")
 
 _LOOK_EVERY = 0.02  # seconds between looks at a child
 _MEMORY_SHARE = 0.8  # of the free memory, for all children at once
+_TOLD_SHARE = 0.8  # of the time that is left: a child that stops by itself must get to its result
 _OUTPUT = "output.txt"
+_GIVEN_UP = "given up, since another fold has failed"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Containment:
         self._folder = folder
         self._table = samples.table
         self._n_bytes = n_bytes
+        self._children = _Children()
         arrays = {"numeric": samples.table.numeric, "codes": samples.table.codes, "y": samples.y}
         if samples.weight is not None:
             arrays["weight"] = samples.weight
@@ -87,10 +91,17 @@ class Containment:
     @classmethod
     @contextmanager
     def of(cls, samples: Samples, machine: Machine, n_at_once: int) -> Iterator[Containment]:
-        """Return a containment for a bag of which ``n_at_once`` folds are fitted side by side."""
+        """Return a containment for a bag of which ``n_at_once`` folds are fitted side by side.
+
+        Children that still run when it is left, since another fold has failed, are ended.
+        """
         folder = Path(tempfile.mkdtemp(prefix="tabular-automl-"))
         try:
-            yield cls(folder, samples, int(_MEMORY_SHARE * machine.n_bytes / n_at_once))
+            containment = cls(folder, samples, int(_MEMORY_SHARE * machine.n_bytes / n_at_once))
+            try:
+                yield containment
+            finally:
+                containment._children.close()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,7 +113,8 @@ class Containment:
         Raises
         ------
         OutOfTimeError
-            When the child was ended with its share of time, or the fit was interrupted.
+            When the child was ended with its share of time, the fit was interrupted, or the
+            containment was left.
         OutOfMemoryError
             When it was ended at its share of memory, by us or by the system.
         CrashedModelError
@@ -110,11 +122,8 @@ class Containment:
         """
         place = Path(tempfile.mkdtemp(dir=self._folder))
         self._write_message(place / MESSAGE, spec, setting, rows, budget)
-        child = _start(self._folder, place)
-        try:
-            self._watch(child, budget)
-        finally:
-            _end(child)
+        with self._children.started(self._folder, place) as child:
+            self._watch(child, place, budget)
         return _result(place, child.returncode, setting.n_threads)
 
     def _write_message(
@@ -127,12 +136,15 @@ class Containment:
         table = self._table
         names = (table.numeric_names, table.code_names, table.n_levels)
         raw = dict(table.raw), dict(table.raw_kinds)
-        message = Message(MODELS.get(spec.family), spec, setting, names, raw, rows, budget.deadline)
+        deadline = budget.share(_TOLD_SHARE).deadline
+        message = Message(MODELS.get(spec.family), spec, setting, names, raw, rows, deadline)
         path.write_bytes(dumps(message))
 
-    def _watch(self, child: subprocess.Popen[bytes], budget: Budget) -> None:
-        """Wait for a child, and raise once it has used up its time or its memory."""
-        while child.poll() is None:
+    def _watch(self, child: subprocess.Popen[bytes], place: Path, budget: Budget) -> None:
+        """Wait for a child or its result, and raise once it has used up its time or its memory."""
+        while child.poll() is None and not _is_done(place):
+            if self._children.closed:
+                raise OutOfTimeError(_GIVEN_UP)
             if budget.stopped:
                 raise OutOfTimeError("interrupted")
             if budget.expired():
@@ -144,6 +156,47 @@ class Containment:
                     f"its share of memory is {self._n_bytes / 1e9:.2f} GB"
                 )
             time.sleep(_LOOK_EVERY)
+
+
+class _Children:
+    """The processes of a containment, which are all gone once it is closed.
+
+    Attributes
+    ----------
+    closed : bool
+        Whether those that run are to be ended, and no other may start.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._n_running = 0
+        self._change = threading.Condition()
+
+    def __reduce__(self) -> tuple[type[_Children], tuple[()]]:
+        # Locks do not travel to another process, and the parent's children are not that one's.
+        return _Children, ()
+
+    @contextmanager
+    def started(self, folder: Path, place: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Return a running child, and see to it that it has ended afterwards."""
+        with self._change:
+            if self.closed:
+                raise OutOfTimeError(_GIVEN_UP)
+            child = _start(folder, place)
+            self._n_running += 1
+        try:
+            yield child
+        finally:
+            _end(child)
+            with self._change:
+                self._n_running -= 1
+                self._change.notify_all()
+
+    def close(self) -> None:
+        """Have the threads that watch over children end them, and wait until they have."""
+        with self._change:
+            self.closed = True
+            self._change.wait_for(lambda: self._n_running == 0)
 
 
 def read_samples(folder: Path, message: Message) -> Samples:
@@ -171,7 +224,7 @@ def _start(folder: Path, place: Path) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     with open(place / _OUTPUT, "wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", CHILD_MODULE, str(folder), str(place)],
+            [sys.executable, "-P", "-m", CHILD_MODULE, str(folder), str(place)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -194,16 +247,21 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.stdin.close()
 
 
+def _is_done(place: Path) -> bool:
+    """Return whether a child's result is whole; its process may linger, or fall over at its end."""
+    return (place / RESULT / MANIFEST).is_file()
+
+
 def _result(place: Path, code: int, n_threads: int) -> ContainedFit:
     """Return what an ended child left, or raise what its end means."""
-    if (place / RESULT / MANIFEST).is_file():  # whole, even if the process fell over afterwards
+    if _is_done(place):
         state = read_artifact(place / RESULT)
         fitted = FittedSpec.from_state(state.children["fitted"], n_threads)
         seconds = float(state.meta["predict_seconds"])
         return ContainedFit(fitted, state.arrays["prediction"], seconds)
     if (place / ERROR).is_file():
         raise _as_raised(json.loads((place / ERROR).read_text()))
-    if code == -signal.SIGKILL:
+    if os.name == "posix" and code == -signal.SIGKILL:
         raise OutOfMemoryError("its process was killed, most likely by the system to free memory")
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
     raise CrashedModelError(f"its process {how} without a result")

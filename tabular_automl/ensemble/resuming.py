@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +17,12 @@ import pandas as pd
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
 from tabular_automl.artifacts.storage import library_version
-from tabular_automl.core.errors import PathError, ResumeError
+from tabular_automl.core.errors import ArtifactError, PathError, ResumeError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.fingerprint import fingerprint_table, table_differences
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.ensemble.bagging import BagRequest, FoldFit
-from tabular_automl.models.base import FittedSpec, ModelSpec
+from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec
 
 _HEADER = "fit"
 _WRITING_SHARE = 0.015  # of the time since the fit began, at most, is spent on writing
@@ -91,15 +93,18 @@ class Workbook:
         self._report = report
         self._finished: dict[str, State] = {}
         self._unwritten: dict[str, tuple[BagRequest, int, FoldFit]] = {}
-        self._n_entries = 0
         self._n_writes = 0
         self._n_written = 0
         self._spent = 0.0
         self._started = time.monotonic()
 
     @classmethod
-    def open(cls, journal: Journal | None, identity: FitIdentity, report: Reporter) -> Workbook:
+    def open(
+        cls, journal: Journal | None, identity: FitIdentity, report: Reporter, *, anew: bool = False
+    ) -> Workbook:
         """Return the workbook of an earlier fit, or a new one where there is nothing to continue.
+
+        With ``anew`` there never is; the journal stays as it is until `begin`.
 
         Raises
         ------
@@ -107,8 +112,12 @@ class Workbook:
             When the earlier fit was one of another table or other settings.
         """
         book = cls(journal, identity, report)
-        keys = journal.keys() if journal is not None else []
-        if journal is None or _HEADER not in keys:
+        if journal is None or anew:
+            return book
+        keys = journal.keys()
+        if _HEADER not in keys:
+            if not journal.is_empty:
+                report(Note("The record of the earlier fit is damaged: the fit starts anew."))
             return book
         meta = journal.read(_HEADER).meta
         different = identity.differences(FitIdentity(meta["table"], meta["settings"]))
@@ -122,12 +131,14 @@ class Workbook:
         for key in keys:
             if key != _HEADER:
                 book._finished |= journal.read(key).children
-        book._n_entries = len(keys)
         report(Note(f"Continuing: {len(book._finished)} folds are finished already."))
         return book
 
     def begin(self, n_folds: int, holdout_fraction: float | None) -> None:
-        """Write what the fit is and how its folds are made, unless an earlier fit has done so."""
+        """Write what the fit is and how its folds are made, unless an earlier fit has done so.
+
+        Whatever else the journal holds is removed: folds of nobody knows which table among it.
+        """
         if self.folds:
             return
         self.folds = {
@@ -135,7 +146,12 @@ class Workbook:
             "holdout_fraction": holdout_fraction,
         }
         known = {"table": self._identity.table, "settings": self._identity.settings}
-        self._append(_HEADER, State(meta={**known, "folds": self.folds}))
+        if self._journal is not None:
+            self._journal.clear()
+        try:
+            self._append(_HEADER, State(meta={**known, "folds": self.folds}))
+        except ArtifactError as error:
+            self._give_up(error)
 
     def holds(self, request: BagRequest) -> bool:
         """Return whether every fold of a bag is finished."""
@@ -153,6 +169,8 @@ class Workbook:
         metas = {state.meta["bag"]: state.meta for state in self._finished.values()}
         found = []
         for key, meta in metas.items():
+            if meta["family"] not in MODELS:  # a third party's, which is not registered this time
+                continue
             spec = ModelSpec.make(meta["family"], key, **meta["params"])
             if self.holds(request_of(spec, key)):
                 found.append(spec)
@@ -167,6 +185,8 @@ class Workbook:
 
     def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
         """Keep folds that were finished just now, and write what is at stake when it is much."""
+        if self._journal is None:
+            return
         for fold, fit in folds.items():
             self._unwritten[_key(request, fold)] = request, fold, fit
         allowed = _WRITING_SHARE * (time.monotonic() - self._started) - self._spent
@@ -175,8 +195,13 @@ class Workbook:
             self._write(n_folds)
 
     def close(self, seconds: float) -> None:
-        """Write of what is not on disk yet as much as takes about so many seconds."""
-        self._write(self._affordable(seconds))
+        """Write what is not on disk yet, fold by fold until about so many seconds are over."""
+        if math.isinf(seconds):
+            self._write(len(self._unwritten))
+        end, longest = time.monotonic() + seconds, _WRITE_SECONDS
+        while self._unwritten and (start := time.monotonic()) + longest < end:
+            self._write(1)
+            longest = max(longest, time.monotonic() - start)
 
     def _affordable(self, seconds: float) -> int:
         """Return how many of the unwritten folds can be written in about so many seconds."""
@@ -187,15 +212,46 @@ class Workbook:
 
     def _write(self, n_folds: int) -> None:
         """Write the oldest folds of those that are not on disk yet."""
-        if not n_folds:
+        keys = list(self._unwritten)[:n_folds]
+        if not keys:
             return
         start = time.monotonic()
-        keys = list(self._unwritten)[:n_folds]
-        states = {key: _fold_state(*self._unwritten.pop(key)) for key in keys}
-        self._append(f"folds {self._n_entries}", State(children=states))
+        states = {key: self._state_of(key) for key in keys}
+        self._append_folds({key: state for key, state in states.items() if state is not None})
+        for key in keys:
+            self._unwritten.pop(key, None)  # not before: an interrupt may have ended the write
         self._spent += time.monotonic() - start
         self._n_writes += 1
-        self._n_written += n_folds
+        self._n_written += len(keys)
+
+    def _state_of(self, key: str) -> State | None:
+        """Return a fold as data; None when its model fails to tell what it has learned."""
+        try:
+            return _fold_state(*self._unwritten[key])
+        except Exception as error:  # a third party's, and no reason to lose the model
+            self._leave_out(key, error)
+            return None
+
+    def _append_folds(self, states: Mapping[str, State]) -> None:
+        """Write folds as one entry, or each as its own where one of them cannot be saved."""
+        if not states:
+            return
+        try:
+            self._append(f"folds {secrets.token_hex(8)}", State(children=states))
+        except Exception as error:  # ArtifactError, and whatever a malformed state leads to
+            if self._journal is None:  # the write has been dealt with: it is the reporter's
+                raise
+            if len(states) == 1:
+                self._leave_out(next(iter(states)), error)
+                return
+            for key, state in states.items():
+                self._append_folds({key: state})
+
+    def _leave_out(self, key: str, error: Exception) -> None:
+        """Tell that a fold is lost to a resume; this fit goes on with it."""
+        request, fold, _ = self._unwritten[key]
+        cause = f"{type(error).__name__}: {error}"
+        self._report(Note(f"Fold {fold + 1} of {request.key} cannot be kept for a resume: {cause}"))
 
     def _append(self, key: str, state: State) -> None:
         """Write one entry; where the disk refuses, the journal is given up, not the fit."""
@@ -204,9 +260,13 @@ class Workbook:
         try:
             self._journal.append(key, state)
         except PathError as error:
-            self._journal = None
-            self._report(Note(f"From here on this fit cannot be resumed: {error}"))
-        self._n_entries += 1
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Write nothing from here on."""
+        self._journal = None
+        self._unwritten.clear()
+        self._report(Note(f"From here on this fit cannot be resumed: {error}"))
 
 
 def _key(request: BagRequest, fold: int) -> str:

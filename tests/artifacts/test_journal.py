@@ -1,7 +1,10 @@
+import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,3 +122,25 @@ def test_lock_of_an_unused_journal_leaves_no_folder(tmp_path):
     with Journal(tmp_path / "model" / "journal").locked():
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_locks_is_written_to_without_one(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Journal(tmp_path / "journal").locked():
+        Journal(tmp_path / "journal").append("a", unit(1))
+    assert Journal(tmp_path / "journal").keys() == ["a"]
+
+
+def test_the_lock_file_is_closed_before_it_is_removed(tmp_path, monkeypatch):
+    done = []
+    close, unlink = os.close, Path.unlink
+    monkeypatch.setattr(os, "close", lambda number: (done.append("close"), close(number)))
+    monkeypatch.setattr(Path, "unlink", lambda *a, **k: (done.append("unlink"), unlink(*a, **k)))
+    with Journal(tmp_path / "journal").locked():
+        pass
+    assert done == ["close", "unlink"]

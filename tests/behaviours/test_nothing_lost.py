@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from tabular_automl import Predictor
-from tabular_automl.core.errors import InterruptedFitWarning, PathError, ResumeError
+from tabular_automl.core.errors import (
+    AutoMLError,
+    InterruptedFitWarning,
+    PathError,
+    ResumeError,
+)
 from tabular_automl.core.events import EnsembleFinished, Note, SpecFinished
 from tabular_automl.models.base import MODELS
 from tests.conftest import make_table
@@ -245,6 +250,24 @@ def test_an_unfinished_fit_is_only_replaced_when_allowed(path, log, whole):
         fit(path)
     assert same_predictions(fit(path, overwrite=True), whole)
     assert max(fits_noted(log).values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        ({"label": "absent"}, "Unknown label column"),
+        ({"columns": {"absent": "category"}}, "absent"),
+        ({"table": "absent.csv"}, "must exist"),
+    ],
+    ids=["label", "columns", "table"],
+)
+def test_a_mistake_beside_overwrite_costs_no_finished_work(path, log, whole, mistake, reason):
+    with pytest.raises(KeyboardInterrupt):
+        fit(path, reporter=signalling(signal.SIGINT, signal.SIGINT))
+    with pytest.raises(AutoMLError, match=reason):
+        fit(path, overwrite=True, **mistake)
+    assert same_predictions(fit(path, resume=True), whole)
+    assert set(fits_noted(log).values()) == {1}
 
 
 def test_a_damaged_entry_of_the_journal_is_work_to_do_again(path, log, whole):

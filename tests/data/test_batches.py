@@ -23,6 +23,16 @@ def test_text_is_read_as_read_table_reads_it(encoding, separator, tmp_path):
     pd.testing.assert_frame_equal(joined(path, n_rows=7), read_table(path))
 
 
+def test_latin_1_that_begins_late_repeats_and_loses_no_row(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = [f"{i},plain\n" for i in range(30_000)]  # more than pandas decodes at once
+    rows[5] += "\n"
+    rows[-2] = "29998,é\n"
+    path.write_text("n,word\n" + "".join(rows), encoding="latin-1")
+    assert path.stat().st_size > 300_000
+    pd.testing.assert_frame_equal(joined(path, n_rows=1000), read_table(path))
+
+
 def test_rows_that_end_in_a_separator_are_not_shifted(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},{i * i},\n" for i in range(9)))

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -58,10 +60,21 @@ class Together(Witness):
         return models
 
 
+class HangingTogether(Together):
+    """Trains all folds in one call, and hangs when it predicts."""
+
+    release = threading.Event()
+
+    def predict(self, table):
+        self.release.wait()
+        return super().predict(table)
+
+
 @pytest.fixture(autouse=True)
 def registered():
     families = {
         "witness": Witness, "too_wide": TooWide, "nan": NotANumber, "together": Together,
+        "hanging_together": HangingTogether,
     }  # fmt: skip
     for name, family in families.items():
         MODELS.register(name, family)
@@ -133,3 +146,10 @@ def test_the_check_sees_the_first_folds_only_once():
     )
     assert len(calls) == 1
     assert calls[0][0] == calls[0][1]
+
+
+def test_models_trained_together_that_hang_in_predict_are_left_behind():
+    budget = Budget.start(0.0).reserve(0.0)  # without a reserve there is no tolerance
+    with pytest.raises(OutOfTimeError, match="did not stop at the end of its share"):
+        fit_bag(request_of("hanging_together"), budget, Machine(1, 10**9))
+    HangingTogether.release.set()

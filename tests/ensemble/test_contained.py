@@ -56,3 +56,13 @@ def test_the_end_of_the_budget_ends_the_process(budget, reason):
 def test_memory_of_a_process_is_read_and_that_of_none_is_zero():
     assert resident_bytes(os.getpid()) > 1_000_000
     assert resident_bytes(2**22 + 1) == 0  # above the largest process id
+
+
+def test_a_child_imports_nothing_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise ImportError('not the installed one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    with Containment.of(TRIAL.train, MACHINE, 1) as containment:
+        spec, setting = ModelSpec.make("linear"), Setting(BINARY, "log_loss")
+        fit = containment.fit(spec, setting, ROWS, Budget.unlimited())
+    assert fit.prediction.shape == (40, 2)

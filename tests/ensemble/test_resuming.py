@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tabular_automl.artifacts.journal import Journal
+from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import PathError, ResumeError
@@ -16,7 +17,7 @@ from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.ensemble import resuming
 from tabular_automl.ensemble.bagging import BagRequest, fit_bag
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
-from tabular_automl.models.base import ModelSpec, Setting
+from tabular_automl.models.base import MODELS, ModelSpec, Setting
 
 TASK = Task(ProblemType.REGRESSION)
 IDENTITY = FitIdentity.of(pd.DataFrame({"x": [1, 2]}), FitConfig(), label="y")
@@ -163,3 +164,88 @@ def test_without_a_journal_nothing_is_kept():
     fit_bag(bag_request(), Budget.unlimited(), Machine(1, 10**9), memory=book)
     book.close(float("inf"))
     assert not book.holds(bag_request())
+
+
+UNSAVABLE = {
+    "a state that raises": lambda model: 1 / 0,
+    "a state of objects": lambda model: State(arrays={"array": np.array([object()])}),
+    "no state": lambda model: None,
+}
+
+
+@pytest.mark.parametrize("state", UNSAVABLE.values(), ids=UNSAVABLE.keys())
+def test_a_fold_that_cannot_be_saved_is_told_and_costs_only_itself(journal, monkeypatch, state):
+    family, notes = MODELS.get("linear"), []
+    sound, seed = family.state, bag_request().setting.seed
+    monkeypatch.setattr(  # the first fold has the bag's own seed
+        family, "state", lambda model: (state if model.setting.seed == seed else sound)(model)
+    )
+    book = Workbook.open(journal, IDENTITY, notes.append)
+    book.begin(3, None)
+    fit = fit_bag(bag_request(), Budget.unlimited(), Machine(3, 10**9), memory=book)
+    book.close(float("inf"))
+    assert len(fit.bag.models) == 3
+    assert len(notes) == 1
+    assert notes[0].text.startswith("Fold 1 of linear cannot be kept for a resume: ")
+    assert sorted(opened(journal).recall(bag_request())) == [1, 2]
+
+
+def test_folds_of_a_fit_that_is_not_known_do_not_come_back(journal):
+    finished(journal, bag_request())
+    (journal.path / "000000" / "manifest.json").unlink()
+    other, notes = FitIdentity.of(pd.DataFrame({"x": [1, 3]}), FitConfig(), label="y"), []
+    Workbook.open(Journal(journal.path), other, notes.append).begin(3, None)
+    assert notes == [Note("The record of the earlier fit is damaged: the fit starts anew.")]
+    again = Workbook.open(Journal(journal.path), other, silent)
+    assert not again.holds(bag_request())
+
+
+def test_a_fit_that_starts_anew_keeps_the_earlier_work_until_it_begins(journal):
+    finished(journal, bag_request())
+    book = Workbook.open(Journal(journal.path), IDENTITY, silent, anew=True)
+    assert not book.folds
+    assert opened(journal).holds(bag_request())
+    book.begin(3, None)
+    assert not opened(journal).holds(bag_request())
+
+
+def test_the_last_write_ends_with_its_seconds(journal, monkeypatch):
+    monkeypatch.setattr(resuming, "_WRITING_SHARE", 0.0)
+    folds = fit_folds_of(bag_request())
+    clock, write = [0.0], journal.append
+
+    def append(key, state):
+        clock[0] += 1.0
+        write(key, state)
+
+    monkeypatch.setattr(journal, "append", append)
+    monkeypatch.setattr(resuming.time, "monotonic", lambda: clock[0])
+    book = Workbook.open(journal, IDENTITY, silent)
+    book.begin(3, None)
+    book.record(bag_request(), folds)
+    book.close(2.5)
+    assert sorted(opened(journal).recall(bag_request())) == [0, 1]
+
+
+def fit_folds_of(request):
+    """Return the folds of a bag as a workbook is told them."""
+    told = {}
+
+    class Memory:
+        def recall(self, request):
+            return {}
+
+        def record(self, request, folds):
+            told.update(folds)
+
+    fit_bag(request, Budget.unlimited(), Machine(1, 10**9), memory=Memory())
+    return told
+
+
+def test_bags_of_families_that_are_not_registered_are_left_alone(journal):
+    finished(journal, bag_request())
+    book = opened(journal)
+    for key, state in book._finished.items():
+        gone = {**state.meta, "family": "uninstalled"}
+        book._finished[key] = dataclasses.replace(state, meta=gone)
+    assert book.unclaimed(lambda spec, key: bag_request(key)) == []

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,11 +13,17 @@ import numpy as np
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.core.budget import Budget
 from tabular_automl.core.parallel import Machine
-from tabular_automl.ensemble.contained import resident_bytes
+from tabular_automl.data.folds import Folds
+from tabular_automl.ensemble.bagging import BagRequest, fit_bag
+from tabular_automl.ensemble.contained import Containment, resident_bytes
 from tabular_automl.extend import Model, ModelSpec, State
-from tabular_automl.models.base import MODELS
+from tabular_automl.models.base import MODELS, Setting
+from tabular_automl.models.trial import REGRESSION, Trial
 from tests.conftest import make_table
+
+TRIAL = Trial.make(REGRESSION)
 
 
 class Quick(Model):
@@ -104,6 +111,32 @@ class Hiding(Quick):
     def fit(self, train, valid, budget):
         Path(os.environ["TELLS_PROCESS_TO"]).write_text(str(os.getpid()))
         time.sleep(600)
+
+
+class Lingering(Quick):
+    """Leaves a thread behind that keeps its process from ending."""
+
+    def fit(self, train, valid, budget):
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        return super().fit(train, valid, budget)
+
+
+class TellingDeadline(Quick):
+    def fit(self, train, valid, budget):
+        self.mean = budget.deadline
+
+
+class FailingBesideAnother(Quick):
+    """Raises in the fold with the seed 0 once the other fold tells its process; that one hangs."""
+
+    def fit(self, train, valid, budget):
+        told = Path(os.environ["TELLS_PROCESS_TO"])
+        if self.setting.seed:
+            told.with_suffix(".new").write_text(str(os.getpid()))
+            told.with_suffix(".new").rename(told)
+            time.sleep(600)
+        wait_for(told.exists)
+        raise ZeroDivisionError("the cause")
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +229,50 @@ def test_a_sound_model_in_its_own_process_predicts_after_loading(fit_with):
     table = make_table("regression", n_rows=20, seed=5)
     loaded = Predictor.load(predictor.path, verbosity=0)
     assert loaded.predict(table).equals(predictor.predict(table))
+
+
+@pytest.fixture
+def contained_fit():
+    """Return a function that fits one fold of a family in a process of its own."""
+    registered = []
+
+    def fit(family, budget):
+        MODELS.register(family.__name__, family)
+        registered.append(family.__name__)
+        setting, rows = Setting(REGRESSION, "squared_error"), (np.arange(100), np.arange(100, 130))
+        with Containment.of(TRIAL.train, Machine(1, 10**10), 1) as containment:
+            return containment.fit(ModelSpec.make(family.__name__), setting, rows, budget)
+
+    yield fit
+    for name in registered:
+        MODELS.unregister(name)
+
+
+def test_a_process_that_lingers_after_its_result_is_not_waited_for(contained_fit):
+    fit = contained_fit(Lingering, Budget.unlimited())
+    assert np.array_equal(fit.prediction[:, 0], np.full(30, fit.fitted.model.mean))
+
+
+def test_a_process_is_told_an_earlier_end_than_its_own(contained_fit):
+    budget = Budget.start(10_000)
+    told = contained_fit(TellingDeadline, budget).fitted.model.mean
+    assert told - budget.deadline == pytest.approx(-2000, abs=100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_fold_that_fails_ends_the_processes_of_the_others(tmp_path, monkeypatch):
+    told = tmp_path / "process"
+    monkeypatch.setenv("TELLS_PROCESS_TO", str(told))
+    MODELS.register("failing", FailingBesideAnother)
+    folds = Folds((np.arange(100),) * 2, (np.arange(100, 130), np.arange(130, 160)), "test")
+    spec, setting = ModelSpec.make("failing"), Setting(REGRESSION, "squared_error")
+    request = BagRequest(spec, "failing", 1, setting, TRIAL.train, folds)
+    try:
+        with pytest.raises(ZeroDivisionError, match="the cause"):
+            fit_bag(request, Budget.unlimited(), Machine(2, 10**10))
+    finally:
+        MODELS.unregister("failing")
+    assert not Path("/proc", told.read_text()).exists()
 
 
 @pytest.mark.slow
