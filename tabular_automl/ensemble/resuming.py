@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,36 +216,28 @@ class Workbook:
         if not keys:
             return
         start = time.monotonic()
-        states = {key: self._state_of(key) for key in keys}
-        self._append_folds({key: state for key, state in states.items() if state is not None})
+        self._append_folds(keys)
         for key in keys:
             self._unwritten.pop(key, None)  # not before: an interrupt may have ended the write
         self._spent += time.monotonic() - start
         self._n_writes += 1
         self._n_written += len(keys)
 
-    def _state_of(self, key: str) -> State | None:
-        """Return a fold as data; None when its model fails to tell what it has learned."""
-        try:
-            return _fold_state(*self._unwritten[key])
-        except Exception as error:  # a third party's, and no reason to lose the model
-            self._leave_out(key, error)
-            return None
-
-    def _append_folds(self, states: Mapping[str, State]) -> None:
+    def _append_folds(self, keys: Sequence[str]) -> None:
         """Write folds as one entry, or each as its own where one of them cannot be saved."""
-        if not states:
+        if self._journal is None:
             return
         try:
+            states = {key: _fold_state(*self._unwritten[key]) for key in keys}
             self._append(f"folds {secrets.token_hex(8)}", State(children=states))
-        except Exception as error:  # ArtifactError, and whatever a malformed state leads to
+        except Exception as error:  # a third party's state, and no reason to lose the model
             if self._journal is None:  # the write has been dealt with: it is the reporter's
                 raise
-            if len(states) == 1:
-                self._leave_out(next(iter(states)), error)
+            if len(keys) == 1:
+                self._leave_out(keys[0], error)
                 return
-            for key, state in states.items():
-                self._append_folds({key: state})
+            for key in keys:
+                self._append_folds([key])
 
     def _leave_out(self, key: str, error: Exception) -> None:
         """Tell that a fold is lost to a resume; this fit goes on with it."""

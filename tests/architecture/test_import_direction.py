@@ -152,10 +152,11 @@ def catches_everything(node: ast.AST) -> bool:
     )
 
 
-def test_at_most_one_place_catches_every_exception():
+def test_every_exception_is_caught_only_where_it_becomes_a_row_or_a_note():
     trees = {named(path): ast.parse(path.read_text()) for path in files_of(LIBRARY)}
     places = [n for n, tree in trees.items() for node in ast.walk(tree) if catches_everything(node)]
-    assert len(places) <= 1, f"every exception is caught in {places}"
+    allowed = [f"{LIBRARY}/ensemble/resuming.py", f"{LIBRARY}/ensemble/stacking.py"]
+    assert sorted(places) == allowed
 
 
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}

@@ -190,6 +190,25 @@ def test_a_fold_that_cannot_be_saved_is_told_and_costs_only_itself(journal, monk
     assert sorted(opened(journal).recall(bag_request())) == [1, 2]
 
 
+def test_a_disk_that_refuses_after_a_fold_that_cannot_be_saved_ends_the_journal(
+    journal, monkeypatch
+):
+    write, notes = journal.append, []
+
+    def append(key, state):
+        if key != "fit" and len(state.children) == 1:
+            raise PathError("No space left on device")
+        write(key, state)
+
+    monkeypatch.setattr(journal, "append", append)
+    monkeypatch.setattr(MODELS.get("linear"), "state", lambda model: None)
+    book = Workbook.open(journal, IDENTITY, notes.append)
+    book.begin(3, None)
+    fit_bag(bag_request(), Budget.unlimited(), Machine(3, 10**9), memory=book)
+    book.close(float("inf"))
+    assert notes == [Note("From here on this fit cannot be resumed: No space left on device")]
+
+
 def test_folds_of_a_fit_that_is_not_known_do_not_come_back(journal):
     finished(journal, bag_request())
     (journal.path / "000000" / "manifest.json").unlink()
