@@ -8,9 +8,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from tabular_automl.core.errors import InvalidOptionError, unknown_name
+from tabular_automl.core.errors import AutoMLError, InvalidOptionError, unknown_name
 
 T = TypeVar("T")
+
+# What the code of a third party may raise while it is imported.
+_AT_IMPORT = (
+    *(ImportError, AttributeError, SyntaxError, OSError, RuntimeError, AutoMLError),
+    *(ValueError, TypeError, LookupError, NameError),
+)
 
 
 class Registry(Generic[T]):
@@ -92,7 +98,7 @@ class Registry(Generic[T]):
         module, _, attribute = self._targets[name].partition(":")
         try:
             loaded: T = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # of whatever kind: it is the code of a third party
+        except _AT_IMPORT as error:
             raise InvalidOptionError(
                 f"The {self.role} {name!r} could not be loaded from "
                 f"{self._targets[name]!r}: {type(error).__name__}: {error}."

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.answers import _read_as_text
 from tabular_automl.core.errors import InvalidOptionError, MissingColumnsError, PathError
 from tabular_automl.deployment.streaming import StreamOptions, predict_stream
 
@@ -132,11 +133,11 @@ def test_numbers_with_a_decimal_comma_are_read_as_written_in_every_batch(tmp_pat
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
     whole = [f"{value:,}".replace(",", ".") for value in range(1_000, 9_000, 200)]  # "1.000"
     rows = pd.DataFrame({"price": [*whole, *written[:20]]})
+    assert _read_as_text(predictor._pipeline.featurizer) == ("price",)
     path = write(rows, tmp_path / "in.csv")
     predictor.predict_file(path, tmp_path / "out.csv", batch_rows=20)
     found = read(tmp_path / "out.csv")["y"].tolist()
     assert found == predictor.predict(rows).tolist()
-    assert set(found[:40]) == {"low", "high"}
 
 
 def test_columns_to_keep_must_be_there(predictor, rows, tmp_path):
