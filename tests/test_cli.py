@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,6 +57,9 @@ class FakePredictor:
             raise cls.error
         cls.calls.append(("load", path))
         return cls("y")
+
+    def _fitted(self) -> SimpleNamespace:
+        return SimpleNamespace(featurizer=SimpleNamespace(schema=self.schema, encoders={"x": None}))
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
         return pd.Series(np.where(data["x"] > 1, "hi", "lo"), index=data.index, name="y")
