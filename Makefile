@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 VENV2 := .venv-pandas2
 STAMP2 := $(VENV2)/.installed
 PYTEST_ARGS ?=
+# Two processes of one thread each: libraries that thread on their own get in the way of each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-pandas2 lint format bench clean
@@ -19,7 +21,7 @@ demo: $(STAMP)  ## Fit a real table through the command line, predict, evaluate.
 	$(BIN)/tabular-automl demo
 
 test: $(STAMP)  ## Run the fast tests.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
