@@ -288,20 +288,19 @@ class Layer:
     def _worth_repeating(self) -> tuple[ModelSpec, str, Budget] | None:
         """Return a spec that its share of the time cut short, with a longer one, if any earned it.
 
-        The longer share goes by the square of the weight in the ensemble so far, so that the best
-        gets most of it; a spec is repeated once.
+        The longer share goes by the weight in the ensemble so far; a spec is repeated once.
         """
         if not self._cut_short or not self.candidates:
             return None
         weight_of = self._weights()
         ranked = sorted(self._cut_short, key=lambda key: -weight_of[key])
-        total = sum(weight_of[key] ** 2 for key in ranked)
+        total = sum(weight_of[key] for key in ranked)
         budget = self._time_beside_save()
         for key in ranked:
             spec, seconds = self._cut_short.pop(key)
             least, left = _LONGER * seconds, budget.remaining()
             if weight_of[key] > 0 and least <= left:
-                share = max(least, left * weight_of[key] ** 2 / total)
+                share = max(least, left * weight_of[key] / total)
                 return spec, f"{key}_long", budget.within(share)
         return None
 
