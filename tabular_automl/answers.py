@@ -12,7 +12,7 @@ import pandas as pd
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError, LabelError, NotFittedError, unknown_name
 from tabular_automl.data.column_names import name_key
-from tabular_automl.data.reading import read_table
+from tabular_automl.data.reading import TableLike, read_table
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.inspection.drift import (
@@ -31,8 +31,6 @@ from tabular_automl.saving import saved_as
 
 if TYPE_CHECKING:
     from tabular_automl.deployment.compiled import CompiledPredictor
-
-TableLike = pd.DataFrame | str | PathLike[str]
 
 
 class Answers:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.devices import choose_device
 from tabular_automl.core.errors import (
     ArtifactError,
     AutoMLError,
@@ -121,6 +122,7 @@ __all__ = [
     "check_encoder",
     "check_metric",
     "check_model",
+    "choose_device",
     "import_optional",
     "is_installed",
     "make_metric",

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from tabular_automl.answers import Answers, TableLike
+from tabular_automl.answers import Answers
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.paths import JOURNAL
 from tabular_automl.artifacts.storage import (
@@ -33,7 +33,7 @@ from tabular_automl.core.errors import (
 from tabular_automl.core.events import FitFinished, Reporter
 from tabular_automl.core.interrupts import stopping_on_signals
 from tabular_automl.core.parallel import Machine
-from tabular_automl.data.reading import read_table
+from tabular_automl.data.reading import TableLike, read_table
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.progress import make_reporter

@@ -19,6 +19,7 @@ from tabular_automl.extend import (
     Budget,
     InvalidOptionError,
     OutOfTimeError,
+    choose_device,
     import_optional,
     must_be,
 )
@@ -245,7 +246,6 @@ def _load(name: str, max_tokens: int) -> SentenceEncoder:
 def _from_folder(folder: str, name: str, max_tokens: int) -> SentenceEncoder:
     import_optional("torch", extra="text", purpose="A sentence encoder")
     transformers = import_optional("transformers", extra="text", purpose="A sentence encoder")
-    import torch
 
     try:
         with _quiet():
@@ -257,7 +257,7 @@ def _from_folder(folder: str, name: str, max_tokens: int) -> SentenceEncoder:
             f"({str(error).splitlines()[0]}); check the name, or connect to the network once."
         ) from error
     longest = int(getattr(model.config, "max_position_embeddings", max_tokens))
-    model.requires_grad_(False).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model.requires_grad_(False).eval().to(choose_device())
     return SentenceEncoder(tokenizer, model, min(max_tokens, longest))
 
 

@@ -16,7 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tabular_automl.extend import AutoMLError, Budget, OutOfTimeError, import_optional
+from tabular_automl.extend import (
+    AutoMLError,
+    Budget,
+    OutOfTimeError,
+    choose_device,
+    import_optional,
+)
 from vision_ext.pixels import Recent, key_of, read_pictures
 
 Matrix = npt.NDArray[np.float32]
@@ -201,11 +207,8 @@ def packed_files(backbone: Backbone) -> dict[str, bytes]:
 def _load(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
     import_optional("torch", extra="vision", purpose="A pretrained image model")
     import_optional("transformers", extra="vision", purpose="A pretrained image model")
-    import torch
-
+    device = str(choose_device(device))
     model = _from_disk_or_hub(name, budget)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     seen = _seen(name)
     expected = seen.get("size") or {}
     if isinstance(expected, int):

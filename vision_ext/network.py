@@ -21,6 +21,7 @@ from tabular_automl.extend import (
     Samples,
     State,
     Task,
+    choose_device,
     import_optional,
     param,
 )
@@ -247,7 +248,6 @@ class ImageNetwork(Model):
         import torch
 
         from vision_ext.network_modules import JointNetwork, NetworkShape, load_arrays
-        from vision_ext.network_training import choose_device
 
         device = choose_device("cpu" if self.params.device == "cpu" else "auto")
         n_outputs = self.setting.task.n_outputs

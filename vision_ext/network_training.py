@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tabular_automl.extend import AutoMLError, Budget, OutOfTimeError
+from tabular_automl.extend import AutoMLError, Budget, OutOfTimeError, choose_device
 from vision_ext.network_modules import JointNetwork, NetworkShape, arrays_of, augmented, resized
 
 Array = npt.NDArray[Any]
@@ -115,24 +115,6 @@ def train(rows: Rows, valid: Rows | None, recipe: Recipe, seed: int, budget: Bud
         return _Run(rows, valid, recipe, seed, budget).result()
     finally:
         torch.set_num_threads(before)
-
-
-def choose_device(choice: str) -> torch.device:
-    """Return where to compute.
-
-    Raises
-    ------
-    AutoMLError
-        When a GPU is asked for and torch sees none.
-    """
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise AutoMLError(
-            "device='cuda' needs a CUDA device, but torch sees none; "
-            "use device='auto', or install a torch build that matches the driver."
-        )
-    if choice == "auto":
-        choice = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(choice)
 
 
 class _Run:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from tabular_automl.core.errors import DataError, PathError
+from tabular_automl.core.errors import PathError
 from tabular_automl.data.reading import (
     FORMATS,
-    UNREADABLE,
     files_of,
     format_of,
     frame_of_arrow,
+    naming_the_file,
     text_layout,
     unicode_of,
 )
@@ -65,22 +65,11 @@ def _file_batches(
     path: Path, n_rows: int | None, as_text: Collection[Hashable]
 ) -> Iterator[pd.DataFrame]:
     separator = FORMATS[format_of(path)]
-    try:
+    with naming_the_file(path):
         if separator is None:
             yield from _parquet_batches(path, n_rows)
         else:
             yield from _text_batches(path, separator, n_rows, as_text)
-    except DataError:
-        raise
-    except pd.errors.EmptyDataError as error:
-        raise DataError(
-            f"The table in {str(path)!r} must have columns, got an empty file."
-        ) from error
-    except UNREADABLE as error:
-        raise PathError(
-            f"The file {str(path)!r} could not be read as a table: {error}. Check that it is "
-            "complete and of the kind that its name says."
-        ) from error
 
 
 def _parquet_batches(path: Path, n_rows: int | None) -> Iterator[pd.DataFrame]:

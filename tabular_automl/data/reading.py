@@ -8,7 +8,8 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -157,8 +158,15 @@ def format_of(path: Path) -> str:
 
 def _read_file(path: Path) -> pd.DataFrame:
     separator = FORMATS[format_of(path)]
-    try:
+    with naming_the_file(path):
         return _read_parquet(path) if separator is None else _read_text(path, separator)
+
+
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Turn what a reader raises into an error that names the file and says what to check."""
+    try:
+        yield
     except DataError:
         raise
     except pd.errors.EmptyDataError as error:

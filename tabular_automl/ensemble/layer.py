@@ -30,7 +30,7 @@ _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is wo
 _CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
 _MOST_VARIANTS = 30
-_ROWS_OF_A_VARIANT = 100
+_ROWS_OF_A_VARIANT = 250  # and one row takes longer with each that earns weight
 _IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
@@ -238,16 +238,15 @@ class Layer:
     def _try_variants(self) -> None:
         """Spend the time that is left on variants of what earned weight, until none earns any.
 
-        Never under a budget in trials, which says itself what to try. Few rows allow few variants:
-        the best of many is the luckiest there.
+        Few rows allow few variants: the best of many is the luckiest there.
         """
         if not self.budget.limited:
-            return
+            return  # a budget in trials says itself what to try
         rng = np.random.default_rng(self.request.setting.seed)
         idle = 0
         for number in range(1, 1 + min(_MOST_VARIANTS, len(self.samples) // _ROWS_OF_A_VARIANT)):
             choice = self._family_to_vary(rng)
-            if choice is None or idle >= _IDLE_VARIANTS or self.budget.stopped:
+            if choice is None or idle >= _IDLE_VARIANTS or self._no_longer_pays():
                 return
             family, seconds = choice
             spec = draw_variant(family, f"{family}_v{number}", rng)
@@ -386,9 +385,10 @@ class Layer:
             return "interrupted"
         if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
             return "no time left"
-        if self.patience is not None and self._since_gain >= self.patience:
-            return "more models no longer improved the ensemble"
-        return None
+        return "more models no longer improved the ensemble" if self._no_longer_pays() else None
+
+    def _no_longer_pays(self) -> bool:
+        return self.patience is not None and self._since_gain >= self.patience
 
     def _check_first_folds(self, output: Prediction, rows: npt.NDArray[np.intp]) -> None:
         """Give a spec up whose first folds are far behind the best bag's, and do not help it."""

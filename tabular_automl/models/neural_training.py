@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.devices import choose_device
 from tabular_automl.core.errors import AutoMLError, OutOfTimeError
 from tabular_automl.models.neural_modules import (
     NetworkShape,
@@ -134,7 +135,7 @@ def train_folds(
     AutoMLError
         When a fold's networks diverge before their first epoch ends.
     """
-    device = _device(recipe.device)
+    device = choose_device(recipe.device)
     run = _Run(folds, recipe, budget, n_threads, device)
     with run:
         affordable = run.probe()
@@ -150,17 +151,6 @@ def train_folds(
 def _steps_per_epoch(folds: Sequence[FoldRows], batch_size: int) -> int:
     mean_rows = np.mean([len(fold.train.y) for fold in folds])
     return max(1, round(mean_rows / batch_size))
-
-
-def _device(choice: str) -> torch.device:
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise AutoMLError(
-            "device='cuda' needs a CUDA device, but torch sees none; "
-            "use device='auto', or install a torch build that matches the driver."
-        )
-    if choice == "auto":
-        choice = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(choice)
 
 
 class _Run:

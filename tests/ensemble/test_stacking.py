@@ -296,6 +296,7 @@ def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch)
 
 def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.layer._ROWS_OF_A_VARIANT", N_ROWS // 20)
     fitted = run(["oracle", "distant"], budget=Budget.start(60))
     keys = [c.bag.key for c in fitted.candidates]
     assert keys[:3] == ["oracle", "distant", "oracle_v1"]
@@ -311,3 +312,16 @@ def test_few_rows_allow_few_variants(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
     monkeypatch.setattr("tabular_automl.ensemble.layer._ROWS_OF_A_VARIANT", N_ROWS // 2)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 3
+
+
+def test_variants_end_when_more_models_bring_nothing(run, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    fitted = run(["oracle", "oracle", "oracle"], budget=Budget.start(60), patience=2)
+    assert len(fitted.candidates) == 3
+
+
+def test_variants_leave_the_time_that_the_save_will_take(run, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.layer.seconds_to_save", lambda bag: 90.0)
+    assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 1
+    assert len(run(["oracle"], budget=Budget.start(600)).candidates) > 1
