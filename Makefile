@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pandas2 lint format bench clean
+.PHONY: help demo test test-slow test-pandas2 lint format bench peers clean
 
 help:  ## Show what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,8 +44,10 @@ bench: $(STAMP)  ## Compare with the baselines: make bench DATA=folder [OUT=file
 	$(BIN)/python -m benchmarks.run "$(DATA)" --out "$(or $(OUT),benchmarks/results/bench.csv)" $(ARGS)
 	$(BIN)/python -m benchmarks.table "$(or $(OUT),benchmarks/results/bench.csv)"
 
+peers: .venv-autogluon/.installed .venv-flaml/.installed  ## Make the environments of the libraries that bench can compare with.
+
 clean:  ## Remove the environments, caches and the demo.
-	rm -rf $(VENV) $(VENV2) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV2) .venv-autogluon .venv-flaml demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The stamp is written last, so an install that failed half-way is done again.
 $(STAMP): pyproject.toml constraints.txt
@@ -58,6 +60,14 @@ $(STAMP2): pyproject.toml constraints.txt
 	$(call make_venv,$(VENV2))
 	grep -v '^pandas' constraints.txt > $(VENV2)/constraints.txt
 	$(VENV2)/bin/python -m pip install --quiet -c $(VENV2)/constraints.txt -e '.[all,dev]' 'pandas==2.2.*'
+	touch $@
+
+# Their versions are pinned: they clash with each other's and with ours. psutil is the benchmark's.
+.venv-autogluon/.installed: benchmarks/peers/autogluon.txt
+.venv-flaml/.installed: benchmarks/peers/flaml.txt
+.venv-autogluon/.installed .venv-flaml/.installed:
+	$(call make_venv,$(@D))
+	$(@D)/bin/python -m pip install --quiet -r $<
 	touch $@
 
 define make_venv

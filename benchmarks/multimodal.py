@@ -35,12 +35,13 @@ def main(arguments: list[str] | None = None) -> None:
     out = (
         values.out or RESULTS / f"{time.strftime('%Y-%m-%d')}-multimodal-{values.time_limit:g}s.csv"
     )
+    systems = values.systems.split(",")
     with tempfile.TemporaryDirectory(prefix="multimodal-") as folder:
         prepared = Path(folder)
         options = run.Options(
             folder=prepared,
-            systems=["ours"],
-            pythons={},
+            systems=systems,
+            pythons={name: run.interpreter_of(name) for name in systems},
             time_limit=values.time_limit,
             preset=values.preset,
             seeds=[int(seed) for seed in values.seeds.split(",")],
@@ -110,7 +111,7 @@ def write_index(folder: Path, sets: list[DataSet]) -> None:
 
 def told(row: dict[str, Any]) -> str:
     """Return a finished row as a line of text."""
-    start = f"{row['set']:20s} seed {row['seed']}: "
+    start = f"{row['set']:20s} {row['system']:20s} seed {row['seed']}: "
     if row["failure"]:
         return start + str(row["failure"])
     accuracy = "" if row.get("accuracy") is None else f", accuracy {row['accuracy']:.4f}"
@@ -124,6 +125,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.multimodal", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder with an index.csv")
+    parser.add_argument("--systems", default="ours", help="names, comma-separated")
     parser.add_argument("--time-limit", type=float, default=120.0, help="seconds of each fit")
     parser.add_argument("--preset", help="preset of ours")
     parser.add_argument("--seeds", default="0", help="seeds of the splits, comma-separated")

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.datasets import DataSet, read_index
 from benchmarks.job import Job
 from benchmarks.memory import PeakMemory
-from benchmarks.systems import SYSTEMS
+from benchmarks.systems import BASELINES, SYSTEMS
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = (
@@ -101,7 +101,7 @@ def run_one(data: DataSet, seed: int, name: str, options: Options) -> dict[str, 
             folder=f"{folder}/model",
             result=f"{folder}/result.json",
         )
-        python = options.pythons.get(name, sys.executable)
+        python = options.pythons[name]
         fit = run_stage(job, python, options.kill_after)
         serve = Outcome({}, 0.0, "")
         if not fit.failure:
@@ -145,6 +145,12 @@ def run_stage(job: Job, python: str, kill_after: float) -> Outcome:
     return Outcome(json.loads(result.read_text()), peak, "")
 
 
+def interpreter_of(system: str) -> str:
+    """Return the interpreter of the system's own environment, or the one that runs this."""
+    environment = SYSTEMS[system].environment
+    return str(ROOT / environment / "bin" / "python") if environment else sys.executable
+
+
 def key_of(data: str, system: str, options: Options, seed: int) -> _Key:
     """Return what makes a row unique; limit and preset are empty for systems that take none."""
     if not SYSTEMS[system].timed:
@@ -184,7 +190,8 @@ def parse(arguments: list[str] | None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder with an index.csv")
-    parser.add_argument("--systems", default=",".join(SYSTEMS), help="names, comma-separated")
+    by_default = ",".join(("ours", *BASELINES))
+    parser.add_argument("--systems", default=by_default, help="names, comma-separated")
     parser.add_argument("--time-limit", type=float, help="seconds, for systems that take a limit")
     parser.add_argument("--preset", help="preset of ours")
     parser.add_argument("--seeds", default="0", help="seeds of the splits, comma-separated")
@@ -197,17 +204,22 @@ def parse(arguments: list[str] | None) -> Options:
         action="append",
         default=[],
         metavar="SYSTEM=PATH",
-        help="interpreter of a system that has an environment of its own; may be repeated",
+        help="interpreter of a system, in place of that of `make peers`; may be repeated",
     )
     values = parser.parse_args(arguments)
     systems = [name for name in values.systems.split(",") if name]
     for name in systems:
         if name not in SYSTEMS:
             parser.error(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
+    pythons = {name: interpreter_of(name) for name in systems}
+    pythons |= dict(pair.split("=", 1) for pair in values.python)
+    for name, python in pythons.items():
+        if not Path(python).exists():
+            parser.error(f"{name} has no environment at {python}; make it with: make peers")
     return Options(
         folder=values.folder.resolve(),
         systems=systems,
-        pythons=dict(pair.split("=", 1) for pair in values.python),
+        pythons=pythons,
         time_limit=values.time_limit,
         preset=values.preset,
         seeds=[int(seed) for seed in values.seeds.split(",")],

@@ -33,6 +33,7 @@ _MOST_VARIANTS = 30
 _ROWS_OF_A_VARIANT = 250  # and one row takes longer with each that earns weight
 _IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
+_SHORT_VARIANT = 0.5  # of them are enough where the clock had the last word anyway
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the clock
 _SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
@@ -263,13 +264,18 @@ class Layer:
         weight_of = self._weights()
         weights: dict[str, float] = {}
         seconds: dict[str, float] = {}
+        least: dict[str, float] = {}
         for candidate in self.candidates:
             family = candidate.bag.models[0].family
             if family in SPACES and candidate.bag.layer == self.number:
                 weights[family] = weights.get(family, 0.0) + weight_of[candidate.bag.key]
                 seconds[family] = max(seconds.get(family, 0.0), candidate.fit.fit_seconds)
+                if _was_cut_short(candidate.fit):
+                    least[family] = _SHORT_VARIANT
         left = self._time_beside_save().remaining()
-        likely = {f: w for f, w in weights.items() if w > 0 and 1.1 * seconds[f] < left}
+        likely = {
+            f: w for f, w in weights.items() if w > 0 and least.get(f, 1.1) * seconds[f] < left
+        }
         if not likely:
             return None
         names = list(likely)
@@ -297,7 +303,9 @@ class Layer:
         budget = self._time_beside_save()
         for key in ranked:
             spec, seconds = self._cut_short.pop(key)
-            least, left = _LONGER * seconds, budget.remaining()
+            # Its save grows with it.
+            left = budget.remaining() / (1.0 + self._saving.get(key, 0.0) / seconds)
+            least = _LONGER * seconds
             if weight_of[key] > 0 and least <= left:
                 share = max(least, left * weight_of[key] / total)
                 return spec, f"{key}_long", budget.within(share)
@@ -322,7 +330,7 @@ class Layer:
             self._skip(key, _cause(error), failed=True)
         else:
             self._keep(candidate)
-            if fit.fit_seconds > _CUT_SHORT * fit.given_seconds and not key.endswith("_long"):
+            if _was_cut_short(fit) and not key.endswith("_long"):
                 self._cut_short[key] = spec, fit.fit_seconds
         if time.monotonic() - self._released > _RELEASE_SECONDS:
             release_memory()
@@ -423,6 +431,10 @@ class Layer:
 
 class _HopelessError(AutoMLError):
     """A spec's first folds are so far behind that the rest would be wasted."""
+
+
+def _was_cut_short(fit: BagFit) -> bool:
+    return fit.fit_seconds > _CUT_SHORT * fit.given_seconds
 
 
 def _cause(error: Exception) -> str:

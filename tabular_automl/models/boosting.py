@@ -22,6 +22,8 @@ from tabular_automl.models.base import Prediction
 MAX_LEARNING_RATE = 0.3
 # Rounds times learning rate after which boosting has usually converged.
 _CONVERGED = 50.0
+# Rounds after which the end of a fit is rehearsed: early, and once more when the trees are typical.
+_REHEARSALS = (16, 128)
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ class Progress:
         self._first_rate = learning_rate
         self._pace = Pace()
         self._next_check = 8
+        self._finish_seconds = 0.0  # for each round done
 
     @property
     def round(self) -> int:
@@ -228,8 +231,19 @@ class Progress:
             self.round >= self.n_rounds
             or self._learned[-1] > self._aim - 0.5 * self.learning_rate
             or self.round - self.best_round >= patience
-            or self._budget.remaining() <= self._pace.seconds
+            or self._time_to_boost() <= self._pace.seconds + self._finish_seconds
         )
+
+    def rehearse(self, finish: Callable[[], object]) -> None:
+        """Time what ends the fit, now and then, so that the last round leaves time for it.
+
+        Writing many trees out and validating them can take a quarter of the time of growing them.
+        """
+        if self._budget.limited and self.round in _REHEARSALS:
+            start = time.monotonic()
+            finish()
+            self._finish_seconds = (time.monotonic() - start) / self.round
+            self._pace.skip()
 
     def hastens(self) -> bool:
         """Set `learning_rate` to converge in the time left; True if it changed.
@@ -240,7 +254,8 @@ class Progress:
         if not self._budget.limited or self.round < self._next_check:
             return False
         self._next_check = 2 * self.round
-        affordable = max(1.0, self._budget.remaining() / max(1e-9, self._pace.seconds))
+        seconds = max(1e-9, self._pace.seconds + self._finish_seconds)
+        affordable = max(1.0, self._time_to_boost() / seconds)
         aim = self._aim if self._is_refit else min(self._aim, _CONVERGED)
         needed = (aim - self._learned[-1]) / affordable
         rate = max(self._first_rate, min(needed, MAX_LEARNING_RATE))
@@ -248,6 +263,10 @@ class Progress:
             return False
         self.learning_rate = rate
         return True
+
+    def _time_to_boost(self) -> float:
+        """Return the seconds left without those that the rounds done will need at the end."""
+        return self._budget.remaining() - self._finish_seconds * self.round
 
 
 class Pace:
@@ -270,6 +289,10 @@ class Pace:
         self._latest.append(now - self._last)
         self._last = now
         self.seconds = float(statistics.median(self._latest))
+
+    def skip(self) -> None:
+        """Leave out what was done since the last round."""
+        self._last = time.monotonic()
 
 
 def first_patience(n_samples: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -91,7 +92,7 @@ class LightGBM(Model):
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
-        self._booster: lightgbm.Booster | Stored[lightgbm.Booster] | None = None
+        self._booster: Stored[lightgbm.Booster] | None = None
         if self.outputs.is_constant:
             return self
         check_can_boost("LightGBM", train.table, budget)
@@ -105,25 +106,27 @@ class LightGBM(Model):
             booster.add_valid(self._subset(held_out, train.table.root), "valid")
         n_rounds = self.params.n_rounds
         progress = Progress(n_rounds, rate, len(train), budget, held_out is None)
-        _boost(booster, progress)
+
+        def finish() -> Stored[lightgbm.Booster]:
+            trees = _stored(booster, progress.best_round)
+            if valid is not None:
+                self._predict_on(trees, valid.table)
+            return trees
+
+        _boost(booster, progress, finish)
         progress.check_learned("LightGBM")
         self.chosen = {
             "n_rounds": progress.best_round,
             "learning_rate": progress.mean_learning_rate,
         }
-        # Through text, so that the training data is let go and a restored model is the same.
-        text = booster.model_to_string(num_iteration=progress.best_round)
-        self._booster = lightgbm.Booster(model_str=text)
+        self._booster = _stored(booster, progress.best_round)
         return self
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return predictions of shape (n_samples, n_outputs)."""
-        n_samples = len(table)
-        if self._booster is None or not n_samples:
-            return self.outputs.decode(np.empty(0), n_samples)
-        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
-        raw = self._trees().predict(table.matrix(), num_threads=n_threads)
-        return self.outputs.decode(np.asarray(raw), n_samples)
+        if self._booster is None or not len(table):
+            return self.outputs.decode(np.empty(0), len(table))
+        return self._predict_on(self._booster, table)
 
     def fitted_params(self) -> core_params.Params:
         """Return the params with the rounds kept and the learning rate used."""
@@ -134,21 +137,19 @@ class LightGBM(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
-        if isinstance(self._booster, Stored):
-            return State(meta=meta, blobs={_BLOB: self._booster.raw})
-        return State(meta=meta, blobs={_BLOB: self._booster.model_to_string().encode()})
+        return State(meta=meta, blobs={_BLOB: self._booster.raw})
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
         self.outputs = Outputs.from_meta(state.meta["outputs"])
         self.chosen = dict(state.meta["chosen"])
-        self._booster = None
-        if _BLOB in state.blobs:
-            self._booster = Stored(state.blobs[_BLOB], _read)
+        self._booster = Stored(state.blobs[_BLOB], _read) if _BLOB in state.blobs else None
 
-    def _trees(self) -> Any:
-        """Return the booster, read now if need be."""
-        return self._booster.get() if isinstance(self._booster, Stored) else self._booster
+    def _predict_on(self, trees: Stored[lightgbm.Booster], table: FeatureTable) -> Prediction:
+        n_samples = len(table)
+        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
+        raw = trees.get().predict(table.matrix(), num_threads=n_threads)
+        return self.outputs.decode(np.asarray(raw), n_samples)
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -217,6 +218,11 @@ class LightGBM(Model):
         return dataset
 
 
+def _stored(booster: lightgbm.Booster, n_rounds: int) -> Stored[lightgbm.Booster]:
+    """Return the trees as text: the training data is let go, and a restored model is the same."""
+    return Stored(booster.model_to_string(num_iteration=n_rounds).encode(), _read)
+
+
 def _read(raw: bytes) -> lightgbm.Booster:
     import lightgbm
 
@@ -238,7 +244,7 @@ def _bin(table: FeatureTable, options: dict[str, Any]) -> lightgbm.Dataset:
     return dataset.construct()
 
 
-def _boost(booster: lightgbm.Booster, progress: Progress) -> None:
+def _boost(booster: lightgbm.Booster, progress: Progress, finish: Callable[[], object]) -> None:
     """Add trees until ``progress`` says stop, or no feature can be split any more."""
     has_valid = len(booster.name_valid_sets) > 0
     idle = 0
@@ -246,5 +252,6 @@ def _boost(booster: lightgbm.Booster, progress: Progress) -> None:
         idle = idle + 1 if booster.update() else 0
         if not idle or progress.round == 0:
             progress.record(booster.eval_valid()[0][2] if has_valid else None)
+            progress.rehearse(finish)
         if progress.hastens():
             booster.reset_parameter({"learning_rate": progress.learning_rate})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -97,14 +98,19 @@ class XGBoost(Model):
         progress = Progress(self.params.n_rounds, rate, len(train), budget, held_out is None)
         caches = [training] if validation is None else [training, validation]
         booster = xgb.Booster({**self._options(), "learning_rate": rate}, caches)
-        _boost(booster, training, validation, progress)
+
+        def finish() -> None:
+            trees = _stored(booster, progress.best_round)
+            if valid is not None:
+                _predict_on(trees, valid.table.matrix(), self.setting.n_threads)
+
+        _boost(booster, (training, validation), progress, finish)
         progress.check_learned("XGBoost")
         self.chosen = {
             "n_rounds": progress.best_round,
             "learning_rate": progress.mean_learning_rate,
         }
-        # Through bytes, so that the training data is let go and a restored model is the same.
-        self._booster = Stored(bytes(booster[: progress.best_round].save_raw("ubj")), _read)
+        self._booster = _stored(booster, progress.best_round)
         return self
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -182,6 +188,11 @@ class XGBoost(Model):
         )
 
 
+def _stored(booster: xgboost.Booster, n_rounds: int) -> Stored[xgboost.Booster]:
+    """Return the trees as bytes: the training data is let go, and a restored model is the same."""
+    return Stored(bytes(booster[:n_rounds].save_raw("ubj")), _read)
+
+
 def _read(raw: bytes) -> xgboost.Booster:
     return _xgboost().Booster({"verbosity": 0}, model_file=bytearray(raw))
 
@@ -208,11 +219,12 @@ def _xgboost() -> Any:
 
 def _boost(
     booster: xgboost.Booster,
-    training: xgboost.QuantileDMatrix,
-    validation: xgboost.QuantileDMatrix | None,
+    rows: tuple[xgboost.QuantileDMatrix, xgboost.QuantileDMatrix | None],
     progress: Progress,
+    finish: Callable[[], object],
 ) -> None:
-    """Add trees until ``progress`` says stop."""
+    """Add trees, learned on the first of ``rows``, until ``progress`` says stop."""
+    training, validation = rows
     while not progress.stops():
         booster.update(training, progress.round)
         loss = None
@@ -220,5 +232,6 @@ def _boost(
             report = booster.eval_set([(validation, "valid")], progress.round)
             loss = float(report.rpartition(":")[2])
         progress.record(loss)
+        progress.rehearse(finish)
         if progress.hastens():
             booster.set_param({"learning_rate": progress.learning_rate})
