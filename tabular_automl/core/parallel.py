@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -64,6 +65,17 @@ def run_parallel(
 
     parallel = joblib.Parallel(n_jobs=n_workers, prefer="threads")
     return list(parallel(joblib.delayed(function)(job) for job in jobs))
+
+
+def in_own_thread(function: Callable[[], Result]) -> Result:
+    """Return what ``function`` returns, called in a thread that ends with it.
+
+    libgomp keeps a pool for every thread that has used more than one core. Where the pools of all
+    threads outnumber the cores, none of them spins any more, and boosting with two threads takes
+    six times as long (decision 6): so the thread that predicts must not keep one.
+    """
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function).result()
 
 
 def _free_bytes() -> int:

@@ -20,10 +20,12 @@ from tabular_automl.data.task import Task
 from tabular_automl.models.base import Prediction
 
 MAX_LEARNING_RATE = 0.3
+TRIAL_ROUNDS = 4  # to find out how many threads pay
 # Rounds times learning rate after which boosting has usually converged.
 _CONVERGED = 50.0
 # Rounds after which the end of a fit is rehearsed: early, and once more when the trees are typical.
 _REHEARSALS = (16, 128)
+_LONG_TRIAL = 0.3  # seconds of some rounds, beside which threads hardly wait for each other
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,34 @@ class Pace:
     def skip(self) -> None:
         """Leave out what was done since the last round."""
         self._last = time.monotonic()
+
+
+def quickest_threads(boost: Callable[[int], object], n_threads: int, budget: Budget) -> int:
+    """Return ``n_threads``, or 1 where a trial of some rounds is over sooner with one.
+
+    Threads wait for each other in each round. Where something else computes, or other pools of
+    threads exist in the process, that can take many times as long as the work (decision 6).
+
+    Parameters
+    ----------
+    boost : callable
+        Boosts some rounds from the start, with the number of threads that it is given.
+    n_threads : int
+    budget : Budget
+        Without a deadline nothing is tried.
+    """
+    if n_threads == 1 or not budget.limited:
+        return n_threads
+    together = _seconds_of(boost, n_threads)
+    if together > _LONG_TRIAL or _seconds_of(boost, 1) > together:
+        return n_threads
+    return 1
+
+
+def _seconds_of(boost: Callable[[int], object], n_threads: int) -> float:
+    start = time.monotonic()
+    boost(n_threads)
+    return time.monotonic() - start
 
 
 def first_patience(n_samples: int) -> int:

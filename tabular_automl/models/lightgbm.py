@@ -7,20 +7,24 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core import params as core_params
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.parallel import in_own_thread
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
+    TRIAL_ROUNDS,
     Outputs,
     Progress,
     Stored,
     check_can_boost,
     default_learning_rate,
+    quickest_threads,
 )
 
 if TYPE_CHECKING:
@@ -100,7 +104,15 @@ class LightGBM(Model):
 
         rate = self.params.learning_rate or default_learning_rate(len(train))
         training = self._subset(self.outputs.encode(train), train.table.root)
-        booster = lightgbm.Booster({**self._options(), "learning_rate": rate}, training)
+        options = {**self._options(), "learning_rate": rate}
+
+        def try_with(n_threads: int) -> None:
+            trial = lightgbm.Booster({**options, "num_threads": n_threads}, training)
+            for _ in range(TRIAL_ROUNDS):
+                trial.update()
+
+        options["num_threads"] = quickest_threads(try_with, self.setting.n_threads, budget)
+        booster = lightgbm.Booster(options, training)
         held_out = self.outputs.held_out(valid)
         if held_out is not None:
             booster.add_valid(self._subset(held_out, train.table.root), "valid")
@@ -148,8 +160,12 @@ class LightGBM(Model):
     def _predict_on(self, trees: Stored[lightgbm.Booster], table: FeatureTable) -> Prediction:
         n_samples = len(table)
         n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
-        raw = trees.get().predict(table.matrix(), num_threads=n_threads)
-        return self.outputs.decode(np.asarray(raw), n_samples)
+
+        def predict() -> npt.NDArray[Any]:
+            return np.asarray(trees.get().predict(table.matrix(), num_threads=n_threads))
+
+        raw = predict() if n_threads == 1 else in_own_thread(predict)
+        return self.outputs.decode(raw, n_samples)
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:

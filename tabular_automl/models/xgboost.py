@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,19 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core import params as core_params
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.imports import import_optional
+from tabular_automl.core.parallel import in_own_thread
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
+    TRIAL_ROUNDS,
     Outputs,
     Progress,
     Stored,
     check_can_boost,
     default_learning_rate,
+    quickest_threads,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +100,15 @@ class XGBoost(Model):
         validation = None if held_out is None else self._quantiles(held_out, training)
         progress = Progress(self.params.n_rounds, rate, len(train), budget, held_out is None)
         caches = [training] if validation is None else [training, validation]
-        booster = xgb.Booster({**self._options(), "learning_rate": rate}, caches)
+        options = {**self._options(), "learning_rate": rate}
+
+        def try_with(n_threads: int) -> None:
+            trial = xgb.Booster({**options, "nthread": n_threads}, [training])
+            for number in range(TRIAL_ROUNDS):
+                trial.update(training, number)
+
+        options["nthread"] = quickest_threads(try_with, self.setting.n_threads, budget)
+        booster = xgb.Booster(options, caches)
 
         def finish() -> None:
             trees = _stored(booster, progress.best_round)
@@ -208,8 +219,9 @@ def _predict_on(trees: Stored[xgboost.Booster], matrix: Floats, n_threads: int) 
         if n_threads != trees.n_threads:
             booster.set_param({"nthread": n_threads})
             trees.n_threads = n_threads
-        raw: Floats = booster.inplace_predict(matrix)
-        return raw
+        if n_threads == 1:
+            return cast("Floats", booster.inplace_predict(matrix))
+        return in_own_thread(lambda: cast("Floats", booster.inplace_predict(matrix)))
 
 
 def _xgboost() -> Any:

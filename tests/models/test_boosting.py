@@ -12,7 +12,13 @@ from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import boosting
-from tabular_automl.models.boosting import Outputs, Progress, Stored, check_can_boost
+from tabular_automl.models.boosting import (
+    Outputs,
+    Progress,
+    Stored,
+    check_can_boost,
+    quickest_threads,
+)
 
 MULTICLASS = Task(ProblemType.MULTICLASS, 4)
 REGRESSION = Task(ProblemType.REGRESSION)
@@ -135,6 +141,52 @@ def test_a_very_close_deadline_raises_it_to_the_cap(monkeypatch: pytest.MonkeyPa
         follower.record(1.0)
     assert follower.hastens()
     assert follower.learning_rate == boosting.MAX_LEARNING_RATE
+
+
+def test_boosting_stops_early_enough_to_write_out_and_validate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 400.0))
+
+    def finish() -> None:
+        clock.now += 0.5 * follower.round
+
+    while not follower.stops():
+        clock.now += 1.0
+        follower.record(1.0 / (follower.round + 1))
+        follower.rehearse(finish)
+    finish()
+    assert 1390.0 <= clock.now <= 1400.0
+
+
+def test_nothing_is_rehearsed_without_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower, calls = progress(), []
+    for _ in range(200):
+        follower.record(1.0)
+        follower.rehearse(lambda: calls.append(1))
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("together", "alone", "chosen"), [(0.04, 0.01, 1), (0.04, 0.08, 2), (2.0, 0.01, 2)]
+)
+def test_one_thread_is_tried_where_rounds_are_short_and_the_faster_way_chosen(
+    monkeypatch: pytest.MonkeyPatch, together: float, alone: float, chosen: int
+) -> None:
+    clock = FakeClock(monkeypatch)
+
+    def boost(n_threads: int) -> None:
+        clock.now += together if n_threads == 2 else alone
+
+    assert quickest_threads(boost, 2, Budget(clock.now + 400.0)) == chosen
+
+
+@pytest.mark.parametrize(("n_threads", "budget"), [(1, Budget.start(60)), (2, Budget.unlimited())])
+def test_no_threads_are_tried_where_nothing_could_be_gained(n_threads: int, budget: Budget) -> None:
+    tried: list[int] = []
+    assert quickest_threads(tried.append, n_threads, budget) == n_threads
+    assert tried == []
 
 
 def test_a_far_deadline_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
