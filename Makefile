@@ -62,7 +62,7 @@ $(STAMP2): pyproject.toml constraints.txt
 	$(VENV2)/bin/python -m pip install --quiet -c $(VENV2)/constraints.txt -e '.[all,dev]' 'pandas==2.2.*'
 	touch $@
 
-# Their versions are pinned: they clash with each other's and with ours. psutil is the benchmark's.
+# What they need clashes with each other's needs and with ours.
 .venv-autogluon/.installed: benchmarks/peers/autogluon.txt
 .venv-flaml/.installed: benchmarks/peers/flaml.txt
 .venv-autogluon/.installed .venv-flaml/.installed:

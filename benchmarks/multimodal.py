@@ -1,4 +1,4 @@
-"""Run the library on tables of texts and images: ``python -m benchmarks.multimodal FOLDER``.
+"""Run systems on tables of texts and images: ``python -m benchmarks.multimodal FOLDER``.
 
 The folder is as for `benchmarks.run`; paths of images are relative to it. scikit-learn's digits,
 saved as PNG files, are one more set. Rows are written as they finish and are not run again.
@@ -35,13 +35,17 @@ def main(arguments: list[str] | None = None) -> None:
     out = (
         values.out or RESULTS / f"{time.strftime('%Y-%m-%d')}-multimodal-{values.time_limit:g}s.csv"
     )
-    systems = values.systems.split(",")
+    systems = [name for name in values.systems.split(",") if name]
+    try:
+        pythons = run.interpreters_of(systems, values.time_limit)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     with tempfile.TemporaryDirectory(prefix="multimodal-") as folder:
         prepared = Path(folder)
         options = run.Options(
             folder=prepared,
             systems=systems,
-            pythons={name: run.interpreter_of(name) for name in systems},
+            pythons=pythons,
             time_limit=values.time_limit,
             preset=values.preset,
             seeds=[int(seed) for seed in values.seeds.split(",")],

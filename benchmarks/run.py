@@ -145,10 +145,27 @@ def run_stage(job: Job, python: str, kill_after: float) -> Outcome:
     return Outcome(json.loads(result.read_text()), peak, "")
 
 
-def interpreter_of(system: str) -> str:
-    """Return the interpreter of the system's own environment, or the one that runs this."""
-    environment = SYSTEMS[system].environment
-    return str(ROOT / environment / "bin" / "python") if environment else sys.executable
+def interpreters_of(systems: Sequence[str], time_limit: float | None) -> dict[str, str]:
+    """Return the interpreter of each system: of its own environment, or the one that runs this.
+
+    Raises
+    ------
+    ValueError
+        When there is no such system, or one has no environment, or needs a limit.
+    """
+    pythons = {}
+    for name in systems:
+        if name not in SYSTEMS:
+            raise ValueError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
+        environment = SYSTEMS[name].environment
+        pythons[name] = (
+            str(ROOT / environment / "bin" / "python") if environment else sys.executable
+        )
+        if environment and time_limit is None:
+            raise ValueError(f"{name} needs a --time-limit")
+        if not Path(pythons[name]).exists():
+            raise ValueError(f"{name} has no environment at {pythons[name]}; make it: make peers")
+    return pythons
 
 
 def key_of(data: str, system: str, options: Options, seed: int) -> _Key:
@@ -156,7 +173,8 @@ def key_of(data: str, system: str, options: Options, seed: int) -> _Key:
     if not SYSTEMS[system].timed:
         return data, system, "", "", str(seed)
     limit = "" if options.time_limit is None else f"{options.time_limit:g}"
-    return data, system, limit, options.preset or "", str(seed)
+    preset = options.preset or "" if system == "ours" else ""
+    return data, system, limit, preset, str(seed)
 
 
 def finished_keys(path: Path) -> set[_Key]:
@@ -208,14 +226,12 @@ def parse(arguments: list[str] | None) -> Options:
     )
     values = parser.parse_args(arguments)
     systems = [name for name in values.systems.split(",") if name]
-    for name in systems:
-        if name not in SYSTEMS:
-            parser.error(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}")
-    pythons = {name: interpreter_of(name) for name in systems}
-    pythons |= dict(pair.split("=", 1) for pair in values.python)
-    for name, python in pythons.items():
-        if not Path(python).exists():
-            parser.error(f"{name} has no environment at {python}; make it with: make peers")
+    overrides = dict(pair.split("=", 1) for pair in values.python)
+    try:
+        own = [name for name in systems if name not in overrides]
+        pythons = interpreters_of(own, values.time_limit) | overrides
+    except ValueError as error:
+        parser.error(str(error))
     return Options(
         folder=values.folder.resolve(),
         systems=systems,

@@ -77,6 +77,14 @@ where it was, from the parts in the hidden folder beside it.
 """
 
 
+_VALIDATE_EPILOG = """\
+examples:
+  tabular-automl validate model/ new.csv && tabular-automl predict model/ new.csv --out scored.csv
+
+exit code 1 when predict would refuse the table; 0 otherwise, whatever else was found.
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 an error of the library, 130 interrupted.
 
@@ -120,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_validate(commands)
     _add_leaderboard(commands)
     _add_importance(commands)
     _add_schema(commands)
@@ -168,6 +177,12 @@ def _add_fit(commands: Any) -> None:
     parser.add_argument(
         "--test", metavar="TABLE", help="print the figures on this table at the end"
     )
+    parser.add_argument(
+        "--max-latency-ms",
+        type=float,
+        metavar="MS",
+        help="drop models until one compiled row is answered within so many milliseconds",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")
     volume = parser.add_mutually_exclusive_group()
@@ -209,6 +224,13 @@ def _add_predict(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", _evaluate, "compute metrics on a table with labels")
     _add_model_and_data(parser, "table with the label column")
+    _add_json(parser)
+
+
+def _add_validate(commands: Any) -> None:
+    parser = _add(commands, "validate", _validate, "tell how new data departs from the training's")
+    parser.epilog = _VALIDATE_EPILOG
+    _add_model_and_data(parser, "table to compare, with the label column or without it")
     _add_json(parser)
 
 
@@ -327,7 +349,10 @@ def _fit(arguments: argparse.Namespace) -> int:
             presets=arguments.preset,
             columns=columns,
             config=FitConfig(
-                seed=arguments.seed, n_jobs=arguments.jobs, exclude=tuple(arguments.exclude)
+                seed=arguments.seed,
+                n_jobs=arguments.jobs,
+                exclude=tuple(arguments.exclude),
+                max_latency_ms=arguments.max_latency_ms,
             ),
             overwrite=arguments.overwrite,
             resume=arguments.resume,
@@ -381,6 +406,15 @@ def _print_predictions(predictor: Predictor, arguments: argparse.Namespace) -> N
 def _evaluate(arguments: argparse.Namespace) -> int:
     _print_figures(_load(arguments.model).evaluate(arguments.data), arguments.json)
     return OK
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    report = _load(arguments.model).validate(arguments.data)
+    if arguments.json:
+        _print_json(report.to_frame())
+    else:
+        print(report)
+    return OK if report.can_predict else FAILED
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:

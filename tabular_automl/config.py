@@ -20,6 +20,19 @@ def _check_integer(name: str, value: object, low: int, high: float) -> None:
         raise InvalidOptionError(must_be(name, f"an integer {bounds}", value))
 
 
+def check_milliseconds(name: str, value: object) -> None:
+    """Raise unless ``value`` is a positive, finite number.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
+        wanted = "a positive number of milliseconds or None"
+        raise InvalidOptionError(must_be(name, wanted, value))
+
+
 def _check_names(name: str, value: object) -> None:
     if value is not None and (isinstance(value, str) or not isinstance(value, (tuple, list))):
         raise InvalidOptionError(must_be(name, "a tuple of names", value))
@@ -46,10 +59,14 @@ class FitConfig:
     max_specs : int or None
         Budget in trials: fit this many specs of the first layer and do not look at the clock unless
         there is a time limit too. On one machine the same seed then gives the same predictor, bit
-        for bit.
+        for bit, unless ``max_latency_ms`` is set.
     max_seconds_without_limit : float
         Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
         50,000 rows; larger tables get proportionally more, six times as much at most.
+    max_latency_ms : float or None
+        Drop models from the ensemble until one compiled row is answered within so many
+        milliseconds, and weigh the others anew. Measured on this machine, so that a second fit may
+        drop others; where no ensemble is as fast, the fastest found is taken and a note says so.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int
@@ -68,6 +85,7 @@ class FitConfig:
     specs: tuple[ModelSpec, ...] = ()
     max_specs: int | None = None
     max_seconds_without_limit: float = 540.0
+    max_latency_ms: float | None = None
     calibrate: bool = True
     seed: int = 0
     n_jobs: int | None = None
@@ -80,6 +98,8 @@ class FitConfig:
         _check_integer("max_specs", self.max_specs, 1, 10_000)
         _check_integer("n_jobs", self.n_jobs, -1, math.inf)
         _check_integer("seed", self.seed, 0, 2**31 - 1)
+        if self.max_latency_ms is not None:
+            check_milliseconds("max_latency_ms", self.max_latency_ms)
         _check_names("families", self.families)
         _check_names("exclude", self.exclude)
         fraction = self.holdout_fraction

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from tabular_automl.plan import FitPlan, Shape, kinds_read, plan_fit
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
+_SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
 
 
@@ -166,10 +168,13 @@ class FitRecord:
         return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0], held_out=None)
 
 
+Choice = Callable[[FittedPipeline, FitRecord, Budget], Collection[str]]
+
+
 def fit_pipeline(
-    request: FitRequest, budget: Budget, report: Reporter
+    request: FitRequest, budget: Budget, report: Reporter, choose: Choice | None = None
 ) -> tuple[FittedPipeline, FitRecord]:
-    """Go from a table to a fitted pipeline, step by step; no step calls back into an earlier one.
+    """Go from a table to a fitted pipeline, step by step.
 
     Parameters
     ----------
@@ -177,6 +182,9 @@ def fit_pipeline(
     budget : Budget
         For everything, the caller's save included.
     report : Reporter
+    choose : callable, optional
+        Given the ensemble, its record and the time there is, returns the keys of the bags that may
+        stay; these are weighed anew.
 
     Raises
     ------
@@ -216,9 +224,16 @@ def fit_pipeline(
     if budget.stopped:
         report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
     ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE)).unstoppable()
-    pipeline, record = _assemble(
-        stack_request, stack_fit, plan, featurizer, config, ensemble_budget
+    assemble = partial(
+        _assemble, stack_request, stack_fit, plan, featurizer, config, ensemble_budget
     )
+    pipeline, record = assemble()
+    if choose is not None:
+        choice_budget = budget.reserve(plan.reserve * _SAVE_SHARE).unstoppable()
+        allowed = frozenset(choose(pipeline, record, choice_budget))
+        if allowed < pipeline.stack.weights.keys():
+            pipeline, record = assemble(allowed=allowed)
+    report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
     return replace(pipeline, summary=summary), record
 
 
@@ -296,11 +311,14 @@ def _assemble(
     featurizer: Featurizer,
     config: FitConfig,
     budget: Budget,
+    allowed: Collection[str] | None = None,
 ) -> tuple[FittedPipeline, FitRecord]:
-    """Weigh the bags, calibrate, and keep what predicts."""
+    """Weigh the bags, or the allowed ones, calibrate, and keep what predicts."""
     judge, rows = request.judge, request.folds.validated
     candidates = stack_fit.candidates
-    weights = ensemble_weights(request, candidates, budget)
+    may_stay = [i for i, c in enumerate(candidates) if allowed is None or c.bag.key in allowed]
+    weights = np.zeros(len(candidates))
+    weights[may_stay] = ensemble_weights(request, [candidates[i] for i in may_stay], budget)
     oof = blend([candidate.prediction for candidate in candidates], weights)
     temperature, rule, calibrated = _calibrate(judge, oof, rows, config)
     by_key = {c.bag.key: float(w) for c, w in zip(candidates, weights, strict=True)}
@@ -312,7 +330,6 @@ def _assemble(
         rule=rule,
     )
     score = _final_score(judge, pipeline, calibrated, rows)
-    request.report(EnsembleFinished(score, tuple(pipeline.stack.weights.items())))
     record = FitRecord(
         metric=judge.metric,
         plan=plan.describe(),

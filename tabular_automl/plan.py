@@ -23,11 +23,12 @@ _CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
 _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
 _FIRST_PASS = 0.6
-_SHORT_OF_TIME = 4.0  # folds that the portfolio could be fitted on, below which ...
+_SHORT_OF_TIME = 1.0  # folds that the portfolio could be fitted on, below which ...
 _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the rest
 _FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly specs wait for what it shows
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
+_TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
 _STACK_SECONDS = 600.0  # published results find no gain from a second layer below this limit
 
 
@@ -121,7 +122,7 @@ def plan_fit(
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
     return FitPlan(
         time_limit=limit,
-        reserve=_reserve(limit, shape, task),
+        reserve=_reserve(limit, shape, task, config),
         n_folds=n_folds,
         holdout_fraction=holdout,
         layers=tuple(layers),
@@ -207,12 +208,15 @@ def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: flo
     return 2 if enough_time and 5_000 <= shape.n_samples <= 200_000 else 1
 
 
-def _reserve(limit: float | None, shape: Shape, task: Task) -> float:
+def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -> float:
     """Return the seconds kept for choosing the ensemble and saving it."""
     if limit is None:
         return 0.0
     outputs = shape.n_samples * task.n_outputs
-    return min(0.25 * limit, 0.5 + 0.015 * limit + outputs / 1e6)
+    seconds = 0.5 + 0.015 * limit + outputs / 1e6
+    if config.max_latency_ms is not None:
+        seconds += _TIMING_SECONDS
+    return min(0.25 * limit, seconds)
 
 
 def _first_layer(

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +40,7 @@ from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
-from tabular_automl.pipeline import FitRecord, FittedPipeline, fit_pipeline
+from tabular_automl.pipeline import Choice, FitRecord, FittedPipeline, fit_pipeline
 from tabular_automl.plan import is_finite_limit
 from tabular_automl.saving import check_journal, load_saved, saved_bytes, saved_state
 
@@ -184,7 +185,8 @@ class Predictor(Answers):
                 table, self.label, self.problem_type, self.eval_metric, columns or {}, settings
             )
             request = replace(request, journal=journal, anew=not resume)
-            self._pipeline, self._record = fit_pipeline(request, budget, report)
+            choose = _choice_within(settings.max_latency_ms, report)
+            self._pipeline, self._record = fit_pipeline(request, budget, report, choose)
             self.path = path
             self.save(path)
             seconds = time.monotonic() - start
@@ -266,6 +268,15 @@ class Predictor(Answers):
         copy.problem_type, copy.eval_metric = pipeline.task.problem_type.value, self.eval_metric
         copy._pipeline, copy._record = pipeline, record
         return copy
+
+
+def _choice_within(max_latency_ms: float | None, report: Reporter) -> Choice | None:
+    """Return what chooses the bags of an ensemble that answers as fast as asked, if it was."""
+    if max_latency_ms is None:
+        return None
+    from tabular_automl.deployment.pruning import keys_within
+
+    return partial(keys_within, max_ms=max_latency_ms, report=report)
 
 
 def _fresh_path() -> Path:

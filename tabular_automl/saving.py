@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.paths import MANIFEST
 from tabular_automl.artifacts.state import State
-from tabular_automl.core.errors import InvalidOptionError, PathError
+from tabular_automl.core.errors import ArtifactError, AutoMLError, InvalidOptionError, PathError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
@@ -23,6 +23,8 @@ from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.metrics.resolve import UserFunction, resolve_metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline
+
+_OF_MADE_UP_STATES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,26 @@ def _narrowed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def load_saved(state: State, n_threads: int) -> Saved:
-    """Build a saved predictor again."""
+    """Build a saved predictor again.
+
+    Raises
+    ------
+    ArtifactError
+        When the state is none that `saved_state` returned: somebody made it, sums and all.
+    """
+    try:
+        return _built_again(state, n_threads)
+    except AutoMLError:
+        raise  # such as a plug-in that is not installed: it says itself what to do
+    except _OF_MADE_UP_STATES as error:
+        raise ArtifactError(
+            "The artifact must hold a predictor that this library saved, but its files, whole as "
+            f"they are, could not be put together ({type(error).__name__}: {error}). Save it "
+            "again; if somebody else made it, do not use it."
+        ) from error
+
+
+def _built_again(state: State, n_threads: int) -> Saved:
     meta, arrays = state.meta, state.children["record"].arrays
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
     held_out = state.children.get("held_out")

@@ -1,14 +1,17 @@
 """The parts of the benchmarks that a wrong number could hide in; no system is run."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from benchmarks import run, table
+from benchmarks import multimodal, run, table
 from benchmarks.datasets import DataSet, held_out_rows, read_split
 from benchmarks.errors import error_of
 from benchmarks.job import Job
+from benchmarks.systems import BASELINES, SYSTEMS
 from benchmarks.systems.cleaning import Cleaner
 
 
@@ -138,3 +141,44 @@ def test_rows_that_are_there_are_not_run_again(results, tmp_path, monkeypatch):
         [str(tmp_path), "--systems", "ours,lightgbm", "--time-limit", "60", "--out", str(results)]
     )
     assert ran == [("d", "ours"), ("d", "lightgbm")]
+
+
+def test_a_library_without_its_environment_names_the_command_that_makes_it(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    words = [str(tmp_path), "--time-limit", "60", "--out", str(tmp_path / "out.csv"), "--systems"]
+    with pytest.raises(SystemExit):
+        run.parse([*words, "ours,flaml"])
+    assert "make it: make peers" in capsys.readouterr().err
+    assert run.parse([*words, "ours"]).pythons == {"ours": sys.executable}
+    elsewhere = run.parse([*words, "flaml", "--python", "flaml=python3.12"])
+    assert elsewhere.pythons == {"flaml": "python3.12"}
+    python = tmp_path / ".venv-flaml" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert run.parse([*words, "flaml"]).pythons == {"flaml": str(python)}
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [("ours,nobody", "unknown system 'nobody'"), ("flaml", "needs a --time-limit")],
+)
+def test_systems_that_cannot_be_run_are_refused_before_any_work(tmp_path, systems, message):
+    with pytest.raises(ValueError, match=message):
+        run.interpreters_of(systems.split(","), None)
+    with pytest.raises(SystemExit, match="unknown system 'nobody'"):
+        multimodal.main([str(tmp_path), "--systems", "nobody"])
+
+
+def test_the_preset_is_noted_for_ours_alone(tmp_path):
+    words = [str(tmp_path), "--preset", "fast", "--time-limit", "60", "--out", "x.csv"]
+    options = run.parse([*words, "--systems", "ours"])
+    assert run.key_of("a", "ours", options, 0) == ("a", "ours", "60", "fast", "0")
+    assert run.key_of("a", "flaml", options, 0) == ("a", "flaml", "60", "", "0")
+
+
+def test_only_systems_that_the_project_can_run_itself_are_compared_by_default(tmp_path):
+    systems = run.parse([str(tmp_path), "--out", str(tmp_path / "out.csv")]).systems
+    assert systems == ["ours", *BASELINES]
+    assert not any(SYSTEMS[name].environment for name in systems)

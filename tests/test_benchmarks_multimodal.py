@@ -72,7 +72,8 @@ def test_rows_have_the_accuracy_and_are_not_run_again(folder, tmp_path, monkeypa
     assert list(rows.columns) == list(multimodal.FIELDS)
     assert rows["accuracy"].tolist() == [0.75, 0.75]
     said = capsys.readouterr().out
-    assert "pets                 ours                 seed 0: roc_auc error 0.25, accuracy 0.7500, 9.0 s" in said
+    start = "pets                 ours                 seed 0"
+    assert f"{start}: roc_auc error 0.25, accuracy 0.7500, 9.0 s" in said
     assert "digits_png           ours                 seed 0: fit ended with 1: boom" in said
 
 

@@ -16,6 +16,7 @@ import tabular_automl
 from tabular_automl.cli import main
 from tabular_automl.core.errors import LabelError
 from tabular_automl.data.schema import Column, Kind, Schema
+from tabular_automl.inspection.drift import Finding, Severity, ValidationReport
 from tabular_automl.predictor import Predictor
 
 BOARD = pd.DataFrame(
@@ -36,6 +37,7 @@ class FakePredictor:
     board: ClassVar[pd.DataFrame] = BOARD
     error: ClassVar[BaseException | None] = None
     interrupted: ClassVar[bool] = False
+    findings: ClassVar[tuple[Finding, ...]] = ()
     path = None
     predict_file = Predictor.predict_file  # the real one, on top of the answers below
     schema = Schema(
@@ -70,6 +72,10 @@ class FakePredictor:
     def evaluate(self, data: Any) -> dict[str, float]:
         self.calls.append(("evaluate", data))
         return {"roc_auc": 0.98765, "log_loss": float("inf")}
+
+    def validate(self, data: Any) -> ValidationReport:
+        self.calls.append(("validate", data))
+        return ValidationReport(self.findings, pd.DataFrame(), 3)
 
     def leaderboard(self, data: Any = None) -> pd.DataFrame:
         self.calls.append(("leaderboard", data))
@@ -107,7 +113,8 @@ def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
     words = """fit train.csv --label y --time-limit 60 --preset fast --metric log_loss
         --problem-type binary --out m --overwrite --resume --column zip=category --column a=b=text
-        --weight w --group g --time t --seed 3 --jobs 2 --exclude neural --quiet"""
+        --weight w --group g --time t --seed 3 --jobs 2 --exclude neural
+        --max-latency-ms 2.5 --quiet"""
     assert main(words.split()) == 0
     (_, made), (_, fitted) = fake.calls
     assert made == {
@@ -119,6 +126,7 @@ def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
     }
     config = fitted.pop("config")
     assert (config.seed, config.n_jobs, config.exclude) == (3, 2, ("neural",))
+    assert config.max_latency_ms == 2.5
     assert fitted == {
         "train": "train.csv",
         "time_limit": 60.0,
@@ -221,6 +229,20 @@ def test_figures_are_printed_aligned_or_as_valid_json(
     assert capsys.readouterr().out == "roc_auc       0.9877\nlog_loss         inf\n"
     assert main(["evaluate", "model", "test.csv", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"roc_auc": 0.98765, "log_loss": None}
+
+
+def test_validate_tells_what_is_found_and_fails_only_where_predict_would(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["validate", "model", "new.csv"]) == 0
+    assert capsys.readouterr().out == "3 rows, all as in training.\n"
+    for severity, code in ((Severity.WARNING, 0), (Severity.ERROR, 1)):
+        finding = Finding("x", "missing column", severity, "'x' is not there.")
+        monkeypatch.setattr(fake, "findings", (finding,))
+        assert main(["validate", "model", "new.csv"]) == code
+        assert f"{severity.value}: 'x' is not there." in capsys.readouterr().out
+    main(["validate", "model", "new.csv", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["problem"] == "missing column"
 
 
 def test_the_leaderboard_shows_short_reasons_and_dashes(

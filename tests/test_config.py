@@ -31,6 +31,7 @@ def test_config_must_be_a_fit_config():
         ("holdout_fraction", "0.1", "holdout_fraction must be between"),
         ("n_jobs", "2", "n_jobs must be an integer of at least -1"),
         ("seed", -1, "seed must be an integer from 0"),
+        ("max_latency_ms", 0, "max_latency_ms must be a positive number of milliseconds or None"),
         ("families", "linear", "families must be a tuple of names"),
         ("on_error", "ignore", "on_error must be 'skip' or 'raise'"),
     ],

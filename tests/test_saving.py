@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.artifacts.contract import require_plain, through_files
-from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.errors import ArtifactError, AutoMLError, InvalidOptionError
 from tabular_automl.saving import load_saved, saved_bytes, saved_state
 
 
@@ -75,3 +76,23 @@ def test_a_function_named_like_a_built_in_metric_does_not_become_it(tmp_path, bi
     predictor.fit(binary_table, config=FitConfig(max_specs=1, n_folds=2))
     with pytest.raises(InvalidOptionError, match="function of your own"):
         Predictor.load(tmp_path / "p", verbosity=0).evaluate(binary_table)
+
+
+def test_a_state_whose_parts_do_not_fit_together_is_refused_in_a_sentence(fitted):
+    state = state_of(fitted)
+    meta = {name: value for name, value in state.meta.items() if name != "plan"}
+    with pytest.raises(ArtifactError, match=r"could not be put together .*'plan'"):
+        load_saved(replace(state, meta=meta), n_threads=1)
+
+
+def test_a_family_that_is_not_installed_is_named(fitted, monkeypatch):
+    def missing(name):
+        raise MissingPartError(f"family {name!r} is not registered")
+
+    monkeypatch.setattr("tabular_automl.models.base.MODELS.get", missing)
+    with pytest.raises(MissingPartError, match="is not registered"):
+        load_saved(through_files(state_of(fitted)), n_threads=1)
+
+
+class MissingPartError(AutoMLError, ValueError):
+    """As an error of the library's own that is a ValueError as well."""

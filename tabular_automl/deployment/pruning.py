@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from tabular_automl.core.errors import InvalidOptionError, must_be
+from tabular_automl.config import check_milliseconds
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline
 from tabular_automl.deployment.row_reader import example_row
@@ -19,7 +22,8 @@ from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.pipeline import FitRecord, FittedPipeline
 
-_N_CALLS = 41
+_N_CALLS = 41  # at most, and ...
+_CALL_SECONDS = 0.1  # ... no more once they took so long
 _LEAST_MS = 1e-3  # so that what costs nothing is not divided by
 
 
@@ -68,10 +72,7 @@ def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> Fitt
     InvalidOptionError
         When none is as fast as that.
     """
-    number = isinstance(max_ms, (int, float)) and not isinstance(max_ms, bool)
-    if not number or not math.isfinite(max_ms) or max_ms <= 0:
-        wanted = "a positive number of milliseconds or None"
-        raise InvalidOptionError(must_be("max_latency_ms", wanted, max_ms))
+    check_milliseconds("max_latency_ms", max_ms)
     steps = prune(pipeline, record)
     for step in steps:
         if step.milliseconds <= max_ms:
@@ -83,8 +84,33 @@ def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> Fitt
     )
 
 
-def prune(pipeline: FittedPipeline, record: FitRecord) -> list[Step]:
-    """Return the ensembles from all bags down to a single one.
+def keys_within(
+    pipeline: FittedPipeline,
+    record: FitRecord,
+    budget: Budget,
+    *,
+    max_ms: float,
+    report: Reporter,
+) -> tuple[str, ...]:
+    """Return the bags of the largest ensemble that is as fast as wanted, or of the fastest.
+
+    That none is, or that the budget ended before one was found, is reported.
+    """
+    steps = prune(pipeline, record, budget)
+    fastest = min(steps, key=lambda step: step.milliseconds)
+    chosen = next((step for step in steps if step.milliseconds <= max_ms), fastest)
+    if chosen.milliseconds > max_ms:
+        report(
+            Note(
+                f"No ensemble was found that answers one row within {max_ms:g} ms here; "
+                f"the one chosen takes {chosen.milliseconds:.2g} ms."
+            )
+        )
+    return tuple(chosen.pipeline.stack.weights)
+
+
+def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = None) -> list[Step]:
+    """Return the ensembles from all bags down to a single one, or as far as the budget goes.
 
     At each step the bag goes whose loss of score by millisecond saved is least; where the record
     has no predictions of single bags, the one with the least weight by millisecond.
@@ -95,7 +121,7 @@ def prune(pipeline: FittedPipeline, record: FitRecord) -> list[Step]:
     cost = _cost_of_bags(current, features)
     score = _scorer(record.held_out, record.metric)
     steps = [Step(current, "", _measured(current, row), score(current))]
-    while len(current.stack.weights) > 1:
+    while len(current.stack.weights) > 1 and not (budget is not None and budget.expired()):
         before = score(current)
         choices = {key: _without(current, key) for key in current.stack.weights}
         key = min(choices, key=lambda k: _price(current, choices[k], k, before, score, cost))
@@ -169,10 +195,9 @@ def _measured(pipeline: FittedPipeline, row: Mapping[object, object]) -> float:
 
 
 def _median_ms(call: Callable[[], object]) -> float:
-    for _ in range(3):
-        call()
-    seconds = []
-    for _ in range(_N_CALLS):
+    call()  # the first one is slower
+    seconds: list[float] = []
+    while len(seconds) < _N_CALLS and sum(seconds) < _CALL_SECONDS:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

@@ -29,8 +29,9 @@ _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost li
 _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
 _CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
+_MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
 _MOST_VARIANTS = 30
-_ROWS_OF_A_VARIANT = 250  # and one row takes longer with each that earns weight
+_ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
 _IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
 _SHORT_VARIANT = 0.5  # of them are enough where the clock had the last word anyway
@@ -172,6 +173,7 @@ class Layer:
         self.patience = request.patience
         self.candidates: list[Candidate] = []
         self.skipped: list[Skipped] = []
+        self._hopeless: set[str] = set()
         self._cut_short: dict[str, tuple[ModelSpec, float]] = {}
         self._saving: dict[str, float] = {}
         self._released = time.monotonic()
@@ -307,7 +309,7 @@ class Layer:
             left = budget.remaining() / (1.0 + self._saving.get(key, 0.0) / seconds)
             least = _LONGER * seconds
             if weight_of[key] > 0 and least <= left:
-                share = max(least, left * weight_of[key] / total)
+                share = max(least, left * min(_MOST_OF_REST, weight_of[key] / total))
                 return spec, f"{key}_long", budget.within(share)
         return None
 
@@ -319,6 +321,7 @@ class Layer:
             fit = self._fit(spec, key, share)
             candidate = self._judged(fit)
         except _HopelessError as verdict:
+            self._hopeless.add(spec.family)
             self._skip(key, str(verdict), failed=False)
         except OutOfTimeError as error:
             self._skip(key, f"out of time: {error}", failed=False)
@@ -391,9 +394,14 @@ class Layer:
             return None
         if budget.stopped:
             return "interrupted"
+        if spec.family in self._hopeless and not self._has_bag_of(spec.family):
+            return f"what was tried of the family {spec.family!r} was far behind"
         if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
             return "no time left"
         return "more models no longer improved the ensemble" if self._no_longer_pays() else None
+
+    def _has_bag_of(self, family: str) -> bool:
+        return any(candidate.bag.models[0].family == family for candidate in self.candidates)
 
     def _no_longer_pays(self) -> bool:
         return self.patience is not None and self._since_gain >= self.patience

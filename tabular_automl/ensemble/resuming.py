@@ -31,7 +31,7 @@ _WORTH_A_WRITE = 8  # folds, where more are finished than there is time to write
 
 
 # Settings that change which work is done, or how fast, but nothing about work that is finished.
-_FREE = ("max_specs", "max_seconds_without_limit", "n_jobs", "on_error")
+_FREE = ("max_specs", "max_seconds_without_limit", "max_latency_ms", "n_jobs", "on_error")
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,11 @@ def permutation_importance(
     *,
     columns: Sequence[Hashable],
     n_repeats: int = 5,
-    weight: Array | None = None,
-    seed: int = 0,
-    n_rows: int = _N_ROWS,
     budget: Budget | None = None,
 ) -> pd.DataFrame:
     """Return how much the score drops when a column's values are shuffled [1]_.
 
+    At most 2,000 rows are used, drawn in proportion to the classes, and the same ones at each call.
     All shuffles of a column are predicted in one call. Under a deadline, fewer shuffles of fewer
     rows are made, as many as the time is seen to allow; columns that it still does not reach are
     left out.
@@ -51,11 +49,6 @@ def permutation_importance(
         The columns to shuffle, one at a time.
     n_repeats : int
         Shuffles of each column.
-    weight : ndarray of shape (n_samples,), optional
-    seed : int
-        Seed of the shuffles and of the choice of rows.
-    n_rows : int
-        At most this many rows are used, drawn in proportion to the classes.
     budget : Budget, optional
 
     Returns
@@ -69,8 +62,8 @@ def permutation_importance(
     .. [1] Breiman, "Random Forests", Machine Learning 45, 2001.
     """
     deadline = budget or Budget.unlimited()
-    rng = np.random.default_rng(seed)
-    judge = _Judge(predict, metric, table, y, weight).take(_draw_rows(y, n_rows, rng))
+    rng = np.random.default_rng(0)
+    judge = _Judge(predict, metric, table, y).take(_draw_rows(y, _N_ROWS, rng))
     start = time.monotonic()
     baseline = judge.score_of_untouched()
     seconds = time.monotonic() - start
@@ -98,22 +91,19 @@ class _Judge:
         metric: Metric,
         table: pd.DataFrame,
         y: Array,
-        weight: Array | None,
     ) -> None:
         self.predict = predict
         self.metric = metric
         self.table = table
         self.y = y
-        self.weight = weight
 
     def take(self, rows: Array) -> _Judge:
         """Return a judge of the given rows."""
-        weight = None if self.weight is None else self.weight[rows]
-        return _Judge(self.predict, self.metric, self.table.take(rows), self.y[rows], weight)
+        return _Judge(self.predict, self.metric, self.table.take(rows), self.y[rows])
 
     def score_of_untouched(self) -> float:
         """Return the score of the rows as they are."""
-        return self.metric.score(self.y, self.predict(self.table), self.weight)
+        return self.metric.score(self.y, self.predict(self.table))
 
     def stack(self, n_repeats: int) -> pd.DataFrame:
         """Return the rows ``n_repeats`` times, one copy below the other."""
@@ -128,7 +118,7 @@ class _Judge:
         shuffled = stacked.copy(deep=False)  # the other columns are shared, not copied
         shuffled[column] = self.table[column].array.take(shuffles)
         predictions = np.split(np.asarray(self.predict(shuffled)), n_repeats)
-        return np.array([self.metric.score(self.y, part, self.weight) for part in predictions])
+        return np.array([self.metric.score(self.y, part) for part in predictions])
 
 
 def _draw_rows(y: Array, n_rows: int, rng: np.random.Generator) -> Array:

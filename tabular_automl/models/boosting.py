@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
@@ -20,12 +21,13 @@ from tabular_automl.data.task import Task
 from tabular_automl.models.base import Prediction
 
 MAX_LEARNING_RATE = 0.3
-TRIAL_ROUNDS = 4  # to find out how many threads pay
 # Rounds times learning rate after which boosting has usually converged.
 _CONVERGED = 50.0
 # Rounds after which the end of a fit is rehearsed: early, and once more when the trees are typical.
 _REHEARSALS = (16, 128)
-_LONG_TRIAL = 0.3  # seconds of some rounds, beside which threads hardly wait for each other
+# To find out whether several threads pay: rows from which they do, rounds to try, seconds of one
+# beside which waiting is short, and the part of the time with several that one has to stay below.
+_WORTH_ALL_THREADS, _TRIAL_ROUNDS, _LONG_ROUND, _CLEARLY = 100_000, 4, 0.1, 0.8
 
 
 @dataclass(frozen=True)
@@ -241,11 +243,13 @@ class Progress:
 
         Writing many trees out and validating them can take a quarter of the time of growing them.
         """
-        if self._budget.limited and self.round in _REHEARSALS:
-            start = time.monotonic()
-            finish()
-            self._finish_seconds = (time.monotonic() - start) / self.round
-            self._pace.skip()
+        if not self._budget.limited or self.round not in _REHEARSALS:
+            return
+        if self._time_to_boost() < self._pace.seconds * self.round:
+            return  # too late for that: the end itself is near
+        start = time.monotonic()
+        finish()
+        self._finish_seconds = (time.monotonic() - start) / self.best_round
 
     def hastens(self) -> bool:
         """Set `learning_rate` to converge in the time left; True if it changed.
@@ -292,37 +296,45 @@ class Pace:
         self._last = now
         self.seconds = float(statistics.median(self._latest))
 
-    def skip(self) -> None:
-        """Leave out what was done since the last round."""
-        self._last = time.monotonic()
 
-
-def quickest_threads(boost: Callable[[int], object], n_threads: int, budget: Budget) -> int:
-    """Return ``n_threads``, or 1 where a trial of some rounds is over sooner with one.
+def quickest_threads(
+    start: Callable[[int], Callable[[], object]], n_threads: int, n_samples: int, budget: Budget
+) -> int:
+    """Return ``n_threads``, or 1 where rounds are clearly quicker with one.
 
     Threads wait for each other in each round. Where something else computes, or other pools of
     threads exist in the process, that can take many times as long as the work (decision 6).
 
     Parameters
     ----------
-    boost : callable
-        Boosts some rounds from the start, with the number of threads that it is given.
+    start : callable
+        Given a number of threads, returns what boosts one round with them.
     n_threads : int
+    n_samples : int
+        Training rows. With many, threads work longer than they can wait, and nothing is tried.
     budget : Budget
         Without a deadline nothing is tried.
     """
-    if n_threads == 1 or not budget.limited:
+    if n_threads == 1 or not budget.limited or n_samples > _WORTH_ALL_THREADS:
         return n_threads
-    together = _seconds_of(boost, n_threads)
-    if together > _LONG_TRIAL or _seconds_of(boost, 1) > together:
+    together = _seconds_of_a_round(start(n_threads), budget)
+    if together > _LONG_ROUND:
         return n_threads
-    return 1
+    return 1 if _seconds_of_a_round(start(1), budget) < _CLEARLY * together else n_threads
 
 
-def _seconds_of(boost: Callable[[int], object], n_threads: int) -> float:
-    start = time.monotonic()
-    boost(n_threads)
-    return time.monotonic() - start
+def _seconds_of_a_round(boost: Callable[[], object], budget: Budget) -> float:
+    """Return the seconds of a quick round, the first left out unless it is slow."""
+    quickest = math.inf
+    for number in range(_TRIAL_ROUNDS):
+        start = time.monotonic()
+        boost()
+        seconds = time.monotonic() - start
+        if (number == 0 and seconds > _LONG_ROUND) or budget.expired():
+            return seconds
+        if number > 0:
+            quickest = min(quickest, seconds)
+    return quickest
 
 
 def first_patience(n_samples: int) -> int:

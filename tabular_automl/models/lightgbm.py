@@ -18,7 +18,6 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
-    TRIAL_ROUNDS,
     Outputs,
     Progress,
     Stored,
@@ -106,12 +105,11 @@ class LightGBM(Model):
         training = self._subset(self.outputs.encode(train), train.table.root)
         options = {**self._options(), "learning_rate": rate}
 
-        def try_with(n_threads: int) -> None:
-            trial = lightgbm.Booster({**options, "num_threads": n_threads}, training)
-            for _ in range(TRIAL_ROUNDS):
-                trial.update()
+        def start(n_threads: int) -> Callable[[], object]:
+            return lightgbm.Booster({**options, "num_threads": n_threads}, training).update
 
-        options["num_threads"] = quickest_threads(try_with, self.setting.n_threads, budget)
+        n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
+        options["num_threads"] = n_threads
         booster = lightgbm.Booster(options, training)
         held_out = self.outputs.held_out(valid)
         if held_out is not None:
@@ -122,7 +120,8 @@ class LightGBM(Model):
         def finish() -> Stored[lightgbm.Booster]:
             trees = _stored(booster, progress.best_round)
             if valid is not None:
-                self._predict_on(trees, valid.table)
+                # LightGBM's number of threads is one for the process: a prediction sets it too.
+                self._predict_on(trees, valid.table, n_threads)
             return trees
 
         _boost(booster, progress, finish)
@@ -138,7 +137,8 @@ class LightGBM(Model):
         """Return predictions of shape (n_samples, n_outputs)."""
         if self._booster is None or not len(table):
             return self.outputs.decode(np.empty(0), len(table))
-        return self._predict_on(self._booster, table)
+        n_threads = 1 if len(table) < _ONE_THREAD_ROWS else self.setting.n_threads
+        return self._predict_on(self._booster, table, n_threads)
 
     def fitted_params(self) -> core_params.Params:
         """Return the params with the rounds kept and the learning rate used."""
@@ -157,15 +157,14 @@ class LightGBM(Model):
         self.chosen = dict(state.meta["chosen"])
         self._booster = Stored(state.blobs[_BLOB], _read) if _BLOB in state.blobs else None
 
-    def _predict_on(self, trees: Stored[lightgbm.Booster], table: FeatureTable) -> Prediction:
-        n_samples = len(table)
-        n_threads = 1 if n_samples < _ONE_THREAD_ROWS else self.setting.n_threads
-
+    def _predict_on(
+        self, trees: Stored[lightgbm.Booster], table: FeatureTable, n_threads: int
+    ) -> Prediction:
         def predict() -> npt.NDArray[Any]:
             return np.asarray(trees.get().predict(table.matrix(), num_threads=n_threads))
 
         raw = predict() if n_threads == 1 else in_own_thread(predict)
-        return self.outputs.decode(raw, n_samples)
+        return self.outputs.decode(raw, len(table))
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:

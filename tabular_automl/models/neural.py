@@ -60,9 +60,13 @@ class NeuralNetwork(Model):
         n_epochs: int | None = param(None, 1, 2048, log=True, doc="Most epochs; None: by rows.")
         stop_epoch: int | None = param(None, 1, 2048, doc="Stop after this epoch of n_epochs.")
         batch_size: int | None = param(None, 1, 8192, log=True, doc="None: by rows.")
-        width: int = param(64, 8, 1024, log=True, doc="Neurons of a hidden layer.")
+        width: int | None = param(
+            None, 8, 1024, log=True, doc="Neurons of a hidden layer; None: by rows."
+        )
         n_layers: int = param(3, 1, 8, doc="Hidden layers.")
-        n_members: int = param(8, 1, 32, doc="Networks averaged in a fold; fewer if short of time.")
+        n_members: int | None = param(
+            None, 1, 32, doc="Networks averaged in a fold; fewer if short of time. None: by rows."
+        )
         n_frequencies: int | None = param(
             None, 0, 64, doc="Periodic features of a number; None: by rows."
         )
@@ -250,23 +254,25 @@ class _Size:
     learning_rate: float
     n_frequencies: int
     frequency_scale: float
+    width: int
+    n_members: int
 
 
 # Few rows are overfitted within some epochs, and the more so the faster the waves; many rows need
-# fast waves and large steps to show what is in them.
+# fast waves and large steps to show what is in them, and wider layers rather than more networks.
 _SIZES = (
-    _Size(400, 32, 64, 0.03, 8, 0.5),
-    _Size(1_500, 64, 48, 0.03, 8, 0.5),
-    _Size(8_000, 128, 32, 0.05, 16, 0.5),
-    _Size(50_000, 256, 24, 0.1, 16, 1.0),
-    _Size(np.inf, 512, 16, 0.1, 16, 1.0),
+    _Size(400, 32, 64, 0.03, 8, 0.5, 64, 8),
+    _Size(1_500, 64, 48, 0.03, 8, 0.5, 64, 8),
+    _Size(8_000, 128, 32, 0.05, 16, 0.5, 64, 8),
+    _Size(50_000, 256, 24, 0.1, 16, 1.0, 128, 4),
+    _Size(np.inf, 512, 16, 0.1, 16, 1.0, 128, 4),
 )
 
 
 def _chosen(params: Any, n_rows: int) -> Any:
     """Return the params with every choice that was left to the number of training rows made."""
     size = next(size for size in _SIZES if n_rows <= size.max_rows)
-    names = ("batch_size", "n_epochs", "learning_rate", "n_frequencies", "frequency_scale")
+    names = [field.name for field in dataclasses.fields(_Size) if field.name != "max_rows"]
     open_choices = {name: getattr(size, name) for name in names if getattr(params, name) is None}
     return dataclasses.replace(params, **open_choices)
 

@@ -39,6 +39,7 @@ _MIN_EPOCHS = 3
 _GOOD_EPOCHS = 12  # rather fewer members than fewer epochs
 _VALID_CHUNK = 4096
 _INIT_ROWS = 256
+_SEED_OF_OTHER_HALF = 104_729  # far from the seeds of folds and of the members in them
 _WORTH_THREADS = 65_536  # numbers in a layer's activations from which threads inside a step pay
 
 
@@ -126,7 +127,8 @@ def train_folds(
     """Train ``n_members`` networks for each fold, all in step, each fold's best epoch kept.
 
     Threads take a share of the folds each instead of a share of every operation: that needs no
-    waiting for each other within a step, and the result does not depend on their number.
+    waiting for each other within a step, and the result does not depend on their number. The
+    members of a single fold, if even in number, are trained as two halves: two threads have work.
 
     Raises
     ------
@@ -135,6 +137,10 @@ def train_folds(
     AutoMLError
         When a fold's networks diverge before their first epoch ends.
     """
+    if len(folds) == 1 and recipe.n_members % 2 == 0:
+        half = dataclasses.replace(recipe, n_members=recipe.n_members // 2)
+        other = dataclasses.replace(folds[0], seed=folds[0].seed + _SEED_OF_OTHER_HALF)
+        return [_joined(train_folds([folds[0], other], half, budget, n_threads))]
     device = choose_device(recipe.device)
     run = _Run(folds, recipe, budget, n_threads, device)
     with run:
@@ -146,6 +152,15 @@ def train_folds(
             run.probe()
         run.descend()
         return run.results()
+
+
+def _joined(halves: Sequence[Trained]) -> Trained:
+    """Return the members of both halves as those of one fold."""
+    first, second = halves
+    arrays = {
+        name: np.concatenate([array, second.arrays[name]]) for name, array in first.arrays.items()
+    }
+    return Trained(arrays, max(first.epoch, second.epoch), first.n_epochs)
 
 
 def _steps_per_epoch(folds: Sequence[FoldRows], batch_size: int) -> int:

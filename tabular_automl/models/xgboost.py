@@ -19,7 +19,6 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
-    TRIAL_ROUNDS,
     Outputs,
     Progress,
     Stored,
@@ -102,18 +101,18 @@ class XGBoost(Model):
         caches = [training] if validation is None else [training, validation]
         options = {**self._options(), "learning_rate": rate}
 
-        def try_with(n_threads: int) -> None:
+        def start(n_threads: int) -> Callable[[], object]:
             trial = xgb.Booster({**options, "nthread": n_threads}, [training])
-            for number in range(TRIAL_ROUNDS):
-                trial.update(training, number)
+            return lambda: trial.update(training, trial.num_boosted_rounds())
 
-        options["nthread"] = quickest_threads(try_with, self.setting.n_threads, budget)
+        n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
+        options["nthread"] = n_threads
         booster = xgb.Booster(options, caches)
 
         def finish() -> None:
             trees = _stored(booster, progress.best_round)
             if valid is not None:
-                _predict_on(trees, valid.table.matrix(), self.setting.n_threads)
+                _predict_on(trees, valid.table.matrix(), n_threads)
 
         _boost(booster, (training, validation), progress, finish)
         progress.check_learned("XGBoost")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tabular_automl.core import parallel
-from tabular_automl.core.parallel import Machine, run_parallel
+from tabular_automl.core.parallel import Machine, in_own_thread, run_parallel
 
 
 @pytest.mark.parametrize(("n_jobs", "n_cores"), [(None, 4), (-1, 4), (2, 2), (99, 4), (0, 1)])
@@ -59,3 +59,11 @@ def test_absent_kernel_files_are_no_limit(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "nothing"),))
     monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "nothing"),))
     assert Machine.detect(1).n_bytes > 0
+
+
+def test_work_in_a_thread_of_its_own_gives_its_result_or_its_error_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    assert in_own_thread(threading.current_thread) is not threading.current_thread()
+    with pytest.raises(ZeroDivisionError):
+        in_own_thread(lambda: 1 // 0)
+    assert threading.active_count() == before

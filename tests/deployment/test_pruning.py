@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.events import Note
 from tabular_automl.deployment import pruning
 
 
@@ -85,6 +87,51 @@ def test_a_limit_that_no_ensemble_meets_names_the_fastest(predictor, fixed_clock
 def test_a_limit_must_be_a_positive_number(predictor, limit):
     with pytest.raises(InvalidOptionError, match="max_latency_ms must be a positive number"):
         predictor.compile(max_latency_ms=limit)
+
+
+@pytest.fixture
+def limited(table, tmp_path, fixed_clock):
+    """Return what fits as `predictor` was, with a limit on the latency."""
+
+    def fit(limit, events=None):
+        families = ("lightgbm", "linear", "extra_trees", "catboost")
+        config = FitConfig(
+            max_specs=4, n_folds=2, n_layers=1, families=families, max_latency_ms=limit
+        )
+        reporter = None if events is None else events.append
+        predictor = Predictor("y", path=tmp_path / "p", verbosity=0, reporter=reporter)
+        return predictor.fit(table, config=config)
+
+    return fit
+
+
+def test_a_fit_with_a_latency_limit_weighs_what_meets_it_anew(predictor, limited, table):
+    small = limited(1.0)
+    assert list(small._pipeline.stack.weights.values()) == [1.0]
+    board = small.leaderboard().set_index("model")
+    assert set(board.index[board["weight"] > 0]) == small._pipeline.stack.weights.keys()
+    # The score is that of the small ensemble, not of the one it was chosen from.
+    assert small._record.score < predictor._record.score
+    rmse = np.sqrt(np.mean((small.oof_predictions() - table["y"]) ** 2))
+    assert -small._record.score == pytest.approx(rmse)
+
+
+def test_a_fit_whose_latency_limit_is_met_anyway_is_as_it_would_be(predictor, limited, table):
+    same = limited(100.0)
+    assert same._pipeline.stack.weights == predictor._pipeline.stack.weights
+    pd.testing.assert_series_equal(same.predict(table), predictor.predict(table))
+
+
+def test_a_fit_that_cannot_meet_its_latency_limit_takes_the_fastest_and_says_so(limited):
+    events = []
+    assert len(limited(0.5, events)._pipeline.stack.weights) == 1
+    told = [event.text for event in events if isinstance(event, Note)]
+    assert any("within 0.5 ms here; the one chosen takes 1 ms" in text for text in told)
+
+
+def test_choosing_ends_with_the_budget(predictor, fixed_clock):
+    steps = pruning.prune(predictor._fitted(), predictor._fit_record(), Budget.start(0.0))
+    assert len(steps) == 1
 
 
 def test_without_predictions_of_single_models_the_lightest_go_first(

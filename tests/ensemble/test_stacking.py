@@ -11,7 +11,7 @@ from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import PlannedSpec, StackRequest
+from tabular_automl.ensemble.layer import _MOST_OF_REST, PlannedSpec, StackRequest
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -266,10 +266,39 @@ def test_what_the_first_pass_leaves_goes_to_the_best_that_was_cut_short(run, clo
     assert repeat.fit.fit_seconds > first.fit.fit_seconds
 
 
+def test_a_repeat_leaves_the_time_that_its_longer_save_will_take(run, clock, monkeypatch):
+    monkeypatch.setattr("tabular_automl.ensemble.layer.seconds_to_save", lambda bag: 4.0)
+    fitted = run(["slow"], budget=Budget.start(100), n_first=1, first_pass=0.2)
+    first, repeat = fitted.candidates
+    assert first.fit.fit_seconds == pytest.approx(20)
+    # 80 s are left but for the 3.8 s of the first one's save; 4 s of save for each 20 s of fit;
+    # and one repeat takes no more than its part of that.
+    assert repeat.fit.fit_seconds == pytest.approx(_MOST_OF_REST * (80 - 3.8) / 1.2, rel=0.01)
+
+
+def test_a_family_whose_only_spec_was_far_behind_is_not_tried_again(run):
+    fitted = run(["oracle", "poor", "poor"], first_pass=1.0)
+    assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+    assert "no better" in fitted.skipped[0].reason
+    assert fitted.skipped[1].reason == "what was tried of the family 'poor' was far behind"
+    assert not fitted.skipped[1].failed
+
+
+@pytest.mark.parametrize(("budget", "n_variants"), [(60, 1), (80, 0)])
+def test_what_the_clock_cut_short_may_have_shorter_variants(
+    run, clock, monkeypatch, budget, n_variants
+):
+    monkeypatch.setitem(SPACES, "slow", {})
+    monkeypatch.setattr("tabular_automl.ensemble.layer._LONGER", 10.0)  # no repeat
+    monkeypatch.setattr("tabular_automl.ensemble.layer._was_cut_short", lambda fit: budget == 60)
+    fitted = run(["slow"], budget=Budget.start(budget), n_first=1, first_pass=0.6)
+    keys = [c.bag.key for c in fitted.candidates]
+    assert keys == ["slow", "slow_v1"][: 1 + n_variants]
+
+
 def test_specs_beyond_the_first_have_their_turn_after_the_repeats(run, clock):
     fitted = run(["slow", "oracle"], budget=Budget.start(100), n_first=1, first_pass=0.3)
-    assert [c.bag.key for c in fitted.candidates] == ["slow", "slow_long"]
-    assert reasons(fitted) == {"oracle": (False, "no time left")}
+    assert [c.bag.key for c in fitted.candidates] == ["slow", "slow_long", "oracle"]
 
 
 def test_every_finished_spec_is_reported_with_the_best_score_so_far(run, events):

@@ -1,6 +1,7 @@
 """Whatever happens to a saved artifact: the saved state, or one sentence of ArtifactError."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -8,11 +9,13 @@ import sys
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from tabular_automl import FitConfig, Predictor
 from tabular_automl.artifacts.state import State
 from tabular_automl.artifacts.storage import read_artifact, write_artifact
-from tabular_automl.core.errors import ArtifactError
+from tabular_automl.core.errors import ArtifactError, AutoMLError
 
 STATE = State(
     meta={"label": "y"},
@@ -243,3 +246,123 @@ def test_kill_at_any_step_of_a_save_leaves_the_old_or_the_new(saved):
         pytest.fail("the save never came to its end")
     assert seen == {"y", "new"}
     assert len(os.listdir(saved)) == 2
+
+
+N_MUTATED, N_FORGED = 5_000, 1_000
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    """Return a small predictor with trees, arrays and json, saved without a journal."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=80), "c": rng.choice(list("abc"), 80)})
+    table["y"] = np.where(table["x"] + (table["c"] == "a") > 0.3, "yes", "no")
+    folder = tmp_path_factory.mktemp("mutated")
+    config = FitConfig(max_specs=3, n_folds=2, families=("lightgbm", "linear", "neighbors"))
+    fitted = Predictor("y", path=folder / "fit", verbosity=0).fit(table, config=config)
+    return fitted.clone_for_deployment(folder / "model")
+
+
+def mutate(path, rng):
+    """Flip, cut, lengthen, remove or add one file below ``path``; return what undoes it."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    file = files[rng.integers(len(files))]
+    content = bytearray(file.read_bytes())
+    how = rng.choice(["flip", "flip", "flip", "cut", "lengthen", "remove", "add"])
+    if how == "flip":
+        content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+    elif how == "cut":
+        del content[rng.integers(len(content)) :]
+    elif how == "lengthen":
+        content += rng.bytes(rng.integers(1, 50))
+    elif how == "add":
+        file = file.with_name(f"added{rng.integers(10**9)}")
+    before = file.read_bytes() if file.exists() else None
+    file.unlink() if how == "remove" else file.write_bytes(content)
+
+    def undo():
+        file.unlink(missing_ok=True) if before is None else file.write_bytes(before)
+
+    return undo, f"{how} {file.name}"
+
+
+@pytest.mark.slow
+def test_five_thousand_mutated_artifacts_are_refused_or_load_as_they_were(predictor):
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame({"x": rng.normal(size=20), "c": rng.choice(list("abcd"), 20)})
+    expected, wrong, n_refused = predictor.predict_proba(rows), [], 0
+    for _ in range(N_MUTATED):
+        undo, what = mutate(predictor.path, rng)
+        try:
+            found = Predictor.load(predictor.path, verbosity=0).predict_proba(rows)
+            wrong += [] if found.equals(expected) else [what]
+        except ArtifactError:
+            n_refused += 1
+        except Exception as error:
+            wrong.append(f"{what}: {error!r}")
+        finally:
+            undo()
+    print(f"{n_refused} of {N_MUTATED} refused, {len(wrong)} loaded wrongly")
+    assert wrong == []
+    assert n_refused > 0.9 * N_MUTATED
+
+
+def forged_json(content, rng):
+    """Return json text with one value anywhere in it replaced or removed."""
+    tree = json.loads(content)
+    places = list(places_of(tree))
+    holder, key = places[rng.integers(len(places))]
+    if rng.random() < 0.2:
+        del holder[key]
+    else:
+        others = [None, -1, 10**9, 0.5, "x", "../../x", [], {}, [[1]], True, "9" * 400]
+        holder[key] = others[rng.integers(len(others))]
+    return json.dumps(tree).encode()
+
+
+def places_of(node):
+    """Yield (holder, key) of every value in a tree of dictionaries and lists."""
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        yield node, key
+        if isinstance(value, (dict, list)):
+            yield from places_of(value)
+
+
+def forged_arrays(content, rng):
+    """Return arrays of which one has another dtype, shape or values."""
+    arrays = dict(np.load(io.BytesIO(content)))
+    name = sorted(arrays)[rng.integers(len(arrays))]
+    array = arrays[name]
+    changes = [
+        array[:0], array.ravel()[:1], array.astype("U8"), array.astype(complex), np.zeros((2, 3)),
+        np.full(array.shape, np.nan), np.full(array.shape, -7), np.full(array.shape, 2**40),
+    ]  # fmt: skip
+    arrays[name] = changes[rng.integers(len(changes))]
+    target = io.BytesIO()
+    np.savez(target, **arrays)
+    return target.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "forged"), [("state.json", forged_json), ("arrays.npz", forged_arrays)]
+)
+def test_a_thousand_forged_files_with_right_sums_load_or_are_refused(predictor, name, forged):
+    """The trees are left alone: their libraries read them, in this process, as they see fit."""
+    rng = np.random.default_rng(2)
+    manifest, file = predictor.path / "manifest.json", root_of(predictor.path) / name
+    before = manifest.read_bytes(), file.read_bytes()
+    others, n_refused = [], 0
+    for _ in range(N_FORGED):
+        forge(predictor.path, name, forged(before[1], rng))
+        try:
+            Predictor.load(predictor.path, verbosity=0)
+        except AutoMLError:
+            n_refused += 1
+        except Exception as error:
+            others.append(repr(error))
+        manifest.write_bytes(before[0])
+        file.write_bytes(before[1])
+    print(f"{n_refused} of {N_FORGED} refused, {len(others)} with an error of somebody else's")
+    assert others == []
+    assert n_refused > 0.1 * N_FORGED

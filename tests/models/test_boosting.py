@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -150,7 +151,7 @@ def test_boosting_stops_early_enough_to_write_out_and_validate(
     follower = progress(budget=Budget(clock.now + 400.0))
 
     def finish() -> None:
-        clock.now += 0.5 * follower.round
+        clock.now += 0.5 * follower.best_round
 
     while not follower.stops():
         clock.now += 1.0
@@ -158,6 +159,17 @@ def test_boosting_stops_early_enough_to_write_out_and_validate(
         follower.rehearse(finish)
     finish()
     assert 1390.0 <= clock.now <= 1400.0
+
+
+def test_nothing_is_rehearsed_when_the_end_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = FakeClock(monkeypatch), []
+    follower = progress(budget=Budget(clock.now + 25.0))
+    while not follower.stops():
+        clock.now += 1.0
+        follower.record(1.0 / (follower.round + 1))
+        follower.rehearse(lambda: calls.append(follower.round))
+    assert follower.round >= 16
+    assert calls == []
 
 
 def test_nothing_is_rehearsed_without_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,24 +180,61 @@ def test_nothing_is_rehearsed_without_a_deadline(monkeypatch: pytest.MonkeyPatch
     assert calls == []
 
 
+def trial_of(
+    clock: FakeClock, seconds: dict[int, float]
+) -> tuple[Callable[..., object], list[int]]:
+    """Return what starts a trial whose rounds take so long by threads, and the rounds boosted."""
+    boosted: list[int] = []
+
+    def start(n_threads: int) -> Callable[[], None]:
+        def boost() -> None:
+            # The first round makes the pool of threads.
+            first = n_threads not in boosted
+            boosted.append(n_threads)
+            clock.now += seconds[n_threads] + (0.03 if first and n_threads > 1 else 0.0)
+
+        return boost
+
+    return start, boosted
+
+
 @pytest.mark.parametrize(
-    ("together", "alone", "chosen"), [(0.04, 0.01, 1), (0.04, 0.08, 2), (2.0, 0.01, 2)]
+    ("together", "alone", "chosen"), [(0.04, 0.01, 1), (0.04, 0.035, 2), (0.04, 0.08, 2)]
 )
-def test_one_thread_is_tried_where_rounds_are_short_and_the_faster_way_chosen(
+def test_one_thread_is_chosen_where_its_rounds_are_clearly_quicker(
     monkeypatch: pytest.MonkeyPatch, together: float, alone: float, chosen: int
 ) -> None:
     clock = FakeClock(monkeypatch)
-
-    def boost(n_threads: int) -> None:
-        clock.now += together if n_threads == 2 else alone
-
-    assert quickest_threads(boost, 2, Budget(clock.now + 400.0)) == chosen
+    start, boosted = trial_of(clock, {2: together, 1: alone})
+    assert quickest_threads(start, 2, 5_000, Budget(clock.now + 400.0)) == chosen
+    assert boosted == [2] * 4 + [1] * 4
 
 
-@pytest.mark.parametrize(("n_threads", "budget"), [(1, Budget.start(60)), (2, Budget.unlimited())])
-def test_no_threads_are_tried_where_nothing_could_be_gained(n_threads: int, budget: Budget) -> None:
+def test_a_trial_ends_with_its_first_long_round_and_with_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock(monkeypatch)
+    start, boosted = trial_of(clock, {2: 5.0, 1: 5.0})
+    assert quickest_threads(start, 2, 5_000, Budget(clock.now + 400.0)) == 2
+    assert boosted == [2]
+    start, boosted = trial_of(clock, {2: 0.05, 1: 0.01})
+    quickest_threads(start, 2, 5_000, Budget(clock.now + 0.1))
+    assert boosted == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "n_samples", "budget"),
+    [(1, 5_000, Budget.start(60)), (2, 5_000, Budget.unlimited()), (2, 200_000, Budget.start(60))],
+)
+def test_no_threads_are_tried_where_nothing_could_be_gained(
+    n_threads: int, n_samples: int, budget: Budget
+) -> None:
     tried: list[int] = []
-    assert quickest_threads(tried.append, n_threads, budget) == n_threads
+
+    def start(n: int) -> Callable[[], None]:
+        return lambda: tried.append(n)
+
+    assert quickest_threads(start, n_threads, n_samples, budget) == n_threads
     assert tried == []
 
 

@@ -266,3 +266,22 @@ def test_linear_trees_fit_a_line_better_than_constant_leaves_do(loss: str) -> No
         model.fit(train, valid, Budget.unlimited())
         errors.append(error(REGRESSION, valid.y, model.predict(valid.table)))
     assert errors[0] < errors[1] if loss == "squared_error" else errors[0] == errors[1]
+
+
+def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[int] = []
+    predict_on = LightGBM._predict_on
+
+    def watched(self: LightGBM, trees: object, table: FeatureTable, n_threads: int) -> object:
+        used.append(n_threads)
+        return predict_on(self, trees, table, n_threads)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LightGBM, "_predict_on", watched)
+    monkeypatch.setattr(lightgbm_family, "quickest_threads", lambda *asked: 1)
+    train, valid = split(samples(REGRESSION))
+    build(REGRESSION, n_threads=2).fit(train, valid, Budget.start(60))
+    assert used == [1]
+    build(REGRESSION, n_threads=2).fit(train, valid, Budget.unlimited())
+    assert used == [1]

@@ -97,12 +97,26 @@ def test_folds_trained_together_equal_folds_trained_alone():
     trial = Trial.make(BINARY)
     folds = [(trial.train, trial.valid), (trial.train.take(np.arange(20, 160)), trial.valid)]
     settings = [make_setting(BINARY, seed=seed) for seed in (3, 3)]
-    params = NeuralNetwork.Params.from_dict({**QUICK.to_dict(), "batch_size": 64})
+    # An odd number of members: an even one is trained as two halves in a single fold.
+    values = QUICK.to_dict() | {"batch_size": 64, "n_members": 3}
+    params = NeuralNetwork.Params.from_dict(values)
     alone = NeuralNetwork(params, settings[0]).fit(*folds[0], FOREVER)
     together = NeuralNetwork.fit_folds(params, settings, folds, FOREVER)
     expected = alone.predict(trial.test.table)
     assert np.allclose(together[0].predict(trial.test.table), expected, atol=1e-4)
     assert not np.allclose(together[1].predict(trial.test.table), expected, atol=1e-4)
+
+
+def test_the_halves_of_a_single_fold_have_seeds_and_best_epochs_of_their_own():
+    trial = Trial.make(REGRESSION)
+    model = make_model(REGRESSION, n_members=4).fit(trial.train, trial.valid, FOREVER)
+    weights = model._arrays["weight_1"]
+    assert len(weights) == 4
+    assert len(np.unique(weights[:, 0, 0])) == 4
+    again = make_model(REGRESSION, n_members=4, n_threads=1)
+    again.fit(trial.train, trial.valid, FOREVER)
+    x = trial.test.table
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
 
 
 def test_threads_that_share_the_folds_change_nothing():

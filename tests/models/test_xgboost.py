@@ -15,6 +15,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, InvalidOptionError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.models import xgboost as xgboost_family
 from tabular_automl.models.base import Setting
 from tabular_automl.models.xgboost import XGBoost
 
@@ -273,3 +274,22 @@ class Watched:
         raw = self.booster.inplace_predict(matrix)
         self.is_busy = False
         return raw
+
+
+def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[int] = []
+    predict_on = xgboost_family._predict_on
+
+    def watched(trees: object, matrix: np.ndarray, n_threads: int) -> object:
+        used.append(n_threads)
+        return predict_on(trees, matrix, n_threads)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(xgboost_family, "_predict_on", watched)
+    monkeypatch.setattr(xgboost_family, "quickest_threads", lambda *asked: 1)
+    train, valid = split(samples(REGRESSION))
+    build(REGRESSION, n_threads=2).fit(train, valid, Budget.start(60))
+    assert used == [1]
+    build(REGRESSION, n_threads=2).fit(train, valid, Budget.unlimited())
+    assert used == [1]
