@@ -39,6 +39,7 @@ _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the clock
 _SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
 _RELEASE_SECONDS = 4.0  # between releases of memory, which take a tenth of a second or two
+_NO_TIME = "no time left"
 _MEMORY_SHARE = 0.8
 _GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
@@ -185,25 +186,34 @@ class Layer:
         waiting = [planned for planned in specs if planned.after is not None]
         others = [planned for planned in specs if planned.after is None]
         n_first = self.request.n_first
-        self._pass_over(others[:n_first], self.budget.share(self.request.first_pass))
-        self._pass_over([planned for planned in waiting if self._is_wanted(planned)], self.budget)
+        late = self._pass_over(others[:n_first], self.budget.share(self.request.first_pass))
+        late += self._pass_over([each for each in waiting if self._is_wanted(each)], self.budget)
         self._repeat_cut_short()
-        self._pass_over(others[n_first:], self.budget)
+        for planned in self._pass_over([*late, *others[n_first:]], self.budget):
+            self._skip(self._key_of(planned.spec), _NO_TIME, failed=False)
         self._repeat_cut_short()
         self._try_variants()
         self._take_unclaimed()
 
-    def _pass_over(self, specs: Sequence[PlannedSpec], budget: Budget) -> None:
-        """Try every spec, each with the part of the budget that its cost claims."""
+    def _pass_over(self, specs: Sequence[PlannedSpec], budget: Budget) -> list[PlannedSpec]:
+        """Try every spec, each with the part of the budget that its cost claims.
+
+        Returns those that the budget had no time for.
+        """
+        late = []
         for position, planned in enumerate(specs):
             key = self._key_of(planned.spec)
             reason = self._reason_to_skip(planned.spec, key, budget)
+            if reason == _NO_TIME:
+                late.append(planned)
+                continue
             if reason is not None:
                 self._skip(key, reason, failed=False)
                 continue
             part = planned.cost / sum(later.cost for later in specs[position:])
             self._report_start(key)
             self._try(planned.spec, key, budget, part)
+        return late
 
     def _is_wanted(self, planned: PlannedSpec) -> bool:
         """Return whether the spec that this one waits for has earned weight, or gave no bag."""
@@ -397,7 +407,7 @@ class Layer:
         if spec.family in self._hopeless and not self._has_bag_of(spec.family):
             return f"what was tried of the family {spec.family!r} was far behind"
         if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
-            return "no time left"
+            return _NO_TIME
         return "more models no longer improved the ensemble" if self._no_longer_pays() else None
 
     def _has_bag_of(self, family: str) -> bool:

@@ -15,8 +15,8 @@ from tabular_automl.ensemble.objectives import Floats, Objective, Scored, make_o
 from tabular_automl.metrics.base import Metric
 
 _PATIENCE = 8  # steps without gain after which greedy selection ends
-_FLOOR = 0.02  # a smaller weight costs prediction time and changes nothing
-_TOLERANCE = 1e-4  # relative error that pruning may cost
+_SMALL = 0.1  # a smaller weight costs prediction time and may change nothing
+_TOLERANCE = 3e-4  # relative error that pruning may cost
 _N_SPLITS = 6  # into halves, for few rows
 _FEW_ROWS = 10_000
 
@@ -189,13 +189,17 @@ def _averaged_over_halves(rows: _Rows, weights: Floats, max_steps: int, budget: 
 
 
 def _pruned(weights: Floats, objective: Objective) -> Floats:
-    """Drop weights below a floor, if the error stays what it was."""
-    kept = np.where(weights >= _FLOOR, weights, 0.0)
-    if not kept.any() or (kept > 0).sum() == (weights > 0).sum():
-        return weights
-    kept /= kept.sum()
-    before, after = objective.of(weights), objective.of(kept)
-    return kept if after <= before + _TOLERANCE * abs(before) else weights
+    """Drop small weights, the smallest first, as long as the error stays what it was."""
+    before = objective.of(weights)
+    most = before + _TOLERANCE * abs(before)
+    kept = weights
+    for bag in np.argsort(weights, kind="stable"):
+        if not 0.0 < weights[bag] < _SMALL:
+            continue
+        without = np.where(np.arange(len(kept)) == bag, 0.0, kept)
+        if without.any() and objective.of(without / without.sum()) <= most:
+            kept = without / without.sum()
+    return kept
 
 
 def _summing_to_one(weights: Floats) -> Floats:

@@ -276,6 +276,13 @@ def test_a_repeat_leaves_the_time_that_its_longer_save_will_take(run, clock, mon
     assert repeat.fit.fit_seconds == pytest.approx(_MOST_OF_REST * (80 - 3.8) / 1.2, rel=0.01)
 
 
+def test_what_the_first_pass_had_no_time_for_has_its_turn_later(run, clock):
+    fitted = run(["slow", "oracle"], budget=Budget.start(100), first_pass=0.005)
+    assert [c.bag.key for c in fitted.candidates] == ["slow", "slow_long", "oracle"]
+    fitted = run(["slow", "oracle"], budget=Budget.start(0.4), first_pass=1.0)
+    assert reasons(fitted) == {"oracle": (False, "no time left")}
+
+
 def test_a_family_whose_only_spec_was_far_behind_is_not_tried_again(run):
     fitted = run(["oracle", "poor", "poor"], first_pass=1.0)
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]

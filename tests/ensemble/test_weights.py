@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.ensemble import weights as weights_module
+from tabular_automl.ensemble.objectives import make_objective
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.metrics.resolve import make_metric
@@ -161,6 +163,22 @@ def test_useless_bags_are_pruned() -> None:
     weights = select_weights(predictions, y, METRICS.get("rmse"))
 
     np.testing.assert_array_equal(weights[3:], 0.0)
+
+
+def test_small_weights_go_one_by_one_as_long_as_nothing_is_lost() -> None:
+    predictions, y = _bags(4, 3000, 1, 4)
+    wanted = np.array([0.6, 0.28, 0.06, 0.06])
+    # The last knows where the first two are wrong; the third is what all others say together.
+    nearly = y[:, None] + 0.1 * np.random.default_rng(0).normal(size=(3000, 1))
+    big = 0.6 * predictions[0] + 0.28 * predictions[1]
+    predictions[3] = (0.94 * nearly - big) / 0.06
+    predictions[2] = (big + 0.06 * predictions[3]) / 0.94
+    metric = METRICS.get("rmse")
+
+    kept = weights_module._pruned(wanted, make_objective(predictions, y, metric, None))
+
+    assert (kept > 0).tolist() == [True, True, False, True]
+    assert kept.sum() == pytest.approx(1.0)
 
 
 def test_blend_is_the_weighted_mean() -> None:
