@@ -39,6 +39,12 @@ def test_more_time_never_means_fewer_folds():
     assert folds == sorted(folds)
 
 
+def test_a_latency_limit_has_time_of_its_own():
+    limited = plan(FitConfig(max_latency_ms=5.0))
+    assert limited.reserve == pytest.approx(plan().reserve + 2.0)
+    assert plan(FitConfig(max_latency_ms=5.0), limit=2.0).reserve == 0.5
+
+
 def test_the_reserve_is_a_small_part_of_any_limit():
     for limit in (1.0, 5.0, 60.0, 3600.0):
         for rows in (100, 1_000_000):

@@ -404,14 +404,21 @@ class Layer:
             return None
         if budget.stopped:
             return "interrupted"
-        if spec.family in self._hopeless and not self._has_bag_of(spec.family):
+        if self._is_hopeless(spec.family):
             return f"what was tried of the family {spec.family!r} was far behind"
         if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
             return _NO_TIME
         return "more models no longer improved the ensemble" if self._no_longer_pays() else None
 
-    def _has_bag_of(self, family: str) -> bool:
-        return any(candidate.bag.models[0].family == family for candidate in self.candidates)
+    def _is_hopeless(self, family: str) -> bool:
+        """Return whether to try no more of a family: it was far behind, and trying costs it all.
+
+        Only on a holdout under a deadline: with several folds, the first ones tell.
+        """
+        if len(self.request.folds) > 1 or not self.budget.limited:
+            return False
+        has_bag = any(candidate.bag.models[0].family == family for candidate in self.candidates)
+        return family in self._hopeless and not has_bag
 
     def _no_longer_pays(self) -> bool:
         return self.patience is not None and self._since_gain >= self.patience

@@ -136,7 +136,15 @@ def events():
 def run(events):
     """Return a function that fits layers of families and gives the StackFit."""
 
-    def fit(*layers, budget=None, on_error="skip", patience=None, n_first=99, first_pass=1.0):
+    def fit(
+        *layers,
+        budget=None,
+        on_error="skip",
+        patience=None,
+        n_first=99,
+        first_pass=1.0,
+        holdout_fraction=None,
+    ):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
         codec = TargetCodec.fit(y, task, "squared_error")
@@ -147,7 +155,7 @@ def run(events):
         metric = resolve_metric("root_mean_squared_error", task.problem_type)
         request = StackRequest(
             samples=Samples(table, encoded),
-            folds=make_folds(task, encoded, n_folds=4, seed=0),
+            folds=make_folds(task, encoded, n_folds=4, holdout_fraction=holdout_fraction, seed=0),
             judge=Judge(metric, codec, y.to_numpy()),
             setting=Setting(task, "squared_error"),
             machine=Machine(2, 10**9),
@@ -283,12 +291,21 @@ def test_what_the_first_pass_had_no_time_for_has_its_turn_later(run, clock):
     assert reasons(fitted) == {"oracle": (False, "no time left")}
 
 
-def test_a_family_whose_only_spec_was_far_behind_is_not_tried_again(run):
-    fitted = run(["oracle", "poor", "poor"], first_pass=1.0)
+def test_a_family_that_was_far_behind_on_a_holdout_is_not_tried_again(run):
+    fitted = run(["oracle", "poor", "poor"], holdout_fraction=0.5, budget=Budget.start(60))
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]
     assert "no better" in fitted.skipped[0].reason
     assert fitted.skipped[1].reason == "what was tried of the family 'poor' was far behind"
     assert not fitted.skipped[1].failed
+
+
+@pytest.mark.parametrize(("seconds", "holdout_fraction"), [(60, None), (None, 0.5)])
+def test_it_is_tried_again_where_the_first_folds_tell_or_nothing_presses(
+    run, seconds, holdout_fraction
+):
+    budget = Budget.start(seconds)
+    fitted = run(["oracle", "poor", "poor"], budget=budget, holdout_fraction=holdout_fraction)
+    assert ["no better" in skip.reason for skip in fitted.skipped] == [True, True]
 
 
 @pytest.mark.parametrize(("budget", "n_variants"), [(60, 1), (80, 0)])
