@@ -231,7 +231,7 @@ def _first_layer(
             continue
         reason = _reason_against(entry, config, task, shape)
         if reason is None:
-            planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after))
+            planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after, entry.like))
         else:
             left_out.append((entry.key, reason))
     if config.max_specs is not None:

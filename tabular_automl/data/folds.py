@@ -49,6 +49,10 @@ class Folds:
         """Every row that is predicted out of fold, sorted."""
         return np.sort(np.concatenate(self.valid))
 
+    def first(self, n_folds: int) -> Folds:
+        """Return the first of the folds only."""
+        return Folds(self.train[:n_folds], self.valid[:n_folds], self.reason)
+
 
 def make_folds(
     task: Task,

@@ -68,6 +68,7 @@ class BagFit:
 
     Attributes
     ----------
+    spec : ModelSpec
     bag : Bag
     oof : ndarray of shape (n_validated, n_outputs), float64
         Predictions of the rows `Folds.validated`, in that order, by models that did not see them.
@@ -77,6 +78,7 @@ class BagFit:
         Time that the fit was given; infinity without a limit.
     """
 
+    spec: ModelSpec
     bag: Bag
     oof: Prediction = field(repr=False)
     fit_seconds: float
@@ -128,7 +130,10 @@ class FoldFit:
 
 
 class FoldMemory(Protocol):
-    """What knows the folds that an earlier, interrupted fit has finished."""
+    """What knows folds that are finished already."""
+
+    def holds(self, request: BagRequest) -> bool:
+        """Return whether every fold of a bag is finished."""
 
     def recall(self, request: BagRequest) -> Mapping[int, FoldFit]:
         """Return the finished folds of a bag, by number."""
@@ -176,6 +181,7 @@ def fit_bag(
     bag = Bag(request.key, request.layer, fitted)
     bag.use_threads(machine.n_cores)
     return BagFit(
+        spec=request.spec,
         bag=bag,
         oof=_in_row_order(outcomes, request),
         fit_seconds=sum(outcome.fit_seconds for outcome in outcomes),
@@ -195,21 +201,20 @@ def _fit_together(
     if not family.interruptible:
         return None
     start, given = time.monotonic(), budget.remaining()
-    folds = [_fold_samples(request, fold) for fold in range(n_folds)]
-    settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in range(n_folds)]
+    missing = [fold for fold in range(n_folds) if fold not in known]
+    folds = [_fold_samples(request, fold) for fold in missing]
+    settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in missing]
 
     def fit_and_validate() -> list[FoldFit] | None:
         models = family.fit_folds(request.spec.params, settings, folds, budget)
         if models is None:
             return None
-        seconds = (time.monotonic() - start) / n_folds
-        validated = [
-            _validate(model, request, fold, machine.n_cores) for fold, model in enumerate(models)
-        ]
-        return [
-            replace(outcome, fit_seconds=seconds, given_seconds=given / n_folds)
-            for outcome in validated
-        ]
+        seconds = (time.monotonic() - start) / len(missing)
+        fits = dict(known)
+        for fold, model in zip(missing, models, strict=True):
+            outcome = _validate(model, request, fold, machine.n_cores)
+            fits[fold] = replace(outcome, fit_seconds=seconds, given_seconds=given / len(missing))
+        return [fits[fold] for fold in range(n_folds)]
 
     return run_until(fit_and_validate, budget)
 

@@ -9,6 +9,8 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import BagRequest, fit_bag
 from tabular_automl.ensemble.layer import Candidate, Layer, Skipped, StackRequest, ensemble_weights
+from tabular_automl.ensemble.resuming import Workbook
+from tabular_automl.ensemble.schedule import Schedule
 from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.models.base import ModelSpec
 
@@ -54,7 +56,8 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
             feeds[number] = tuple(candidate.bag.key for candidate in inputs)
             samples = _stack_samples(request.samples, inputs)
         layer = Layer(request, number, samples, part)
-        layer.run(specs)
+        Schedule(layer).run(specs)
+        _take_unclaimed(layer, request.workbook)
         candidates += layer.candidates
         skipped += layer.skipped
     if not candidates:
@@ -62,6 +65,12 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
             raise KeyboardInterrupt("nothing was finished yet")
         candidates.append(_base_rate(request))
     return StackFit(tuple(candidates), tuple(skipped), feeds)
+
+
+def _take_unclaimed(layer: Layer, book: Workbook | None) -> None:
+    """Take the bags of an earlier fit that this one did not come to: they cost nothing."""
+    for spec in book.unclaimed(layer.bag_request) if book is not None else ():
+        layer.try_spec(spec, spec.key, layer.budget)
 
 
 def _stack_inputs(

@@ -69,6 +69,9 @@ class Model(ABC):
         Time the family needs next to a plain LightGBM, where `reads` brings it into the plan.
     params : Params
         After fit, `fitted_params` gives them with the choices made from the data filled in.
+    hurried : bool
+        Whether fit learned in larger steps than it would have with more time. Such a fit may end
+        early, and yet be worth a longer one.
     """
 
     Params: ClassVar[type[AnyParams]] = AnyParams
@@ -80,6 +83,7 @@ class Model(ABC):
     def __init__(self, params: AnyParams, setting: Setting) -> None:
         self.params: Any = params
         self.setting = setting
+        self.hurried = False
 
     @abstractmethod
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:

@@ -23,8 +23,13 @@ from tabular_automl.models.base import Prediction
 MAX_LEARNING_RATE = 0.3
 # Rounds times learning rate after which boosting has usually converged.
 _CONVERGED = 50.0
-# Rounds after which the end of a fit is rehearsed: early, and once more when the trees are typical.
-_REHEARSALS = (16, 128)
+# Times the first learning rate, from which slower learning would clearly be better.
+_HURRIED = 1.3
+# Rounds after which the end of a fit is rehearsed: early, when the trees are typical, and when they
+# no longer fit into the processor's caches, which makes each of them slower to ask.
+_REHEARSALS = (16, 128, 512)
+_ROWS_REHEARSED = 2_000
+_MORE_IN_EARNEST = 1.3  # times what was rehearsed, with other folds ending at the same time
 # To find out whether several threads pay: rows from which they do, rounds to try, seconds of one
 # beside which waiting is short, and the part of the time with several that one has to stay below.
 _WORTH_ALL_THREADS, _TRIAL_ROUNDS, _LONG_ROUND, _CLEARLY = 100_000, 4, 0.1, 0.8
@@ -121,6 +126,7 @@ class Outputs:
 
 
 Booster = TypeVar("Booster")
+Written = TypeVar("Written")
 
 
 class Stored(Generic[Booster]):
@@ -215,6 +221,11 @@ class Progress:
         """The constant rate that learns as much in the rounds kept; for a refit."""
         return round(self._learned[self.best_round] / max(1, self.best_round), 9)
 
+    @property
+    def hurried(self) -> bool:
+        """Whether the rounds kept learned clearly faster than at the first rate."""
+        return self.mean_learning_rate > _HURRIED * self._first_rate
+
     def check_learned(self, family: str) -> None:
         """Raise when the budget left no time for a single round."""
         if not self.best_round:
@@ -238,18 +249,40 @@ class Progress:
             or self._time_to_boost() <= self._pace.seconds + self._finish_seconds
         )
 
-    def rehearse(self, finish: Callable[[], object]) -> None:
+    def rehearse(
+        self,
+        write: Callable[[], Written],
+        predict: Callable[[Written, FeatureTable], object],
+        valid: FeatureTable | None,
+    ) -> None:
         """Time what ends the fit, now and then, so that the last round leaves time for it.
 
-        Writing many trees out and validating them can take a quarter of the time of growing them.
+        Writing many trees out and validating them can take half of the time of growing them.
+
+        Parameters
+        ----------
+        write : callable
+            Returns the trees as they are kept.
+        predict : callable
+            Given those and features, does what predicting does.
+        valid : FeatureTable or None
+            The features that are predicted at the end; a few of their rows are, here.
         """
         if not self._budget.limited or self.round not in _REHEARSALS:
             return
         if self._time_to_boost() < self._pace.seconds * self.round:
             return  # too late for that: the end itself is near
         start = time.monotonic()
-        finish()
-        self._finish_seconds = (time.monotonic() - start) / self.best_round
+        trees = write()
+        seconds = time.monotonic() - start
+        if valid is not None:
+            few = valid.take(np.arange(min(len(valid), _ROWS_REHEARSED)))
+            predict(trees, few.take(np.arange(1)))  # reads the trees
+            read = time.monotonic() - start
+            predict(trees, few)
+            per_row = (time.monotonic() - start - read) / len(few)
+            seconds = read + per_row * len(valid)
+        self._finish_seconds = _MORE_IN_EARNEST * seconds / self.best_round
 
     def hastens(self) -> bool:
         """Set `learning_rate` to converge in the time left; True if it changed.

@@ -45,6 +45,9 @@ _METRICS = {
 _MAX_IDLE_ROUNDS = 20
 # Below this many rows, waking more threads costs more than they save.
 _ONE_THREAD_ROWS = 512
+# Training rows from which every tree sees all of them: a part helps against noise on small tables,
+# and slows learning on large ones.
+_ALL_ROWS_FROM, _PART_OF_FEWER = 10_000, 0.9
 
 
 class LightGBM(Model):
@@ -73,7 +76,9 @@ class LightGBM(Model):
         min_data_in_leaf: int = param(10, 1, 10_000, log=True, doc="Rows in a leaf at least.")
         min_sum_hessian_in_leaf: float = param(1e-3, 0.0, 100.0, doc="Hessian in a leaf at least.")
         feature_fraction: float = param(0.7, 0.05, 1.0, doc="Features that each tree sees.")
-        bagging_fraction: float = param(0.9, 0.05, 1.0, doc="Rows that each tree sees.")
+        bagging_fraction: float | None = param(
+            None, 0.05, 1.0, doc="Rows that each tree sees; None: by the number of rows."
+        )
         bagging_freq: int = param(1, 0, 100, doc="Rounds after which rows are drawn anew.")
         lambda_l1: float = param(0.0, 0.0, 100.0, doc="L1 penalty on leaf values.")
         lambda_l2: float = param(1.0, 0.0, 1_000.0, doc="L2 penalty on leaf values.")
@@ -103,7 +108,8 @@ class LightGBM(Model):
 
         rate = self.params.learning_rate or default_learning_rate(len(train))
         training = self._subset(self.outputs.encode(train), train.table.root)
-        options = {**self._options(), "learning_rate": rate}
+        fraction = self.params.bagging_fraction or _part_of_rows(len(train))
+        options = {**self._options(), "learning_rate": rate, "bagging_fraction": fraction}
 
         def start(n_threads: int) -> Callable[[], object]:
             return lightgbm.Booster({**options, "num_threads": n_threads}, training).update
@@ -117,18 +123,21 @@ class LightGBM(Model):
         n_rounds = self.params.n_rounds
         progress = Progress(n_rounds, rate, len(train), budget, held_out is None)
 
-        def finish() -> Stored[lightgbm.Booster]:
-            trees = _stored(booster, progress.best_round)
-            if valid is not None:
-                # LightGBM's number of threads is one for the process: a prediction sets it too.
-                self._predict_on(trees, valid.table, n_threads)
-            return trees
+        def rehearse() -> None:
+            # LightGBM's number of threads is one for the process: a prediction sets it too.
+            progress.rehearse(
+                lambda: _stored(booster, progress.best_round),
+                lambda trees, table: self._predict_on(trees, table, n_threads),
+                None if valid is None else valid.table,
+            )
 
-        _boost(booster, progress, finish)
+        _boost(booster, progress, rehearse)
         progress.check_learned("LightGBM")
+        self.hurried = progress.hurried
         self.chosen = {
             "n_rounds": progress.best_round,
             "learning_rate": progress.mean_learning_rate,
+            "bagging_fraction": fraction,
         }
         self._booster = _stored(booster, progress.best_round)
         return self
@@ -141,7 +150,7 @@ class LightGBM(Model):
         return self._predict_on(self._booster, table, n_threads)
 
     def fitted_params(self) -> core_params.Params:
-        """Return the params with the rounds kept and the learning rate used."""
+        """Return the params with the rounds kept, the learning rate and the part of the rows."""
         return replace(self.params, **self.chosen)
 
     def state(self) -> State:
@@ -197,7 +206,7 @@ class LightGBM(Model):
         if objective == "multiclass" and len(self.outputs.known) == 2:
             objective = "binary"
         own = self.params.to_dict()
-        del own["n_rounds"], own["learning_rate"]
+        del own["n_rounds"], own["learning_rate"], own["bagging_fraction"]
         return {
             **own,
             **self._bin_options(),
@@ -233,6 +242,11 @@ class LightGBM(Model):
         return dataset
 
 
+def _part_of_rows(n_samples: int) -> float:
+    """Return which part of the training rows each tree sees."""
+    return _PART_OF_FEWER if n_samples < _ALL_ROWS_FROM else 1.0
+
+
 def _stored(booster: lightgbm.Booster, n_rounds: int) -> Stored[lightgbm.Booster]:
     """Return the trees as text: the training data is let go, and a restored model is the same."""
     return Stored(booster.model_to_string(num_iteration=n_rounds).encode(), _read)
@@ -259,7 +273,7 @@ def _bin(table: FeatureTable, options: dict[str, Any]) -> lightgbm.Dataset:
     return dataset.construct()
 
 
-def _boost(booster: lightgbm.Booster, progress: Progress, finish: Callable[[], object]) -> None:
+def _boost(booster: lightgbm.Booster, progress: Progress, rehearse: Callable[[], object]) -> None:
     """Add trees until ``progress`` says stop, or no feature can be split any more."""
     has_valid = len(booster.name_valid_sets) > 0
     idle = 0
@@ -267,6 +281,6 @@ def _boost(booster: lightgbm.Booster, progress: Progress, finish: Callable[[], o
         idle = idle + 1 if booster.update() else 0
         if not idle or progress.round == 0:
             progress.record(booster.eval_valid()[0][2] if has_valid else None)
-            progress.rehearse(finish)
+            rehearse()
         if progress.hastens():
             booster.reset_parameter({"learning_rate": progress.learning_rate})

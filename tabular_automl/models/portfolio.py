@@ -30,6 +30,8 @@ class Entry:
         Problem types it is tried on.
     after : str or None
         Key of a cheaper entry that must have earned weight before.
+    like : str or None
+        Key of an entry before it that tells, where time is short, whether this one is worth any.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Entry:
     max_classes: float = math.inf
     tasks: tuple[str, ...] = ("binary", "multiclass", "regression")
     after: str | None = None
+    like: str | None = None
 
     def suits(self, task: Task, n_rows: int) -> bool:
         """Return whether the entry is worth trying on such a table."""
@@ -86,11 +89,26 @@ PORTFOLIO: tuple[Entry, ...] = (
         max_rows=100_000,
         tasks=("regression",),
     ),
+    # On large tables the spec above has fast waves; some tables are smoother than that.
+    Entry(
+        "neural_smooth",
+        "neural",
+        {"learning_rate": 0.1, "frequency_scale": 0.12, "n_frequencies": 16},
+        cost=3.0,
+        min_rows=10_001,
+        max_rows=100_000,
+        like="neural_wavy",
+    ),
     Entry("extra_trees", "extra_trees", cost=0.8, max_rows=200_000),
-    Entry("catboost_deep", "catboost", {"depth": 8}, cost=3.0, min_rows=5_000),
+    Entry("catboost_deep", "catboost", {"depth": 8}, cost=3.0, min_rows=5_000, like="catboost"),
     Entry("neighbors", "neighbors", {"max_rows": 20_000}, cost=0.6, max_rows=50_000),
     Entry(
-        "lightgbm_deep", "lightgbm", {"num_leaves": 96}, cost=1.6, min_rows=5_000, max_rows=200_000
+        "lightgbm_deep",
+        "lightgbm",
+        {"num_leaves": 96},
+        cost=1.6,
+        min_rows=5_000,
+        max_rows=200_000,
     ),
-    Entry("random_forest", "random_forest", cost=0.8, max_rows=100_000),
+    Entry("random_forest", "random_forest", cost=0.8, max_rows=100_000, like="extra_trees"),
 )

@@ -109,13 +109,16 @@ class XGBoost(Model):
         options["nthread"] = n_threads
         booster = xgb.Booster(options, caches)
 
-        def finish() -> None:
-            trees = _stored(booster, progress.best_round)
-            if valid is not None:
-                _predict_on(trees, valid.table.matrix(), n_threads)
+        def rehearse() -> None:
+            progress.rehearse(
+                lambda: _stored(booster, progress.best_round),
+                lambda trees, table: _predict_on(trees, table.matrix(), n_threads),
+                None if valid is None else valid.table,
+            )
 
-        _boost(booster, (training, validation), progress, finish)
+        _boost(booster, (training, validation), progress, rehearse)
         progress.check_learned("XGBoost")
+        self.hurried = progress.hurried
         self.chosen = {
             "n_rounds": progress.best_round,
             "learning_rate": progress.mean_learning_rate,
@@ -232,7 +235,7 @@ def _boost(
     booster: xgboost.Booster,
     rows: tuple[xgboost.QuantileDMatrix, xgboost.QuantileDMatrix | None],
     progress: Progress,
-    finish: Callable[[], object],
+    rehearse: Callable[[], object],
 ) -> None:
     """Add trees, learned on the first of ``rows``, until ``progress`` says stop."""
     training, validation = rows
@@ -243,6 +246,6 @@ def _boost(
             report = booster.eval_set([(validation, "valid")], progress.round)
             loss = float(report.rpartition(":")[2])
         progress.record(loss)
-        progress.rehearse(finish)
+        rehearse()
         if progress.hastens():
             booster.set_param({"learning_rate": progress.learning_rate})

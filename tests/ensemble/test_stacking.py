@@ -11,13 +11,15 @@ from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import _MOST_OF_REST, PlannedSpec, StackRequest
+from tabular_automl.ensemble.layer import Candidate, PlannedSpec, StackRequest
+from tabular_automl.ensemble.schedule import _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
 from tabular_automl.search.variants import SPACES
 
 N_ROWS = 1200
+FITTED = []  # names of the families in the order in which folds were fitted
 
 
 class Oracle(Model):
@@ -26,6 +28,7 @@ class Oracle(Model):
     blur = 0.01
 
     def fit(self, train, valid, budget):
+        FITTED.append(type(self).__name__)
         self.n_features = train.table.n_features
         self.seconds = budget.remaining()
         return self
@@ -172,9 +175,17 @@ def run(events):
 
 
 def planned(name):
-    """Return a planned spec; of "a after b", a waits for b."""
+    """Return a planned spec; of "a after b", a waits for b, of "a like b", b tells of a."""
+    name, _, like = name.partition(" like ")
     name, _, after = name.partition(" after ")
-    return PlannedSpec(ModelSpec.make(name), 1.0, after or None)
+    return PlannedSpec(ModelSpec.make(name), 1.0, after or None, like or None)
+
+
+@pytest.fixture
+def scouting(monkeypatch):
+    """Let few rows be enough to judge specs on the first folds, two of four."""
+    monkeypatch.setattr("tabular_automl.ensemble.scouting._ENOUGH_ROWS", 1)
+    FITTED.clear()
 
 
 def reasons(fitted):
@@ -313,8 +324,8 @@ def test_what_the_clock_cut_short_may_have_shorter_variants(
     run, clock, monkeypatch, budget, n_variants
 ):
     monkeypatch.setitem(SPACES, "slow", {})
-    monkeypatch.setattr("tabular_automl.ensemble.layer._LONGER", 10.0)  # no repeat
-    monkeypatch.setattr("tabular_automl.ensemble.layer._was_cut_short", lambda fit: budget == 60)
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._LONGER", 10.0)  # no repeat
+    monkeypatch.setattr(Candidate, "was_cut_short", budget == 60)
     fitted = run(["slow"], budget=Budget.start(budget), n_first=1, first_pass=0.6)
     keys = [c.bag.key for c in fitted.candidates]
     assert keys == ["slow", "slow_v1"][: 1 + n_variants]
@@ -349,7 +360,7 @@ def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch)
 
 def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
-    monkeypatch.setattr("tabular_automl.ensemble.layer._ROWS_OF_A_VARIANT", N_ROWS // 20)
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._ROWS_OF_A_VARIANT", N_ROWS // 20)
     fitted = run(["oracle", "distant"], budget=Budget.start(60))
     keys = [c.bag.key for c in fitted.candidates]
     assert keys[:3] == ["oracle", "distant", "oracle_v1"]
@@ -363,7 +374,7 @@ def test_a_budget_in_trials_tries_no_variants(run, monkeypatch):
 
 def test_few_rows_allow_few_variants(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
-    monkeypatch.setattr("tabular_automl.ensemble.layer._ROWS_OF_A_VARIANT", N_ROWS // 2)
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._ROWS_OF_A_VARIANT", N_ROWS // 2)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 3
 
 
@@ -378,3 +389,85 @@ def test_variants_leave_the_time_that_the_save_will_take(run, monkeypatch):
     monkeypatch.setattr("tabular_automl.ensemble.layer.seconds_to_save", lambda bag: 90.0)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 1
     assert len(run(["oracle"], budget=Budget.start(600)).candidates) > 1
+
+
+def test_readers_have_their_turn_as_soon_as_it_is_known_that_the_cheap_one_is_worth_it(run):
+    fitted = run(["different after oracle", "oracle", "broken", "late", "hungry", "distant"])
+    assert [c.bag.key for c in fitted.candidates] == ["oracle", "different", "distant"]
+
+
+def test_what_is_like_a_spec_without_weight_is_not_tried_when_time_is_short(run):
+    specs = ["oracle", "distant", "different like distant"]
+    fitted = run(specs, n_first=2, budget=Budget.start(60))
+    assert reasons(fitted)["different"] == (False, "distant, which is like it, has no weight")
+    assert not reasons(run(specs, n_first=2))
+    assert "different" not in reasons(run(specs, n_first=3, budget=Budget.start(60)))
+
+
+def test_what_is_like_a_spec_given_up_is_not_tried_but_like_one_that_failed_is(run):
+    given_up = run(["oracle", "poor", "different like poor"], n_first=2, budget=Budget.start(60))
+    assert "like it" in reasons(given_up)["different"][1]
+    failed = run(["oracle", "broken", "different like broken"], n_first=2, budget=Budget.start(60))
+    assert "different" in {c.bag.key for c in failed.candidates}
+
+
+def test_specs_without_weight_on_the_first_folds_are_not_fitted_on_the_others(run, scouting):
+    fitted = run(["oracle", "distant", "different"], budget=Budget.start(60))
+    assert reasons(fitted) == {"distant": (False, "no weight in the ensemble of the first folds")}
+    assert [(c.bag.key, len(c.bag.models)) for c in fitted.candidates] == [
+        ("oracle", 4),
+        ("different", 4),
+    ]
+    # No fold twice: what was seen on the first folds is part of the whole bag.
+    assert [FITTED.count(name) for name in ("Oracle", "Distant", "Different")] == [4, 2, 4]
+
+
+def test_a_bag_that_was_seen_on_the_first_folds_is_the_one_fitted_at_once(run, scouting):
+    seen = run(["oracle", "different"], budget=Budget.start(60)).candidates[1]
+    at_once = run(["oracle", "different"]).candidates[1]
+    np.testing.assert_array_equal(seen.prediction, at_once.prediction)
+    assert seen.score == at_once.score
+
+
+def test_a_budget_in_trials_fits_every_fold_of_every_spec(run, scouting):
+    fitted = run(["oracle", "distant", "different"])
+    assert not fitted.skipped
+    assert FITTED.count("Distant") == 4
+
+
+def test_what_fails_on_the_first_folds_is_one_row(run, scouting, events):
+    fitted = run(["oracle", "broken", "poor"], budget=Budget.start(60))
+    assert reasons(fitted)["broken"] == (True, "ZeroDivisionError: the cause")
+    assert "no better" in reasons(fitted)["poor"][1]
+    assert [e.key for e in events if isinstance(e, SpecSkipped)] == ["broken", "poor"]
+    assert [e.key for e in events if isinstance(e, SpecFinished)] == ["oracle"]
+
+
+def test_what_had_too_little_time_on_the_first_folds_is_tried_on_all(run, scouting):
+    fitted = run(["oracle", "late"], budget=Budget.start(60))
+    assert FITTED == ["Oracle"] * 4
+    assert "too slow" in reasons(fitted)["late"][1]
+    assert len(fitted.skipped) == 1
+
+
+def test_what_the_clock_cut_short_on_the_first_folds_is_fitted_anew_with_more_time(
+    run, clock, scouting
+):
+    fitted = run(["distant", "slow"], budget=Budget.start(100), first_pass=0.4)
+    assert [c.bag.key for c in fitted.candidates] == ["distant", "slow_long"]
+    assert len(fitted.candidates[1].bag.models) == 4
+    assert FITTED.count("Slow") == 2 + 4
+
+
+def test_without_time_for_a_longer_fit_its_other_folds_are_as_long_as_the_first(
+    run, clock, scouting, monkeypatch
+):
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._LONGER", 10.0)
+    fitted = run(["distant", "slow"], budget=Budget.start(100), first_pass=0.4)
+    assert [c.bag.key for c in fitted.candidates] == ["distant", "slow"]
+    assert FITTED.count("Slow") == 4
+
+
+def test_without_time_for_the_other_folds_the_row_says_so(run, clock, scouting):
+    fitted = run(["distant", "slow"], budget=Budget.start(100), first_pass=1.0)
+    assert reasons(fitted)["slow"] == (False, "no time left for its other folds")

@@ -148,16 +148,21 @@ def test_boosting_stops_early_enough_to_write_out_and_validate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = FakeClock(monkeypatch)
-    follower = progress(budget=Budget(clock.now + 400.0))
+    follower, valid = progress(budget=Budget(clock.now + 400.0)), rows(4_000)
 
-    def finish() -> None:
-        clock.now += 0.5 * follower.best_round
+    def write() -> int:
+        clock.now += 0.25 * follower.best_round
+        return follower.best_round
+
+    def predict(n_rounds: int, table: FeatureTable) -> None:
+        clock.now += 0.25 * n_rounds * len(table) / len(valid)
 
     while not follower.stops():
         clock.now += 1.0
         follower.record(1.0 / (follower.round + 1))
-        follower.rehearse(finish)
-    finish()
+        follower.rehearse(write, predict, valid)
+    clock.now += 0.3 * (0.25 + 0.25) * follower.best_round  # in earnest it takes longer
+    predict(write(), valid)
     assert 1390.0 <= clock.now <= 1400.0
 
 
@@ -167,7 +172,7 @@ def test_nothing_is_rehearsed_when_the_end_is_near(monkeypatch: pytest.MonkeyPat
     while not follower.stops():
         clock.now += 1.0
         follower.record(1.0 / (follower.round + 1))
-        follower.rehearse(lambda: calls.append(follower.round))
+        follower.rehearse(lambda: calls.append(follower.round), lambda *asked: None, None)
     assert follower.round >= 16
     assert calls == []
 
@@ -176,7 +181,7 @@ def test_nothing_is_rehearsed_without_a_deadline(monkeypatch: pytest.MonkeyPatch
     follower, calls = progress(), []
     for _ in range(200):
         follower.record(1.0)
-        follower.rehearse(lambda: calls.append(1))
+        follower.rehearse(lambda: calls.append(1), lambda *asked: None, None)
     assert calls == []
 
 

@@ -290,6 +290,7 @@ def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
     monkeypatch.setattr(xgboost_family, "quickest_threads", lambda *asked: 1)
     train, valid = split(samples(REGRESSION))
     build(REGRESSION, n_threads=2).fit(train, valid, Budget.start(60))
-    assert used == [1]
+    assert set(used) == {1}
+    used.clear()
     build(REGRESSION, n_threads=2).fit(train, valid, Budget.unlimited())
-    assert used == [1]
+    assert used == []

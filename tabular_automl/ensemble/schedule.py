@@ -1,0 +1,257 @@
+"""The order in which a layer spends its time: what is tried first, what again, what then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.ensemble.layer import NO_TIME, Candidate, Layer, PlannedSpec, ensemble_weights
+from tabular_automl.ensemble.scouting import (
+    ScoutedFolds,
+    Scouting,
+    can_scout,
+    scout_request,
+    seen_by,
+)
+from tabular_automl.search.variants import SPACES, draw_variant
+
+_BEFORE_READERS = 3  # specs that show what a cheap reader of texts is worth beside them
+_MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
+_LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
+_MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
+_MOST_VARIANTS = 30
+_ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
+_IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
+_VARIANT_SHARE = 1.5  # of the seconds that the family took before
+_SHORT_VARIANT = 0.5  # of them are enough where the clock had the last word anyway
+_SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
+_LONG = "_long"  # at the end of a repeat's key
+
+
+class Schedule:
+    """Decides what a layer tries, step by step, each with the time that the ones before left.
+
+    Parameters
+    ----------
+    layer : Layer
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.budget = layer.budget
+        self._memory = layer.memory = ScoutedFolds(layer.memory)
+        self._scouts: dict[str, Candidate] = {}
+        self._scouted_weights: dict[str, float] = {}
+        self._seen: set[str] = set()
+
+    def run(self, specs: Sequence[PlannedSpec]) -> None:
+        """Try the first specs, give the best of them more time, then try the others."""
+        readers = [planned for planned in specs if planned.after is not None]
+        others = [planned for planned in specs if planned.after is None]
+        n_first = self.layer.request.n_first
+        late = self._try_first(others[:n_first], readers)
+        self._repeat_cut_short()
+        rest = [planned for planned in (*late, *others[n_first:]) if self._is_promising(planned)]
+        for planned in self.layer.try_all(rest, self.budget):
+            self.layer.skip(self.layer.key_of(planned.spec), NO_TIME)
+        self._repeat_cut_short()
+        self._try_variants()
+
+    def _try_first(
+        self, specs: Sequence[PlannedSpec], readers: Sequence[PlannedSpec]
+    ) -> list[PlannedSpec]:
+        """Try the first specs in their part of the time; return those it was too short for.
+
+        Costly readers of raw columns come in between, once it is known what the cheap ones are
+        worth.
+        """
+        part = self.layer.request.first_pass
+        if not readers:
+            return self._scout(specs, part)
+        before, then = specs[:_BEFORE_READERS], specs[_BEFORE_READERS:]
+        late = self.layer.try_all(before, self.budget.share(part * _cost(before) / _cost(specs)))
+        wanted = [planned for planned in readers if self._is_wanted(planned)]
+        late += self.layer.try_all(wanted, self.budget)
+        return late + self._scout(then, part)
+
+    def _scout(self, specs: Sequence[PlannedSpec], part: float) -> list[PlannedSpec]:
+        """Try specs on the first folds, and on the others those that earn weight there.
+
+        Where that is not possible they are tried on all folds at once. What the clock cut short
+        waits for its repeat.
+        """
+        layer = self.layer
+        if not can_scout(layer.request, self.budget):
+            return layer.try_all(specs, self.budget.share(part))
+        # One whole bag first: from then on there is something to return.
+        first = [] if layer.candidates else specs[:1]
+        late = layer.try_all(first, self.budget.share(part * _cost(first) / _cost(specs)))
+        scout = Layer(scout_request(layer.request), layer.number, layer.samples, self.budget)
+        scout.memory = Scouting(self._memory)
+        scout.candidates = [
+            seen_by(each, layer.request, scout.request) for each in layer.candidates
+        ]
+        n_known = len(scout.candidates)
+        share = len(scout.request.folds) / len(layer.request.folds)
+        late += scout.try_all(specs[len(first) :], self.budget.share(part * share))
+        for skip in scout.skipped:
+            if skip.key not in scout.late:
+                layer.skip(skip.key, skip.reason, failed=skip.failed)
+        layer.given_up |= scout.given_up
+        again = [planned for planned in specs if layer.key_of(planned.spec) in scout.late]
+        late += layer.try_all(again, self.budget.share(part * _cost(again) / _cost(specs)))
+        self._choose(scout, n_known)
+        return late
+
+    def _choose(self, scout: Layer, n_known: int) -> None:
+        """Complete the bags that earned weight on the first folds and had time enough there."""
+        if not scout.candidates:
+            return
+        weights = ensemble_weights(scout.request, scout.candidates, self.budget)
+        found = list(zip(scout.candidates, weights.tolist(), strict=True))[n_known:]
+        for candidate, weight in sorted(found, key=lambda each: -each[1]):
+            key = candidate.bag.key
+            if weight <= 0.0:
+                self._memory.forget(key)
+                self.layer.give_up(key, "no weight in the ensemble of the first folds")
+                continue
+            self._scouts[key] = candidate
+            self._scouted_weights[key] = weight
+            if not candidate.was_cut_short:
+                self._complete(candidate)
+
+    def _complete(self, scouted: Candidate) -> None:
+        """Fit the other folds of a bag, about as long as the first ones, if there is time."""
+        key = scouted.bag.key
+        self._seen.add(key)
+        seconds = self._seconds_of_whole(scouted) - scouted.fit.fit_seconds
+        budget = self._time_beside_save()
+        if seconds < budget.remaining():
+            self.layer.try_spec(scouted.fit.spec, key, budget.within(_LONGER * seconds))
+        else:
+            self._memory.forget(key)
+            self.layer.skip(key, "no time left for its other folds")
+
+    def _seconds_of_whole(self, candidate: Candidate) -> float:
+        """Return how long all folds take, when some took what the candidate's did."""
+        n_folds = len(self.layer.request.folds)
+        return candidate.fit.fit_seconds * n_folds / len(candidate.bag.models)
+
+    def _is_wanted(self, reader: PlannedSpec) -> bool:
+        """Return whether the spec that this one waits for has earned weight, or gave no bag."""
+        weights = self.layer.weights()
+        if reader.after not in weights:
+            return True
+        weight = weights[reader.after]
+        if weight < _MUCH_WEIGHT:
+            reason = f"{reader.after}, which reads the same columns, has weight {weight:.2f} only"
+            self.layer.skip(reader.spec.key, reason)
+        return weight >= _MUCH_WEIGHT
+
+    def _is_promising(self, planned: PlannedSpec) -> bool:
+        """Return whether the spec that this one is like has earned weight, or is unknown."""
+        like = planned.like
+        if like is None or not self.budget.limited:
+            return True
+        weights = self.layer.weights()
+        weight = weights.get(like, 0.0) + weights.get(like + _LONG, 0.0)
+        if weight > 0.0 or not (like in weights or like in self.layer.given_up):
+            return True
+        self.layer.skip(self.layer.key_of(planned.spec), f"{like}, which is like it, has no weight")
+        return False
+
+    def _repeat_cut_short(self) -> None:
+        """Give what its share of the time cut short a longer one, the best first."""
+        while (found := self._most_weighty()) is not None:
+            candidate, part = found
+            key, fit = candidate.bag.key, candidate.fit
+            self._seen.add(key)
+            seconds = self._seconds_of_whole(candidate)
+            budget = self._time_beside_save()
+            # Its save grows with it.
+            growth = self.layer.seconds_to_save.get(key, 0.0) / max(1e-9, fit.fit_seconds)
+            left, least = budget.remaining() / (1.0 + growth), _LONGER * seconds
+            if part > 0.0 and least <= left:
+                self._memory.forget(key)
+                share = max(least, left * min(_MOST_OF_REST, part))
+                self.layer.try_spec(fit.spec, key + _LONG, budget.within(share))
+            elif key in self._scouts:
+                self._complete(candidate)
+
+    def _most_weighty(self) -> tuple[Candidate, float] | None:
+        """Return the weightiest bag that was cut short, and its part of the weight of all such.
+
+        Each is returned once, and no repeats of others.
+        """
+        known = {**self._scouts, **{each.bag.key: each for each in self.layer.candidates}}
+        waiting = {
+            key: candidate
+            for key, candidate in known.items()
+            if candidate.was_cut_short and key not in self._seen and not key.endswith(_LONG)
+        }
+        if not waiting:
+            return None
+        weight_of = {**self._scouted_weights, **self.layer.weights()}
+        key = max(waiting, key=lambda key: weight_of[key])
+        total = sum(weight_of[key] for key in waiting)
+        return waiting[key], weight_of[key] / total if total > 0 else 0.0
+
+    def _time_beside_save(self) -> Budget:
+        """Return what is left when the save of so many models is longer than planned."""
+        weight_of, seconds_of = self.layer.weights(), self.layer.seconds_to_save
+        seconds = sum(seconds_of.get(key, 0.0) for key in weight_of if weight_of[key] > 0)
+        return self.budget.within(self.budget.remaining() - max(0.0, seconds - _SAVE_SECONDS))
+
+    def _try_variants(self) -> None:
+        """Spend the time that is left on variants of what earned weight, until none earns any.
+
+        Few rows allow few variants: the best of many is the luckiest there.
+        """
+        if not self.budget.limited:
+            return  # a budget in trials says itself what to try
+        rng = np.random.default_rng(self.layer.request.setting.seed)
+        idle = 0
+        n_rows = len(self.layer.samples)
+        for number in range(1, 1 + min(_MOST_VARIANTS, n_rows // _ROWS_OF_A_VARIANT)):
+            choice = self._family_to_vary(rng)
+            if choice is None or idle >= _IDLE_VARIANTS or self.layer.no_longer_pays():
+                return
+            family, seconds = choice
+            spec = draw_variant(family, f"{family}_v{number}", rng)
+            key = self.layer.key_of(spec)
+            budget = self._time_beside_save().within(_VARIANT_SHARE * seconds)
+            self.layer.try_spec(spec, key, budget)
+            idle = 0 if self.layer.weights().get(key, 0.0) > 0.0 else idle + 1
+
+    def _family_to_vary(self, rng: np.random.Generator) -> tuple[str, float] | None:
+        """Return a family, the likelier the more weight it has, and the seconds it needs.
+
+        None when no family that has weight would end in time.
+        """
+        weight_of = self.layer.weights()
+        weights: dict[str, float] = {}
+        seconds: dict[str, float] = {}
+        least: dict[str, float] = {}
+        for candidate in self.layer.candidates:
+            family = candidate.fit.spec.family
+            if family in SPACES:
+                weights[family] = weights.get(family, 0.0) + weight_of[candidate.bag.key]
+                seconds[family] = max(seconds.get(family, 0.0), candidate.fit.fit_seconds)
+                if candidate.was_cut_short:
+                    least[family] = _SHORT_VARIANT
+        left = self._time_beside_save().remaining()
+        likely = {
+            f: w for f, w in weights.items() if w > 0 and least.get(f, 1.1) * seconds[f] < left
+        }
+        if not likely:
+            return None
+        names = list(likely)
+        shares = np.array([likely[name] for name in names])
+        chosen = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+        return chosen, seconds[chosen]
+
+
+def _cost(specs: Sequence[PlannedSpec]) -> float:
+    return sum(planned.cost for planned in specs)

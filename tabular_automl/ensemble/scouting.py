@@ -1,0 +1,113 @@
+"""A look at specs on the first folds only, before the others are paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.events import Event, Reporter, SpecStarted
+from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import Folds
+from tabular_automl.ensemble.bagging import BagRequest, FoldFit, FoldMemory
+from tabular_automl.ensemble.layer import Candidate, StackRequest
+
+_ENOUGH_ROWS = 2_500  # to tell by an ensemble's weights which specs are of use
+_EVEN = 0.9  # of the rows of the last fold's training: in time order the first folds are smaller
+
+
+class ScoutedFolds:
+    """The folds of bags that are not whole yet, in front of the memory of an earlier fit.
+
+    Parameters
+    ----------
+    behind : FoldMemory or None
+    """
+
+    def __init__(self, behind: FoldMemory | None) -> None:
+        self._behind = behind
+        self._folds: dict[str, dict[int, FoldFit]] = {}
+
+    def holds(self, request: BagRequest) -> bool:
+        """Return whether every fold of a bag is finished."""
+        return self._behind is not None and self._behind.holds(request)
+
+    def recall(self, request: BagRequest) -> dict[int, FoldFit]:
+        """Return the finished folds of a bag, by number."""
+        known = {} if self._behind is None else dict(self._behind.recall(request))
+        return known | self._folds.pop(request.key, {})
+
+    def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
+        """Pass finished folds on."""
+        if self._behind is not None:
+            self._behind.record(request, folds)
+
+    def keep(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
+        """Pass finished folds on, and keep them for the whole bag."""
+        self._folds.setdefault(request.key, {}).update(folds)
+        self.record(request, folds)
+
+    def forget(self, key: str) -> None:
+        """Let the folds of a bag go that is not completed."""
+        self._folds.pop(key, None)
+
+
+class Scouting:
+    """The memory while specs are looked at: what is finished is kept in `ScoutedFolds`.
+
+    Parameters
+    ----------
+    kept : ScoutedFolds
+    """
+
+    def __init__(self, kept: ScoutedFolds) -> None:
+        self.holds, self.recall, self.record = kept.holds, kept.recall, kept.keep
+
+
+def n_scouted(folds: Folds, machine: Machine) -> int:
+    """Return on how many folds specs are looked at: those that are fitted side by side."""
+    return machine.split(len(folds))[0]
+
+
+def can_scout(request: StackRequest, budget: Budget) -> bool:
+    """Return whether the first folds tell enough, and leave enough to be saved.
+
+    Never without a deadline: the folds' order of work is what a budget in trials can repeat.
+    """
+    folds, n_first = request.folds, n_scouted(request.folds, request.machine)
+    return (
+        budget.limited
+        and n_first < len(folds)
+        and len(folds.train[0]) >= _EVEN * len(folds.train[-1])
+        and sum(map(len, folds.valid[:n_first])) >= _ENOUGH_ROWS
+    )
+
+
+def scout_request(request: StackRequest) -> StackRequest:
+    """Return the request for a layer that sees the first folds only."""
+    n_first = n_scouted(request.folds, request.machine)
+    return replace(
+        request,
+        folds=request.folds.first(n_first),
+        patience=None,
+        report=_starts_only(request.report),
+    )
+
+
+def seen_by(candidate: Candidate, whole: StackRequest, scout: StackRequest) -> Candidate:
+    """Return a candidate as it is judged on the first folds."""
+    rows = scout.folds.validated
+    prediction = candidate.prediction[np.searchsorted(whole.folds.validated, rows)]
+    return replace(candidate, prediction=prediction, score=scout.judge.score(prediction, rows))
+
+
+def _starts_only(report: Reporter) -> Reporter:
+    """Return a reporter that tells what is begun; how it ended is told of the whole bag."""
+
+    def report_starts(event: Event) -> None:
+        if isinstance(event, SpecStarted):
+            report(event)
+
+    return report_starts
