@@ -37,7 +37,7 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction, Setting
-from tabular_automl.plan import FitPlan, Shape, kinds_read, plan_fit
+from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
@@ -205,7 +205,11 @@ def fit_pipeline(
     roles = read_roles(schema, target.features)
     machine = Machine.detect(config.n_jobs)
     shape = Shape(
-        len(table), table.n_features, roles.time is not None, frozenset(table.raw_kinds.values())
+        len(table),
+        table.n_features,
+        roles.time is not None,
+        frozenset(table.raw_kinds.values()),
+        least_seconds(config, table, target.codec.task, machine.n_cores),
     )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
 
 from tabular_automl.config import FitConfig
@@ -12,6 +12,7 @@ from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.schema import Kind
+from tabular_automl.data.table import FeatureTable
 from tabular_automl.data.task import Task
 from tabular_automl.ensemble.layer import PlannedSpec
 from tabular_automl.models.base import MODELS
@@ -28,6 +29,7 @@ _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the 
 _FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly specs wait for what it shows
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
+_READER_SHARE = 0.4  # of the time, at most, for one family that reads texts or images itself
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
 _STACK_SECONDS = 600.0  # published results find no gain from a second layer below this limit
 
@@ -43,12 +45,15 @@ class Shape:
         Whether validation must come after training, so that some rows are never validated.
     raw_kinds : frozenset of Kind
         Of the columns that models can read untouched, such as texts and images.
+    least_seconds : mapping of str to float
+        What `Model.least_seconds` says of the families that read them, by name.
     """
 
     n_samples: int
     n_features: int
     in_time_order: bool = False
     raw_kinds: frozenset[Kind] = frozenset()
+    least_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def plan_fit(
     limit, patience, notes = _time(config, shape, time_limit)
     affordable = _affordable_folds(task, shape, machine, limit)
     holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
-    first, left_out = _first_layer(config, task, shape)
+    first, left_out = _first_layer(config, task, shape, limit, n_folds)
     n_layers = _n_layers(config, shape, limit, holdout)
     if config.n_layers is not None and n_layers < config.n_layers:
         why += " One layer: later ones need each row predicted out of fold."
@@ -220,7 +225,7 @@ def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -
 
 
 def _first_layer(
-    config: FitConfig, task: Task, shape: Shape
+    config: FitConfig, task: Task, shape: Shape, limit: float | None, n_folds: int
 ) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
     """Return the specs to try and those left out with the reason."""
     _check_names(config)
@@ -230,6 +235,7 @@ def _first_layer(
         if not _is_wanted(entry, config):
             continue
         reason = _reason_against(entry, config, task, shape)
+        reason = reason or _too_long(entry, config, shape, limit, n_folds)
         if reason is None:
             planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after, entry.like))
         else:
@@ -310,6 +316,30 @@ def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -
     if absent:
         return f"the package {absent[0]!r} is not installed: pip install 'tabular-automl[all]'"
     return None
+
+
+def _too_long(
+    entry: Entry, config: FitConfig, shape: Shape, limit: float | None, n_folds: int
+) -> str | None:
+    """Return why there is no time for an entry; None where there is, or where it was asked for."""
+    seconds = n_folds * shape.least_seconds.get(entry.family, 0.0)
+    if not seconds or entry.family in (config.families or ()):
+        return None
+    if limit is None:
+        return f"takes {seconds:.0f} s or more: a budget in trials has it where families names it"
+    share = _READER_SHARE * limit
+    if seconds <= share:
+        return None
+    return f"would take about {seconds:.0f} s at least, and there are {share:.0f} s for it"
+
+
+def least_seconds(
+    config: FitConfig, table: FeatureTable, task: Task, n_cores: int
+) -> dict[str, float]:
+    """Return what each family that may read the table's untouched columns needs, by name."""
+    readers = _readers(Shape(0, 0, raw_kinds=frozenset(table.raw_kinds.values())))
+    names = [entry.family for entry in readers if _is_wanted(entry, config)]
+    return {name: MODELS.get(name).least_seconds(table, task, n_cores) for name in names}
 
 
 def _is_wanted(entry: Entry, config: FitConfig) -> bool:

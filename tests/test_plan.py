@@ -1,16 +1,18 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tabular_automl.config import PRESETS, FitConfig
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.schema import Kind
+from tabular_automl.data.table import FeatureTable
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.extend import register_model
 from tabular_automl.models.base import MODELS, ModelSpec
 from tabular_automl.models.prior import Prior
-from tabular_automl.plan import Shape, is_finite_limit, kinds_read, plan_fit
+from tabular_automl.plan import Shape, is_finite_limit, kinds_read, least_seconds, plan_fit
 
 BINARY = Task(ProblemType.BINARY, 2)
 REGRESSION = Task(ProblemType.REGRESSION)
@@ -186,6 +188,58 @@ def test_a_costly_reader_waits_for_the_cheapest_of_the_same_kind():
     finally:
         MODELS.unregister("cheap_reader")
         MODELS.unregister("costly_reader")
+
+
+def test_a_reader_needs_time_for_all_folds_unless_it_is_asked_for():
+    @register_model("slow_reader")
+    class Slow(Prior):
+        reads = frozenset({Kind.TEXT})
+
+    def tried(config=None, limit=60.0):
+        shape = {"raw_kinds": Slow.reads, "least_seconds": {"slow_reader": 10.0}}
+        planned = plan(config, limit=limit, **shape)
+        return "slow_reader" in keys(planned.layers[0]), dict(planned.left_out)
+
+    try:
+        there, left_out = tried()
+        assert not there
+        reason = "would take about 80 s at least, and there are 24 s for it"
+        assert left_out["slow_reader"] == reason
+        assert tried(limit=200.0)[0]
+        assert tried(FitConfig(n_folds=2), limit=60.0)[0]
+        assert tried(FitConfig(families=("slow_reader",)))[0]
+        trials = tried(FitConfig(max_specs=3), limit=None)
+        assert not trials[0]
+        assert "takes 80 s or more" in trials[1]["slow_reader"]
+        assert tried(FitConfig(max_specs=3, families=("slow_reader",)), limit=None)[0]
+    finally:
+        MODELS.unregister("slow_reader")
+
+
+def test_families_are_asked_for_their_time_where_they_may_read_the_table():
+    @register_model("timed_reader")
+    class Timed(Prior):
+        reads = frozenset({Kind.TEXT})
+
+        @classmethod
+        def least_seconds(cls, table, task, n_cores):
+            return len(table) * task.n_classes / n_cores
+
+    texts = FeatureTable(
+        np.zeros((30, 1), np.float32),
+        np.zeros((30, 0), np.int32),
+        ("number",),
+        raw={"review": np.array(["a text"] * 30, dtype=object)},
+        raw_kinds={"review": Kind.TEXT},
+    )
+    plain = FeatureTable.empty(30)
+    try:
+        asked = FitConfig(families=("timed_reader",))
+        assert least_seconds(asked, texts, BINARY, 2) == {"timed_reader": 30.0}
+        assert least_seconds(asked, plain, BINARY, 2) == {}
+        assert least_seconds(FitConfig(families=("linear",)), texts, BINARY, 2) == {}
+    finally:
+        MODELS.unregister("timed_reader")
 
 
 def test_a_plug_in_that_cannot_be_imported_stops_no_plan(monkeypatch):

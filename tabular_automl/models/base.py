@@ -145,6 +145,15 @@ class Model(ABC):
         return None
 
     @classmethod
+    def least_seconds(cls, table: FeatureTable, task: Task, n_cores: int) -> float:
+        """Return about how long one fit takes at least, to be worth it; by default nothing.
+
+        The plan asks where `reads` brings the family in, and leaves out what its time limit is too
+        short for.
+        """
+        return 0.0
+
+    @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
         """Return about how much memory one fit adds, features not counted."""
         return table.n_bytes
