@@ -1,0 +1,244 @@
+"""From the columns of a table, as inputs of an ONNX graph, to the features that models read.
+
+Numbers come in as float64, NaN where missing; categories as text, empty where missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tabular_automl.core.errors import ExportError
+from tabular_automl.data.column_names import positions_of
+from tabular_automl.data.table import FIRST_LEVEL, MISSING_LEVEL, OTHER_LEVEL
+from tabular_automl.deployment.onnx_graph import TREES, Graph, Value
+from tabular_automl.encoders.category import CategoryEncoder
+from tabular_automl.encoders.featurizer import FeaturePart, Featurizer
+from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
+from tabular_automl.encoders.storage import distinct_cells
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The two blocks of a feature table, and both as one, in a graph.
+
+    Attributes
+    ----------
+    numeric : Value or None
+        float32, shape (n_rows, n_numeric); None where there are no such features.
+    codes : Value or None
+        int64, shape (n_rows, n_categorical).
+    matrix : Value
+        Both side by side, float64, shape (n_rows, n_features).
+    n_numeric : int
+    n_levels : tuple of int
+    """
+
+    numeric: Value | None
+    codes: Value | None
+    matrix: Value
+    n_numeric: int
+    n_levels: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, graph: Graph, blocks: tuple[Value | None, Value | None], n_numeric: int, n_levels: Any
+    ) -> Features:
+        """Put the numeric block and the codes together."""
+        present = [graph.cast(block, np.float64) for block in blocks if block is not None]
+        return cls(*blocks, graph.side_by_side(present), n_numeric, tuple(n_levels))
+
+    def with_numeric(self, graph: Graph, block: Value, width: int) -> Features:
+        """Return the features with more numeric ones, float32, appended to theirs."""
+        numeric = block if self.numeric is None else graph.side_by_side([self.numeric, block])
+        return Features.of(graph, (numeric, self.codes), self.n_numeric + width, self.n_levels)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features in both blocks."""
+        return self.n_numeric + len(self.n_levels)
+
+
+def exported_parts(featurizer: Featurizer) -> list[FeaturePart]:
+    """Return the columns that features come from, after checking that each can be converted.
+
+    Raises
+    ------
+    ExportError
+        Names the column.
+    """
+    parts = [part for part in featurizer.parts if len(part.numeric) or len(part.codes)]
+    kinds = {column.name: column.kind.value for column in featurizer.schema.used}
+    names: set[str] = set()
+    for part in parts:
+        reason = _why_not(part, kinds[part.name], names)
+        if reason:
+            raise ExportError(
+                f"Column {part.name!r} must be one that ONNX can read, got {reason}; fit with "
+                f"columns={{{part.name!r}: 'ignored'}} to leave it out, or serve the predictor "
+                "with compile()."
+            )
+        names.add(str(part.name))
+    if not parts:
+        raise ExportError(
+            "An ONNX model must have an input, got a predictor that reads no column; "
+            "fit it on a table with usable columns."
+        )
+    return parts
+
+
+def _why_not(part: FeaturePart, kind: str, names: set[str]) -> str:
+    """Return why a column cannot be converted, nothing when it can."""
+    encoder: Any = part.encoder
+    name = str(part.name)
+    if not name or name in names:
+        return f"{name!r} as its name in text, which is empty or another column's"
+    if type(encoder) is NumericEncoder:
+        return ""
+    if type(encoder) is not CategoryEncoder:
+        return f"one of kind {kind!r}, which is not converted"
+    own = 1 if encoder.is_binary or encoder.is_counted else 0
+    if (part.numeric >= own).any():
+        return "categories that seldom repeat and are read letter by letter"
+    return ""
+
+
+def add_features(graph: Graph, parts: Sequence[FeaturePart]) -> Features:
+    """Return the features of a graph's inputs, which are made here."""
+    numbers = [part for part in parts if isinstance(part.encoder, NumericEncoder)]
+    categories = [part for part in parts if isinstance(part.encoder, CategoryEncoder)]
+    raw = [graph.input(str(part.name), np.float64) for part in numbers]
+    texts = [graph.input(str(part.name), object) for part in categories]
+    graph.count_rows([*raw, *texts][0])
+    codes = [
+        _codes(graph, part.encoder, text) for part, text in zip(categories, texts, strict=True)
+    ]
+    blocks = _NumericBlocks(graph)
+    if numbers:
+        blocks.add_numbers(numbers, raw)
+    for part, code in zip(categories, codes, strict=True):
+        blocks.add_categories(part, code)
+    kept = [(p, c) for p, c in zip(categories, codes, strict=True) if len(p.codes)]
+    last = np.array([1], dtype=np.int64)
+    shown = [graph.add("Unsqueeze", code, last) for _, code in kept]
+    code_block = graph.side_by_side(shown) if shown else None
+    n_levels = [len(_encoder(part).levels) + FIRST_LEVEL for part, _ in kept]
+    return Features.of(graph, (blocks.joined(), code_block), len(blocks.places), n_levels)
+
+
+class _NumericBlocks:
+    """Blocks of numeric features and where each of their columns belongs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._blocks: list[Value] = []
+        self._width = 0
+        self.places: dict[int, int] = {}
+
+    def add_numbers(self, parts: Sequence[FeaturePart], raw: Sequence[Value]) -> None:
+        """Add what `NumericEncoder` makes of columns of numbers, all at once."""
+        graph, last = self._graph, np.array([1], dtype=np.int64)
+        values = graph.side_by_side([graph.add("Unsqueeze", value, last) for value in raw])
+        self._add(_scaled(graph, parts, values), len(parts), [part.place_of(0) for part in parts])
+        flagged = [i for i, part in enumerate(parts) if part.place_of(1) >= 0]
+        if flagged:
+            missing = graph.add("IsNaN", graph.columns(values, flagged))
+            places = [parts[i].place_of(1) for i in flagged]
+            self._add(graph.cast(missing, np.float32), len(flagged), places)
+
+    def add_categories(self, part: FeaturePart, code: Value) -> None:
+        """Add the numbers that stand for the levels of a category, if there are any."""
+        if len(part.numeric):
+            numbers = _numbers_of_levels(_encoder(part))[:, None]
+            self._add(self._graph.add("Gather", numbers, code), 1, [part.place_of(0)])
+
+    def joined(self) -> Value | None:
+        """Return all features in the order of the feature table."""
+        if not self.places:
+            return None
+        order = [self.places[place] for place in sorted(self.places)]
+        return self._graph.columns(self._graph.side_by_side(self._blocks), order)
+
+    def _add(self, block: Value, width: int, places: Sequence[int]) -> None:
+        self._blocks.append(block)
+        self.places |= {p: self._width + i for i, p in enumerate(places) if p >= 0}
+        self._width += width
+
+
+def _encoder(part: FeaturePart) -> CategoryEncoder:
+    assert isinstance(part.encoder, CategoryEncoder)
+    return part.encoder
+
+
+def _scaled(graph: Graph, parts: Sequence[FeaturePart], values: Value) -> Value:
+    """Do what `NumericEncoder.scaled` does, for many columns."""
+    encoders: list[Any] = [part.encoder for part in parts]
+    center, scale, low, high = (
+        np.array([getattr(e, name) for e in encoders], dtype=np.float64)
+        for name in ("center", "scale", "low", "high")
+    )
+    for limit, sign in ((high, "detect_negative"), (low, "detect_positive")):
+        values = graph.add("Where", graph.add("IsInf", values, **{sign: 0}), limit, values)
+    values = graph.add("Div", graph.add("Sub", values, center), scale)
+    bound = np.float64(LIMIT)  # by comparisons, which leave NaN as it is on every runtime
+    values = graph.add("Where", graph.add("Greater", values, bound), bound, values)
+    values = graph.add("Where", graph.add("Less", values, -bound), -bound, values)
+    return graph.cast(values, np.float32)
+
+
+def _codes(graph: Graph, encoder: Any, texts: Value) -> Value:
+    """Return the code of each text, shape (n_rows,)."""
+    known = _known_texts(encoder)
+    return graph.add(
+        "LabelEncoder",
+        texts,
+        domain=TREES,
+        keys_strings=list(known),
+        values_int64s=np.array(list(known.values()), dtype=np.int64),
+        default_int64=OTHER_LEVEL,
+    )
+
+
+def _known_texts(encoder: CategoryEncoder) -> dict[str, int]:
+    """Return the code of each text that may stand for a level: 1 is also written 1.0."""
+    texts = {**encoder.spellings, "": MISSING_LEVEL}
+    for text, code in encoder.spellings.items():
+        if text.lstrip("-").isdigit() and encoder.code_of(f"{text}.0") == code:
+            texts.setdefault(f"{text}.0", code)
+    return texts
+
+
+def _numbers_of_levels(encoder: CategoryEncoder) -> Floats:
+    """Return the 0/1 feature or the count that each code stands for."""
+    if encoder.is_binary:
+        return np.array([np.nan, np.nan, 0.0, 1.0], dtype=np.float32)
+    return encoder.log_counts()
+
+
+def input_types(parts: Sequence[FeaturePart]) -> dict[str, str]:
+    """Return the type of each input, "float64" or "text", by its name."""
+    return {
+        str(part.name): "float64" if isinstance(part.encoder, NumericEncoder) else "text"
+        for part in parts
+    }
+
+
+def input_values(parts: Sequence[FeaturePart], table: pd.DataFrame) -> dict[str, Any]:
+    """Return what the inputs take for the rows of a table, by their names."""
+    positions = positions_of(table.columns)
+    values: dict[str, Any] = {}
+    for part in parts:
+        column = table.iloc[:, positions[part.name]]
+        if isinstance(part.encoder, NumericEncoder):
+            values[str(part.name)] = part.encoder.read(column)
+        else:
+            codes, keys = distinct_cells(column)
+            values[str(part.name)] = np.array([*keys, ""], dtype=object)[codes]
+    return values
