@@ -199,7 +199,9 @@ class SymmetricTrees:
         info = described["features_info"]
         self._columns = columns
         self._float_features = info.get("float_features") or []
-        hashes = {entry["value"]: int(entry["hash"]) for entry in info["cat_features_hash"] or []}
+        hashes = {
+            entry["value"]: int(entry["hash"]) for entry in info.get("cat_features_hash") or []
+        }
         self._hash_of = [hashes[str(level)] for level in range(len(hashes))]
         self._level_of = {_signed(value): level for level, value in enumerate(self._hash_of)}
         self._statistics = self._read_statistics(described)

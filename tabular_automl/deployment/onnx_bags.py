@@ -83,6 +83,6 @@ def add_bag(graph: Graph, bag: Bag, features: Features) -> Value:
 def _refusal(bag: Bag, reason: str) -> ExportError:
     return ExportError(
         f"Model {bag.key!r} must be one that ONNX can hold, got one of the family "
-        f"{bag.models[0].family!r}: {reason}; leave it out with without=[{bag.key!r}], or serve "
-        "the predictor with compile()."
+        f"{bag.models[0].family!r}: {reason}; leave it out with without=[{bag.key!r}], or of the "
+        f"fit with FitConfig(exclude=({bag.models[0].family!r},)), or serve with compile()."
     )

@@ -45,7 +45,7 @@ def add_xgboost(graph: Graph, models: Sequence[Any], features: Features) -> list
         for fold in folds:
             width = len(fold.base)
             parts += [
-                tree_of_text(text, features, first + i % width, values)
+                tree_of_text(text, features, first + i % width, values.tolist())
                 for i, (text, values) in enumerate(zip(fold.texts, fold.leaves, strict=True))
             ]
             first += width

@@ -184,8 +184,10 @@ def _scaled(graph: Graph, parts: Sequence[FeaturePart], values: Value) -> Value:
         np.array([getattr(e, name) for e in encoders], dtype=np.float64)
         for name in ("center", "scale", "low", "high")
     )
-    for limit, sign in ((high, "detect_negative"), (low, "detect_positive")):
-        values = graph.add("Where", graph.add("IsInf", values, **{sign: 0}), limit, values)
+    too_high = graph.add("IsInf", values, detect_negative=0)
+    too_low = graph.add("IsInf", values, detect_positive=0)
+    values = graph.add("Where", too_high, high, values)
+    values = graph.add("Where", too_low, low, values)
     values = graph.add("Div", graph.add("Sub", values, center), scale)
     bound = np.float64(LIMIT)  # by comparisons, which leave NaN as it is on every runtime
     values = graph.add("Where", graph.add("Greater", values, bound), bound, values)

@@ -35,7 +35,7 @@ def add_answer(graph: Graph, pipeline: FittedPipeline, prediction: Value) -> dic
     labels = label_array(pipeline)
     label = graph.add("Gather", labels, _decided(graph, pipeline.rule, prediction, len(labels)))
     names = {"prediction": graph.output("prediction", label, labels.dtype, ["n_rows"])}
-    shape = ["n_rows", len(labels)]
+    shape: list[int | str] = ["n_rows", len(labels)]
     names["probabilities"] = graph.output("probabilities", prediction, np.float64, shape)
     return names
 

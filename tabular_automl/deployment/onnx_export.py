@@ -78,37 +78,44 @@ def export_pipeline(
     without: Sequence[str] = (),
 ) -> ExportedModel:
     """Write a pipeline as an ONNX model with its parity file; see `Predictor.export_onnx`."""
-    target = Path(path)
-    if target.suffix != _SUFFIX:
-        raise InvalidOptionError(must_be("path", f"a file name ending in {_SUFFIX}", str(path)))
-    if not target.parent.is_dir():
-        raise PathError(f"The folder of {str(target)!r} must exist; make it first.")
+    target = _target(path)
     pipeline = _reduced(pipeline, without)
     parts = exported_parts(pipeline.featurizer)
-    for bag in pipeline.stack.bags:
-        check_bag(bag)
-    graph = Graph()
-    prediction = add_ensemble(graph, pipeline, add_features(graph, parts))
-    outputs = add_answer(graph, pipeline, prediction)
-    classes = label_array(pipeline).tolist() if pipeline.task.is_classification else None
-    told = {"inputs": input_types(parts), "outputs": outputs, "classes": classes}
-    content = _content(graph, told)
+    content, outputs = _converted(pipeline, parts)
     parity = _parity(pipeline, parts, data, content, outputs)
     parity_path = target.with_name(target.name + _PARITY_SUFFIX)
+    classes = _classes(pipeline)
+    exported = ExportedModel(target, parity_path, input_types(parts), outputs, classes, parity)
     described = {
         "model_sha256": hashlib.sha256(content).hexdigest(),
         **parity.to_dict(),
-        **told,
+        "inputs": exported.inputs,
+        "outputs": outputs,
+        "classes": classes,
         "models": list(pipeline.stack.weights),
         "left_out": list(without),
     }
     replace_file(parity_path, (json.dumps(described, indent=2) + "\n").encode())
     replace_file(target, content)
-    return ExportedModel(target, parity_path, parity=parity, **told)
+    return exported
+
+
+def _target(path: str | PathLike[str]) -> Path:
+    """Return where to write, after checking that it can be a file."""
+    target = Path(path)
+    if target.suffix != _SUFFIX:
+        raise InvalidOptionError(must_be("path", f"a file name ending in {_SUFFIX}", str(path)))
+    if target.is_dir():
+        raise PathError(f"{str(target)!r} is a folder; choose the path of a file.")
+    if not target.parent.is_dir():
+        raise PathError(f"The folder of {str(target)!r} must exist; make it first.")
+    return target
 
 
 def _reduced(pipeline: FittedPipeline, without: Sequence[str]) -> FittedPipeline:
     """Return the pipeline without some of its weighted models."""
+    if isinstance(without, str):
+        raise InvalidOptionError(must_be("without", "a list of models", without))
     for key in without:
         weights = pipeline.stack.weights
         if key not in weights:
@@ -119,10 +126,22 @@ def _reduced(pipeline: FittedPipeline, without: Sequence[str]) -> FittedPipeline
     return pipeline
 
 
-def _content(graph: Graph, told: Mapping[str, Any]) -> bytes:
-    """Return the model as bytes; it knows its own inputs, outputs and classes."""
-    texts = {name: json.dumps(value) for name, value in told.items()}
-    return graph.to_bytes({"library_version": library_version(), **texts})
+def _converted(
+    pipeline: FittedPipeline, parts: Sequence[FeaturePart]
+) -> tuple[bytes, dict[str, str]]:
+    """Return the model as a file that knows its inputs and classes, and its outputs' names."""
+    for bag in pipeline.stack.bags:  # all at once, before any of them takes time
+        check_bag(bag)
+    graph = Graph()
+    prediction = add_ensemble(graph, pipeline, add_features(graph, parts))
+    outputs = add_answer(graph, pipeline, prediction)
+    known = {"inputs": input_types(parts), "outputs": outputs, "classes": _classes(pipeline)}
+    texts = {name: json.dumps(value) for name, value in known.items()}
+    return graph.to_bytes({"library_version": library_version(), **texts}), outputs
+
+
+def _classes(pipeline: FittedPipeline) -> list[Any] | None:
+    return label_array(pipeline).tolist() if pipeline.task.is_classification else None
 
 
 def _parity(

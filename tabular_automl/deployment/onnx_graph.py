@@ -12,6 +12,7 @@ from tabular_automl.core.imports import import_optional
 
 Value = str  # the name under which the graph knows a tensor
 Array = npt.NDArray[Any]
+Operand = Value | Array | np.generic
 
 TREES = "ai.onnx.ml"
 # Old enough for every runtime of the last years, new enough for trees in double precision.
@@ -56,8 +57,8 @@ class Graph:
         self._outputs.append(self._described(name, dtype, shape))
         return name
 
-    def add(self, op: str, *inputs: Value | Array, domain: str = "", **attributes: Any) -> Value:
-        """Return the output of a new operation; arrays among its inputs become constants."""
+    def add(self, op: str, *inputs: Operand, domain: str = "", **attributes: Any) -> Value:
+        """Return the output of a new operation; arrays and numbers among them become constants."""
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
         output = self._name(op)
         node = self._onnx.helper.make_node(op, names, [output], domain=domain)
@@ -65,9 +66,9 @@ class Graph:
         self._nodes.append(node)
         return output
 
-    def constant(self, array: Array) -> Value:
-        """Return the value of an array of numbers or of texts."""
-        array = np.asarray(array)
+    def constant(self, operand: Array | np.generic) -> Value:
+        """Return the value of a number, or of an array of numbers or texts."""
+        array = np.asarray(operand)
         content = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
         key = (str(array.dtype), array.shape, content)
         if key not in self._constants:

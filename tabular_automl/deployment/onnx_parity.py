@@ -90,9 +90,10 @@ def compare(pipeline: FittedPipeline, expected: Answer, actual: Answer) -> tuple
         When the difference is beyond `TOLERANCE`.
     """
     off = np.abs(_scaled(pipeline, actual.numbers) - _scaled(pipeline, expected.numbers))
+    off[np.isnan(off)] = np.inf
     largest = float(off.max(initial=0.0))
-    if not largest <= TOLERANCE:
-        row = int(np.nanargmax(off.max(axis=1)))
+    if largest > TOLERANCE:
+        row = int(off.max(axis=1).argmax())
         raise ExportError(
             f"The exported model must answer within {TOLERANCE:g} of the predictor, got a "
             f"difference of {largest:.2g} in row {row}; nothing was written, so serve the "

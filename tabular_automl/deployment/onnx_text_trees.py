@@ -86,7 +86,7 @@ class _TextTree:
         return self._trees()
 
     def with_linear_leaves(self, values: Sequence[float], linear_at: int) -> Trees:
-        """Return the tree with linear models in the leaves, ``values`` where numbers are missing."""
+        """Return the tree with linear models in the leaves; values where a number is missing."""
         sizes = _ints(self._fields["num_features"])
         features = iter(_ints(self._fields["leaf_features"]))
         slopes = iter(_floats(self._fields["leaf_coeff"]))
@@ -100,7 +100,7 @@ class _TextTree:
                 self._nodes[at] = (feature, math.inf, following, without, False, False)
                 self._leaves.append((without, self._output, values[number]))
                 at = following
-            self._leaves.append((at, self._output, constant if own else values[number]))
+            self._leaves.append((at, self._output, constant))
             self._leaves += [(at, first + feature, slope) for feature, slope in own]
         return self._trees()
 
