@@ -256,8 +256,9 @@ class Answers:
     ) -> ExportedModel:
         """Write the predictor's whole answer as an ONNX model, for runtimes without Python.
 
-        Each used column is an input with a value for each row: float64 for numbers (NaN is
-        missing), text for categories (empty is missing, ``"True"`` and ``"False"`` for booleans).
+        Each used column is an input with a value for each row: float64 for numbers and for times
+        in seconds since 1970 (NaN is missing), text for categories (empty is missing, ``"True"``
+        and ``"False"`` for booleans).
         The output ``prediction`` holds the labels or values, ``probabilities`` those of the
         classes. Before anything is written, onnxruntime's answers are compared with the
         predictor's; ``<path>.parity.json`` tells on how many rows, and the largest difference.

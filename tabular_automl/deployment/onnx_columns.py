@@ -1,6 +1,7 @@
 """From the columns of a table, as inputs of an ONNX graph, to the features that models read.
 
-Numbers come in as float64, NaN where missing; categories as text, empty where missing.
+Numbers come in as float64, times as seconds since 1970 in float64, both NaN where missing;
+categories as text, empty where missing.
 """
 
 from __future__ import annotations
@@ -16,13 +17,32 @@ import pandas as pd
 from tabular_automl.core.errors import ExportError
 from tabular_automl.data.column_names import positions_of
 from tabular_automl.data.table import FIRST_LEVEL, MISSING_LEVEL, OTHER_LEVEL
+from tabular_automl.deployment.onnx_dates import Calendar
 from tabular_automl.deployment.onnx_graph import TREES, Graph, Value
+from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.category import CategoryEncoder
+from tabular_automl.encoders.datetime import DAY, DatetimeEncoder
 from tabular_automl.encoders.featurizer import FeaturePart, Featurizer
+from tabular_automl.encoders.intervals import Pair
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
 from tabular_automl.encoders.storage import distinct_cells
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What an input takes, in words for the user, and its dtype."""
+
+    kind: str
+    dtype: Any
+
+
+_INPUTS: dict[type[ColumnEncoder], _Input] = {
+    NumericEncoder: _Input("number", np.float64),
+    DatetimeEncoder: _Input("seconds since 1970", np.float64),
+    CategoryEncoder: _Input("text", object),
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,12 @@ def exported_parts(featurizer: Featurizer) -> list[FeaturePart]:
     ExportError
         Names the column.
     """
-    parts = [part for part in featurizer.parts if len(part.numeric) or len(part.codes)]
+    paired = {name for pair in featurizer.pairs for name in pair}
+    parts = [
+        part
+        for part in featurizer.parts
+        if len(part.numeric) or len(part.codes) or part.name in paired
+    ]
     kinds = {column.name: column.kind.value for column in featurizer.schema.used}
     names: set[str] = set()
     for part in parts:
@@ -100,36 +125,49 @@ def _why_not(part: FeaturePart, kind: str, names: set[str]) -> str:
     name = str(part.name)
     if not name or name in names:
         return f"{name!r} as its name in text, which is empty or another column's"
-    if type(encoder) is NumericEncoder:
-        return ""
-    if type(encoder) is not CategoryEncoder:
+    if type(encoder) not in _INPUTS:
         return f"one of kind {kind!r}, which is not converted"
+    if not isinstance(encoder, CategoryEncoder):
+        return ""
     own = 1 if encoder.is_binary or encoder.is_counted else 0
     if (part.numeric >= own).any():
         return "categories that seldom repeat and are read letter by letter"
     return ""
 
 
-def add_features(graph: Graph, parts: Sequence[FeaturePart]) -> Features:
-    """Return the features of a graph's inputs, which are made here."""
-    numbers = [part for part in parts if isinstance(part.encoder, NumericEncoder)]
-    categories = [part for part in parts if isinstance(part.encoder, CategoryEncoder)]
-    raw = [graph.input(str(part.name), np.float64) for part in numbers]
-    texts = [graph.input(str(part.name), object) for part in categories]
-    graph.count_rows([*raw, *texts][0])
-    codes = [
-        _codes(graph, part.encoder, text) for part, text in zip(categories, texts, strict=True)
-    ]
+def add_features(
+    graph: Graph, parts: Sequence[FeaturePart], pairs: Sequence[Pair] = ()
+) -> Features:
+    """Return the features of a graph's inputs, which are made here.
+
+    Parameters
+    ----------
+    graph : Graph
+        Without inputs.
+    parts : sequence of FeaturePart
+        As `exported_parts` returns them.
+    pairs : sequence of Pair
+        The featurizer's pairs of date columns.
+    """
+    values = {
+        part.name: graph.input(str(part.name), _INPUTS[type(part.encoder)].dtype) for part in parts
+    }
+    graph.count_rows(next(iter(values.values())))
+    numbers, dates, categories = (
+        [part for part in parts if isinstance(part.encoder, encoder)] for encoder in _INPUTS
+    )
+    codes = [_codes(graph, _category(part), values[part.name]) for part in categories]
     blocks = _NumericBlocks(graph)
     if numbers:
-        blocks.add_numbers(numbers, raw)
+        blocks.add_numbers(numbers, [values[part.name] for part in numbers])
+    if dates:
+        blocks.add_dates(dates, [values[part.name] for part in dates])
     for part, code in zip(categories, codes, strict=True):
         blocks.add_categories(part, code)
+    blocks.add_intervals([(values[first], values[second]) for first, second in pairs])
     kept = [(p, c) for p, c in zip(categories, codes, strict=True) if len(p.codes)]
-    last = np.array([1], dtype=np.int64)
-    shown = [graph.add("Unsqueeze", code, last) for _, code in kept]
-    code_block = graph.side_by_side(shown) if shown else None
-    n_levels = [len(_encoder(part).levels) + FIRST_LEVEL for part, _ in kept]
+    code_block = _stacked(graph, [code for _, code in kept]) if kept else None
+    n_levels = [len(_category(part).levels) + FIRST_LEVEL for part, _ in kept]
     return Features.of(graph, (blocks.joined(), code_block), len(blocks.places), n_levels)
 
 
@@ -144,8 +182,8 @@ class _NumericBlocks:
 
     def add_numbers(self, parts: Sequence[FeaturePart], raw: Sequence[Value]) -> None:
         """Add what `NumericEncoder` makes of columns of numbers, all at once."""
-        graph, last = self._graph, np.array([1], dtype=np.int64)
-        values = graph.side_by_side([graph.add("Unsqueeze", value, last) for value in raw])
+        graph = self._graph
+        values = _stacked(graph, raw)
         self._add(_scaled(graph, parts, values), len(parts), [part.place_of(0) for part in parts])
         flagged = [i for i, part in enumerate(parts) if part.place_of(1) >= 0]
         if flagged:
@@ -153,10 +191,30 @@ class _NumericBlocks:
             places = [parts[i].place_of(1) for i in flagged]
             self._add(graph.cast(missing, np.float32), len(flagged), places)
 
+    def add_dates(self, parts: Sequence[FeaturePart], raw: Sequence[Value]) -> None:
+        """Add what `DatetimeEncoder` makes of columns of times, all at once."""
+        graph, encoders = self._graph, [_date(part) for part in parts]
+        seconds = _stacked(graph, raw)
+        center = np.array([encoder.center for encoder in encoders])
+        elapsed = graph.add("Div", graph.add("Sub", seconds, center), np.float64(DAY))
+        for name, block in {"elapsed": elapsed, **Calendar(graph, seconds).parts()}.items():
+            orders = [encoder.own_features for encoder in encoders]
+            own = [order.index(name) if name in order else -1 for order in orders]
+            places = [part.place_of(i) for part, i in zip(parts, own, strict=True)]
+            if max(places) >= 0:
+                self._add(graph.cast(block, np.float32), len(parts), places)
+
+    def add_intervals(self, pairs: Sequence[tuple[Value, Value]]) -> None:
+        """Add the days between columns of times, which come last."""
+        for first, second in pairs:
+            since = self._graph.add("Sub", second, first)
+            days = _stacked(self._graph, [self._graph.add("Div", since, np.float64(DAY))])
+            self._add(self._graph.cast(days, np.float32), 1, [len(self.places)])
+
     def add_categories(self, part: FeaturePart, code: Value) -> None:
         """Add the numbers that stand for the levels of a category, if there are any."""
         if len(part.numeric):
-            numbers = _numbers_of_levels(_encoder(part))[:, None]
+            numbers = _numbers_of_levels(_category(part))[:, None]
             self._add(self._graph.add("Gather", numbers, code), 1, [part.place_of(0)])
 
     def joined(self) -> Value | None:
@@ -172,9 +230,20 @@ class _NumericBlocks:
         self._width += width
 
 
-def _encoder(part: FeaturePart) -> CategoryEncoder:
+def _category(part: FeaturePart) -> CategoryEncoder:
     assert isinstance(part.encoder, CategoryEncoder)
     return part.encoder
+
+
+def _date(part: FeaturePart) -> DatetimeEncoder:
+    assert isinstance(part.encoder, DatetimeEncoder)
+    return part.encoder
+
+
+def _stacked(graph: Graph, values: Sequence[Value]) -> Value:
+    """Return values of shape (n_rows,) as one of shape (n_rows, n_values)."""
+    last = np.array([1], dtype=np.int64)
+    return graph.side_by_side([graph.add("Unsqueeze", value, last) for value in values])
 
 
 def _scaled(graph: Graph, parts: Sequence[FeaturePart], values: Value) -> Value:
@@ -195,7 +264,7 @@ def _scaled(graph: Graph, parts: Sequence[FeaturePart], values: Value) -> Value:
     return graph.cast(values, np.float32)
 
 
-def _codes(graph: Graph, encoder: Any, texts: Value) -> Value:
+def _codes(graph: Graph, encoder: CategoryEncoder, texts: Value) -> Value:
     """Return the code of each text, shape (n_rows,)."""
     known = _known_texts(encoder)
     return graph.add(
@@ -224,12 +293,9 @@ def _numbers_of_levels(encoder: CategoryEncoder) -> Floats:
     return encoder.log_counts()
 
 
-def input_types(parts: Sequence[FeaturePart]) -> dict[str, str]:
-    """Return the type of each input, "float64" or "text", by its name."""
-    return {
-        str(part.name): "float64" if isinstance(part.encoder, NumericEncoder) else "text"
-        for part in parts
-    }
+def input_kinds(parts: Sequence[FeaturePart]) -> dict[str, str]:
+    """Return what each input takes, by its name: numbers, seconds since 1970, or text."""
+    return {str(part.name): _INPUTS[type(part.encoder)].kind for part in parts}
 
 
 def input_values(parts: Sequence[FeaturePart], table: pd.DataFrame) -> dict[str, Any]:
@@ -238,7 +304,7 @@ def input_values(parts: Sequence[FeaturePart], table: pd.DataFrame) -> dict[str,
     values: dict[str, Any] = {}
     for part in parts:
         column = table.iloc[:, positions[part.name]]
-        if isinstance(part.encoder, NumericEncoder):
+        if isinstance(part.encoder, (NumericEncoder, DatetimeEncoder)):
             values[str(part.name)] = part.encoder.read(column)
         else:
             codes, keys = distinct_cells(column)

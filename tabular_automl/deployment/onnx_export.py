@@ -26,7 +26,7 @@ from tabular_automl.deployment.onnx_bags import check_bag
 from tabular_automl.deployment.onnx_columns import (
     add_features,
     exported_parts,
-    input_types,
+    input_kinds,
     input_values,
 )
 from tabular_automl.deployment.onnx_ensemble import add_answer, add_ensemble, label_array
@@ -55,7 +55,7 @@ class ExportedModel:
     path, parity_path : Path
         The model, and the json file that tells how it was compared.
     inputs : dict of str to str
-        Type of each input, "float64" or "text", by its name: the column's.
+        What each input takes, by its name, the column's: "number", "seconds since 1970" or "text".
     outputs : dict of str to str
         Name of each output, by what it is: "prediction", and "probabilities" of a classification.
     classes : list or None
@@ -85,7 +85,7 @@ def export_pipeline(
     parity = _parity(pipeline, parts, data, content, outputs)
     parity_path = target.with_name(target.name + _PARITY_SUFFIX)
     classes = _classes(pipeline)
-    exported = ExportedModel(target, parity_path, input_types(parts), outputs, classes, parity)
+    exported = ExportedModel(target, parity_path, input_kinds(parts), outputs, classes, parity)
     described = {
         "model_sha256": hashlib.sha256(content).hexdigest(),
         **parity.to_dict(),
@@ -133,9 +133,11 @@ def _converted(
     for bag in pipeline.stack.bags:  # all at once, before any of them takes time
         check_bag(bag)
     graph = Graph()
-    prediction = add_ensemble(graph, pipeline, add_features(graph, parts))
+    prediction = add_ensemble(
+        graph, pipeline, add_features(graph, parts, pipeline.featurizer.pairs)
+    )
     outputs = add_answer(graph, pipeline, prediction)
-    known = {"inputs": input_types(parts), "outputs": outputs, "classes": _classes(pipeline)}
+    known = {"inputs": input_kinds(parts), "outputs": outputs, "classes": _classes(pipeline)}
     texts = {name: json.dumps(value) for name, value in known.items()}
     return graph.to_bytes({"library_version": library_version(), **texts}), outputs
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from tabular_automl.core.errors import ExportError
 from tabular_automl.core.imports import import_optional
+from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.summary import ColumnSummary
 from tabular_automl.pipeline import FittedPipeline
 
@@ -126,12 +127,14 @@ def drawn_rows(pipeline: FittedPipeline, names: Sequence[Hashable]) -> pd.DataFr
         )
     rng = np.random.default_rng(0)
     columns = pipeline.summary.columns
-    drawn = {name: _drawn_column(columns[name], rng) for name in names}
-    unread = {c.name: None for c in pipeline.featurizer.schema.used if c.name not in drawn}
+    used = pipeline.featurizer.schema.used
+    kinds = {column.name: column.kind for column in used}
+    drawn = {name: _drawn_column(columns[name], kinds[name], rng) for name in names}
+    unread = {column.name: None for column in used if column.name not in drawn}
     return pd.DataFrame({**drawn, **unread}, index=pd.RangeIndex(MAX_ROWS))
 
 
-def _drawn_column(column: ColumnSummary, rng: np.random.Generator) -> Array:
+def _drawn_column(column: ColumnSummary, kind: Kind, rng: np.random.Generator) -> Array:
     share = max(_MISSING_SHARE, column.n_missing / max(1, column.n_rows))
     missing = rng.random(MAX_ROWS) < share
     if column.levels:
@@ -141,7 +144,9 @@ def _drawn_column(column: ColumnSummary, rng: np.random.Generator) -> Array:
         return cells
     numbers = _drawn_numbers(column, rng)
     numbers[missing] = np.nan
-    return numbers
+    if kind is not Kind.DATETIME:
+        return numbers
+    return pd.to_datetime(pd.Series(np.round(numbers)), unit="s").to_numpy()
 
 
 def _drawn_numbers(column: ColumnSummary, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -102,8 +102,8 @@ FAMILIES: dict[str, dict[str, object]] = {
 }
 
 
-# Columns of numbers and categories, and the families, that every way to deploy can hold.
-PLAIN = ("size", "rooms", "price text", "city", "district", "garden")
+# Columns and families that every way to deploy can hold.
+PLAIN = ("size", "rooms", "price text", "city", "district", "garden", "sold", "moved in", "listed")
 PLAIN_FAMILIES = tuple(name for name in FAMILIES if name != "neighbors")
 
 
@@ -158,5 +158,5 @@ def pipelines() -> Callable[..., FittedPipeline]:
 
 @pytest.fixture(scope="session")
 def plain_pipelines(pipelines: Callable[..., FittedPipeline]) -> Callable[..., FittedPipeline]:
-    """Return what `pipelines` does, for numbers and categories only."""
+    """Return what `pipelines` does, for what every way to deploy can hold."""
     return partial(pipelines, families=PLAIN_FAMILIES, columns=PLAIN)

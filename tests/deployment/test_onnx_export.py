@@ -21,7 +21,7 @@ FAMILIES = ("lightgbm", "linear")
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    table = make_table("binary").drop(columns="sold")
+    table = make_table("binary")
     config = FitConfig(max_specs=2, n_folds=2, n_layers=1, families=FAMILIES)
     path = tmp_path_factory.mktemp("onnx") / "predictor"
     return Predictor("y", path=path, verbosity=0).fit(table, config=config), table
@@ -31,12 +31,15 @@ def test_onnxruntime_answers_as_the_predictor_does(fitted, tmp_path):
     predictor, table = fitted
     exported = predictor.export_onnx(tmp_path / "m.onnx", data=table)
     session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+    since = (table["sold"] - pd.Timestamp("1970-01-01")).dt.total_seconds()
     feeds = {
-        name: table[name].astype(float).to_numpy()
-        if kind == "float64"
-        else table[name].fillna("").astype(str).to_numpy(dtype=object)
-        for name, kind in exported.inputs.items()
+        "size": table["size"].to_numpy(),
+        "rooms": table["rooms"].to_numpy(float),
+        "city": table["city"].fillna("").to_numpy(object),
+        "sold": since.to_numpy(),
+        "garden": table["garden"].astype(str).to_numpy(object),
     }
+    assert set(feeds) == set(exported.inputs)
     label, probabilities = session.run(["prediction", "probabilities"], feeds)
     np.testing.assert_allclose(probabilities, predictor.predict_proba(table), atol=1e-6)
     assert label.tolist() == predictor.predict(table).tolist()

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabular_automl.core.errors import ExportError, MissingDependencyError
@@ -51,7 +52,7 @@ def test_values_count_in_standard_deviations_of_the_label(plain_pipelines):
 
 def test_drawn_rows_are_like_those_of_training(plain_pipelines):
     pipeline = plain_pipelines("regression")
-    rows = drawn_rows(pipeline, ["size", "rooms", "city", "garden"])
+    rows = drawn_rows(pipeline, ["size", "rooms", "city", "garden", "sold"])
     summary = pipeline.summary.columns
     assert len(rows) == MAX_ROWS
     assert rows["size"].min() >= summary["size"].low
@@ -59,6 +60,7 @@ def test_drawn_rows_are_like_those_of_training(plain_pipelines):
     assert {"Bern", "Genf", "Basel"} < set(rows["city"].dropna())
     assert rows["size"].isna().any()
     assert set(np.unique(rows["rooms"].dropna())) > {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert rows["sold"].min() >= pd.Timestamp("2021-03-01")
     assert rows["district"].isna().all()
     assert np.isfinite(pipeline.predict(rows)).all()
 
