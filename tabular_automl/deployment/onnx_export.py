@@ -23,14 +23,10 @@ from tabular_automl.core.errors import (
     unknown_name,
 )
 from tabular_automl.deployment.onnx_bags import check_bag
-from tabular_automl.deployment.onnx_columns import (
-    add_features,
-    exported_parts,
-    input_kinds,
-    input_values,
-)
+from tabular_automl.deployment.onnx_columns import add_features
 from tabular_automl.deployment.onnx_ensemble import add_answer, add_ensemble, label_array
 from tabular_automl.deployment.onnx_graph import Graph
+from tabular_automl.deployment.onnx_inputs import exported_parts, input_kinds, input_values
 from tabular_automl.deployment.onnx_parity import (
     MAX_ROWS,
     Answer,

@@ -4,14 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabular_automl.core.errors import ExportError
-from tabular_automl.deployment.onnx_columns import (
-    add_features,
-    exported_parts,
-    input_kinds,
-    input_values,
-)
+from tabular_automl.deployment.onnx_columns import add_features
 from tabular_automl.deployment.onnx_graph import Graph
+from tabular_automl.deployment.onnx_inputs import exported_parts, input_values
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tests.deployment.onnx_runs import run
@@ -80,44 +75,3 @@ def test_texts_that_stand_for_one_level_have_one_code(featurizer):
     rows["garden"] = [True, True, True, None]
     found = matrix_of(featurizer, feeds, 4)
     np.testing.assert_array_equal(found, featurizer.transform(rows).matrix())
-
-
-def test_a_column_without_features_is_no_input(featurizer):
-    types = input_kinds(exported_parts(featurizer))
-    assert "one value" not in types
-    assert types["size"] == types["waited"] == "number"
-    assert types["city"] == types["garden"] == "text"
-    assert types["sold"] == types["moved"] == "seconds since 1970"
-
-
-@pytest.mark.parametrize(
-    ("column", "kinds", "reason"),
-    [
-        ([f"some words {i % 40} here" for i in range(200)], {"x": "text"}, "one of kind 'text'"),
-        ([f"A/{i % 120} X" for i in range(200)], {"x": "category"}, "read letter by letter"),
-    ],
-    ids=["texts", "spelt categories"],
-)
-def test_a_column_that_is_not_converted_is_named_with_what_to_do(column, kinds, reason):
-    table = pd.DataFrame({"n": np.arange(200) % 90, "x": column})
-    featurizer = Featurizer(infer_schema(table, kinds))
-    featurizer.fit_transform(table)
-    with pytest.raises(ExportError, match=f"'x' must be .*{reason}.*'x': 'ignored'"):
-        exported_parts(featurizer)
-
-
-@pytest.mark.parametrize("names", [(1, "1"), ("", "a")], ids=["equal as text", "empty"])
-def test_names_that_onnx_cannot_tell_apart_are_refused(names):
-    table = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=list(names))
-    featurizer = Featurizer(infer_schema(table, {}))
-    featurizer.fit_transform(table)
-    with pytest.raises(ExportError, match="empty or another column's"):
-        exported_parts(featurizer)
-
-
-def test_a_table_without_usable_columns_is_refused():
-    table = pd.DataFrame({"x": [1] * 50})
-    featurizer = Featurizer(infer_schema(table, {}))
-    featurizer.fit_transform(table)
-    with pytest.raises(ExportError, match="must have an input"):
-        exported_parts(featurizer)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from tabular_automl.data.task import ProblemType, TargetCodec, Task
-from tabular_automl.deployment.onnx_columns import add_features, exported_parts, input_values
+from tabular_automl.deployment.onnx_columns import add_features
 from tabular_automl.deployment.onnx_ensemble import add_answer, add_ensemble, label_array
 from tabular_automl.deployment.onnx_graph import Graph
+from tabular_automl.deployment.onnx_inputs import exported_parts, input_values
 from tabular_automl.deployment.onnx_parity import run_model
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 
