@@ -31,6 +31,7 @@ from tabular_automl.saving import saved_as
 
 if TYPE_CHECKING:
     from tabular_automl.deployment.compiled import CompiledPredictor
+    from tabular_automl.deployment.onnx_export import ExportedModel
 
 
 class Answers:
@@ -245,6 +246,46 @@ class Answers:
         from tabular_automl.deployment.pruning import latency_table
 
         return latency_table(self._fitted(), self._fit_record())
+
+    def export_onnx(
+        self,
+        path: str | PathLike[str],
+        *,
+        data: TableLike | None = None,
+        without: Sequence[str] = (),
+    ) -> ExportedModel:
+        """Write the predictor's whole answer as an ONNX model, for runtimes without Python.
+
+        Each used column is an input with a value for each row: float64 for numbers and for times
+        in seconds since 1970 (NaN is missing), text for categories (empty is missing, ``"True"``
+        and ``"False"`` for booleans).
+        The output ``prediction`` holds the labels or values, ``probabilities`` those of the
+        classes. Before anything is written, onnxruntime's answers are compared with the
+        predictor's; ``<path>.parity.json`` tells on how many rows, and the largest difference.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.onnx``; replaced when it exists.
+        data : DataFrame or path, optional
+            Up to 1,000 of its rows are compared; by default, rows drawn like the columns of
+            training.
+        without : sequence of str
+            Keys of models to leave out, as `leaderboard` has them; the weights of the others are
+            scaled to sum 1.
+
+        Raises
+        ------
+        ExportError
+            When a column or a model cannot be converted, or answers differ by more than 1e-4 (of a
+            probability, or of the label's standard deviation).
+        MissingDependencyError
+            When onnx or onnxruntime is not installed.
+        """
+        from tabular_automl.deployment.onnx_export import export_pipeline
+
+        table = None if data is None else read_table(data, purpose="predict")
+        return export_pipeline(self._fitted(), path, table, without)
 
     @property
     def schema(self) -> Schema:

@@ -84,6 +84,14 @@ examples:
 exit code 1 when predict would refuse the table; 0 otherwise, whatever else was found.
 """
 
+_EXPORT_EPILOG = """\
+examples:
+  tabular-automl export model/ --out model.onnx --data new.csv
+
+the model is compared with the predictor before it is written, on the table or on rows drawn like
+the training's; FILE.parity.json tells how far they are apart. needs the extra onnx.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 an error of the library, 130 interrupted.
@@ -132,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_leaderboard(commands)
     _add_importance(commands)
     _add_schema(commands)
+    _add_export(commands)
     _add_demo(commands)
     return parser
 
@@ -252,6 +261,21 @@ def _add_schema(commands: Any) -> None:
     parser = _add(commands, "schema", _schema, "tell what each column was taken for, and why")
     parser.add_argument("model", help="folder of a saved predictor")
     _add_json(parser)
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", _export, "write a predictor as an ONNX model")
+    parser.epilog = _EXPORT_EPILOG
+    parser.add_argument("model", help="folder of a saved predictor")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write: model.onnx")
+    parser.add_argument("--data", metavar="TABLE", help="compare on up to 1,000 of its rows")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="leave this model of the leaderboard out; may be given several times",
+    )
 
 
 def _add_demo(commands: Any) -> None:
@@ -448,6 +472,18 @@ def _schema(arguments: argparse.Namespace) -> int:
         columns=["column", "kind", "reason"],
     )
     _print_json(columns) if arguments.json else _print_table(columns)
+    return OK
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    exported = _load(arguments.model).export_onnx(
+        arguments.out, data=arguments.data, without=arguments.without
+    )
+    parity = exported.parity
+    print(
+        f"{exported.path} answers within {parity.largest_difference:.1g} of the predictor on "
+        f"{parity.n_rows} rows; see {exported.parity_path}"
+    )
     return OK
 
 

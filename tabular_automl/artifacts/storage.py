@@ -47,6 +47,7 @@ __all__ = [
     "library_version",
     "read_artifact",
     "read_info",
+    "replace_file",
     "write_artifact",
 ]
 
@@ -216,6 +217,26 @@ def _array_key(at: _TreePath) -> str:
 def _blob_file(index: int, name: str) -> str:
     """Return a file name that is unique, harmless, and keeps the suffix of ``name``."""
     return f"{_BLOBS}/{index:05d}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)[-60:]}"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: what was there before stays until all of it is on disk.
+
+    Raises
+    ------
+    PathError
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        try:
+            _write_synced(partial, content)
+            os.replace(partial, path)
+        except BaseException:  # an interrupt as well: leave nothing half-written behind
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise PathError(f"{str(path)!r} could not be written: {error}.") from error
 
 
 def _write_synced(path: Path, content: bytes) -> None:

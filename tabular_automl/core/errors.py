@@ -8,6 +8,7 @@ AutoMLError
 ├── NotFittedError                        fit has not run yet
 ├── PathError (OSError)                   a path that cannot be read or written
 ├── ArtifactError                         a saved predictor that is damaged, foreign or too new
+├── ExportError                           a predictor that another format cannot hold
 ├── MissingDependencyError (ImportError)  an optional package
 ├── ResumeError (ValueError)              an unfinished fit that was started with something else
 ├── CrashedModelError                     the process that a model was fitted in ended by itself
@@ -57,6 +58,10 @@ class PathError(AutoMLError, OSError):
 
 class ArtifactError(AutoMLError):
     """A saved predictor is damaged, incomplete, foreign, or of a newer format."""
+
+
+class ExportError(AutoMLError):
+    """A fitted predictor holds something that the format to export to cannot."""
 
 
 class MissingDependencyError(AutoMLError, ImportError):

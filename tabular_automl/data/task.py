@@ -232,7 +232,7 @@ class TargetCodec:
             On the scale of `encode`.
         """
         value = np.asarray(prediction, dtype=np.float64).reshape(-1) * self.scale + self.center
-        value = value.clip(*self._bounds)
+        value = value.clip(*self.bounds)
         return np.expm1(value) if self.log else value
 
     def labels(self, codes: Array, index: pd.Index | None = None) -> pd.Series:
@@ -296,7 +296,8 @@ class TargetCodec:
         return {plain_value(value): code for code, value in enumerate(self.classes)}
 
     @property
-    def _bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
+        """How far decoded predictions may go, on the user's scale before `log` is undone."""
         margin = _MARGIN * self.high - _MARGIN * self.low  # the difference itself may overflow
         low, high = self.low - margin, self.high + margin
         return max(low, 0.0) if self.low >= 0 else low, min(high, 0.0) if self.high <= 0 else high

@@ -39,11 +39,7 @@ class JoinedLightGBM:
     def __init__(self, models: Sequence[LightGBM], n_features: int, n_threads: int) -> None:
         self._outputs = FoldOutputs([model.outputs for model in models])
         texts = [model.state().blobs["booster.txt"].decode() for model in models]
-        for text in texts:
-            scale = _SIGMOID.search(text)
-            if scale is not None and float(scale[1]) != 1.0:
-                raise ValueError(f"the sigmoid of a booster must be of scale 1, got {scale[1]}")
-        self._booster = _joined([_trees_of(t) for t in texts], self._outputs.starts, n_features)
+        self._booster = _joined([trees_of(t) for t in texts], self._outputs.starts, n_features)
         self._n_threads = n_threads
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -67,7 +63,7 @@ class JoinedXGBoost:
     def __init__(self, models: Sequence[XGBoost], n_features: int, n_threads: int) -> None:
         self._outputs = FoldOutputs([model.outputs for model in models])
         starts = self._outputs.starts
-        folds = [_XGBoostTrees(model.state().blobs["booster.ubj"]) for model in models]
+        folds = [XGBoostTrees(model.state().blobs["booster.ubj"]) for model in models]
         self._booster = _joined([fold.texts for fold in folds], starts, n_features)
         n_columns, n_rounds = int(starts[-1]), self._booster.num_trees() // int(starts[-1])
         self._base = np.concatenate([fold.base for fold in folds])
@@ -123,13 +119,16 @@ def _joined(folds: Sequence[Sequence[str]], starts: npt.NDArray[Any], n_features
         raise ValueError(f"LightGBM does not read the joined trees: {error}") from error
 
 
-def _trees_of(text: str) -> list[str]:
+def trees_of(text: str) -> list[str]:
     """Return the trees in LightGBM's own text, without their numbers."""
+    scale = _SIGMOID.search(text)
+    if scale is not None and float(scale[1]) != 1.0:
+        raise ValueError(f"the sigmoid of a booster must be of scale 1, got {scale[1]}")
     body = text[: text.index("end of trees")]
     return [block.partition("\n")[2] for block in body.split("\nTree=")[1:]]
 
 
-class _XGBoostTrees:
+class XGBoostTrees:
     """The trees of one XGBoost booster.
 
     Attributes

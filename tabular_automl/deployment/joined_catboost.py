@@ -29,15 +29,15 @@ from tabular_automl.models.catboost import CatBoost, as_pool
 
 Reals = npt.NDArray[np.float64]
 
-_MASK = 2**64 - 1
-_HASH_FACTOR = 0x4906BA494954CB65
+MASK = 2**64 - 1
+HASH_FACTOR = 0x4906BA494954CB65
 _BLOB = "booster.cbm"
 _MOST_BYTES = 50_000_000  # of trees, which take many times more as json and as numbers
 _CELLS = 4_000_000  # of the answers of all splits for a block of rows
 
 
 @dataclass(frozen=True)
-class _Projection:
+class Projection:
     """Which categories and answers make up the key of a table of statistics.
 
     Attributes
@@ -67,19 +67,19 @@ class _Projection:
 
 
 @dataclass(frozen=True)
-class _Statistics:
+class Statistics:
     """A table of statistics with the features that are read from it.
 
     Attributes
     ----------
-    projection : _Projection
+    projection : Projection
     found : dict of int to ndarray
         Key to the features' values.
     absent : ndarray
         Their values for a key that training did not have.
     """
 
-    projection: _Projection
+    projection: Projection
     found: dict[int, npt.NDArray[np.float32]]
     absent: npt.NDArray[np.float32]
 
@@ -99,9 +99,9 @@ class JoinedCatBoost:
         if sum(len(model.state().blobs[_BLOB]) for model in models) > _MOST_BYTES:
             raise ValueError(f"trees of more than {_MOST_BYTES / 1e6:.0f} MB are not joined")
         self._outputs = FoldOutputs([model.outputs for model in models])
-        self._columns = _Columns(len(blank.numeric_names))
-        pool = _every_level(blank) if blank.code_names else None
-        folds = [_Fold(_described(model, pool), self._columns) for model in models]
+        self._columns = Columns(len(blank.numeric_names))
+        pool = every_level(blank) if blank.code_names else None
+        folds = [SymmetricTrees(described(model, pool), self._columns) for model in models]
         depth = max(fold.depth for fold in folds)
         padded = [fold.padded(depth) for fold in folds]
         self._feature = np.concatenate([feature for feature, _ in padded])
@@ -142,28 +142,28 @@ class JoinedCatBoost:
         return np.hstack(parts)
 
 
-class _Columns:
+class Columns:
     """The numbers that splits ask about: numeric features, then the derived ones."""
 
     def __init__(self, n_numeric: int) -> None:
         self._n_numeric = n_numeric
-        self._levels: dict[tuple[int, int], int] = {}
-        self._statistics: list[tuple[int, _Statistics]] = []
-        self._always: dict[int, int] = {}
+        self.levels: dict[tuple[int, int], int] = {}
+        self.statistics: list[tuple[int, Statistics]] = []
+        self.always: dict[int, int] = {}
         self.width = n_numeric
 
     def of_level(self, feature: int, level: int) -> int:
         """Return the column that tells whether a category is of a level."""
-        return self._derived(self._levels, (feature, level))
+        return self._derived(self.levels, (feature, level))
 
     def of_missing(self, feature: int) -> int:
         """Return the column of a number that is above every border when it is missing."""
-        return self._derived(self._always, feature)
+        return self._derived(self.always, feature)
 
-    def of_statistics(self, statistics: _Statistics) -> int:
+    def of_statistics(self, statistics: Statistics) -> int:
         """Return the first of the columns that are read from a table of statistics."""
         first = self.width
-        self._statistics.append((first, statistics))
+        self.statistics.append((first, statistics))
         self.width += len(statistics.absent)
         return first
 
@@ -172,15 +172,15 @@ class _Columns:
         numeric, codes = table.numeric, table.codes
         columns = np.empty((len(table), self.width), dtype=np.float32)
         columns[:, : self._n_numeric] = numeric
-        if self._levels:
-            pairs = np.array(list(self._levels))
-            columns[:, list(self._levels.values())] = codes[:, pairs[:, 0]] == pairs[:, 1]
-        for feature, at in self._always.items():
+        if self.levels:
+            pairs = np.array(list(self.levels))
+            columns[:, list(self.levels.values())] = codes[:, pairs[:, 0]] == pairs[:, 1]
+        for feature, at in self.always.items():
             columns[:, at] = np.where(np.isnan(numeric[:, feature]), np.inf, numeric[:, feature])
-        if self._statistics:
+        if self.statistics:
             for row, numbers in enumerate(numeric):
                 levels = codes[row].tolist()
-                for at, each in self._statistics:
+                for at, each in self.statistics:
                     key = each.projection.key(numbers, levels)
                     columns[row, at : at + len(each.absent)] = each.found.get(key, each.absent)
         return columns
@@ -192,21 +192,23 @@ class _Columns:
         return places[key]
 
 
-class _Fold:
+class SymmetricTrees:
     """The trees of one model, as CatBoost describes them in json."""
 
-    def __init__(self, described: dict[str, Any], columns: _Columns) -> None:
+    def __init__(self, described: dict[str, Any], columns: Columns) -> None:
         info = described["features_info"]
         self._columns = columns
         self._float_features = info.get("float_features") or []
-        hashes = {entry["value"]: int(entry["hash"]) for entry in info["cat_features_hash"] or []}
+        hashes = {
+            entry["value"]: int(entry["hash"]) for entry in info.get("cat_features_hash") or []
+        }
         self._hash_of = [hashes[str(level)] for level in range(len(hashes))]
         self._level_of = {_signed(value): level for level, value in enumerate(self._hash_of)}
         self._statistics = self._read_statistics(described)
         trees = described["oblivious_trees"]
-        self._splits = [[self._place(split) for split in tree["splits"] or []] for tree in trees]
-        self.depth = max(map(len, self._splits), default=0)
-        self.n_leaves = [2 ** len(splits) for splits in self._splits]
+        self.splits = [[self._place(split) for split in tree["splits"] or []] for tree in trees]
+        self.depth = max(map(len, self.splits), default=0)
+        self.n_leaves = [2 ** len(splits) for splits in self.splits]
         self.scale, bias = described["scale_and_bias"]
         self.bias = np.asarray(bias, dtype=np.float64)
         flat = np.concatenate([np.asarray(tree["leaf_values"], dtype=float) for tree in trees])
@@ -217,9 +219,9 @@ class _Fold:
 
         Past a tree's own depth the border is infinite: no number is above it.
         """
-        column = np.zeros((len(self._splits), depth), dtype=np.intp)
-        border = np.full((len(self._splits), depth), np.inf, dtype=np.float32)
-        for tree, splits in enumerate(self._splits):
+        column = np.zeros((len(self.splits), depth), dtype=np.intp)
+        border = np.full((len(self.splits), depth), np.inf, dtype=np.float32)
+        for tree, splits in enumerate(self.splits):
             for level, (at, value) in enumerate(splits):
                 column[tree, level], border[tree, level] = at, value
         return column, border
@@ -259,7 +261,7 @@ class _Fold:
                 number += 1
         return column_of
 
-    def _table(self, features: list[dict[str, Any]], data: dict[str, Any]) -> _Statistics:
+    def _table(self, features: list[dict[str, Any]], data: dict[str, Any]) -> Statistics:
         """Return a table of statistics with the values of its features for each key."""
         stride, flat = int(data["hash_stride"]), data["hash_map"]
         denominator = int(data["counter_denominator"])
@@ -271,11 +273,11 @@ class _Fold:
         nothing = [0] * (stride - 1)
         absent = [_statistic(feature, nothing, denominator) for feature in features]
         projection = self._projection(features[0]["elements"])
-        return _Statistics(projection, found, np.array(absent, dtype=np.float32))
+        return Statistics(projection, found, np.array(absent, dtype=np.float32))
 
-    def _projection(self, elements: list[dict[str, Any]]) -> _Projection:
+    def _projection(self, elements: list[dict[str, Any]]) -> Projection:
         hashes, borders, equals = [], [], []
-        signed = [_signed(value) & _MASK for value in self._hash_of]
+        signed = [_signed(value) & MASK for value in self._hash_of]
         for element in elements:
             kind = element["combination_element"]
             if kind == "cat_feature_value":
@@ -286,7 +288,7 @@ class _Fold:
             else:
                 level = self._level_of.get(int(element["value"]), -1)
                 equals.append((int(element["cat_feature_index"]), level))
-        return _Projection(tuple(hashes), tuple(borders), tuple(equals))
+        return Projection(tuple(hashes), tuple(borders), tuple(equals))
 
 
 def _statistic(feature: dict[str, Any], counts: list[int], denominator: int) -> float:
@@ -311,10 +313,10 @@ def _signed(value: int) -> int:
 
 
 def _combined(key: int, value: int) -> int:
-    return _HASH_FACTOR * (key + _HASH_FACTOR * value) & _MASK
+    return HASH_FACTOR * (key + HASH_FACTOR * value) & MASK
 
 
-def _every_level(blank: FeatureTable) -> Any:
+def every_level(blank: FeatureTable) -> Any:
     """Return rows in which every level occurs, from which CatBoost tells the levels' hashes."""
     n_rows = max(blank.n_levels)
     levels = np.arange(n_rows)[:, None] % np.array(blank.n_levels)
@@ -323,7 +325,7 @@ def _every_level(blank: FeatureTable) -> Any:
     return as_pool(FeatureTable(numeric, levels.astype(np.int32), *names))
 
 
-def _described(model: CatBoost, pool: Any) -> dict[str, Any]:
+def described(model: CatBoost, pool: Any) -> dict[str, Any]:
     """Return a model as CatBoost describes it in json."""
     import catboost
 

@@ -123,7 +123,7 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
     steps = [Step(current, "", _measured(current, row), score(current))]
     while len(current.stack.weights) > 1 and not (budget is not None and budget.expired()):
         before = score(current)
-        choices = {key: _without(current, key) for key in current.stack.weights}
+        choices = {key: without_bag(current, key) for key in current.stack.weights}
         key = min(choices, key=lambda k: _price(current, choices[k], k, before, score, cost))
         current = choices[key]
         steps.append(Step(current, key, _measured(current, row), score(current)))
@@ -163,7 +163,7 @@ def _scorer(held_out: HeldOut | None, metric: Metric) -> Callable[[FittedPipelin
     return score
 
 
-def _without(pipeline: FittedPipeline, key: str) -> FittedPipeline:
+def without_bag(pipeline: FittedPipeline, key: str) -> FittedPipeline:
     """Return the pipeline without one of its weighted bags, the other weights summing to 1."""
     kept = {other: weight for other, weight in pipeline.stack.weights.items() if other != key}
     total = sum(kept.values())

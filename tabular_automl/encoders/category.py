@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -75,6 +75,11 @@ class CategoryEncoder(ColumnEncoder):
             return "true or false"
         texts = list(dict.fromkeys(distinct_cells(sample)[1]))
         return f"categories such as {first_values(texts)}" if texts else "categories"
+
+    @property
+    def spellings(self) -> Mapping[str, int]:
+        """The code of each text that stands for a level, numbers spelt in other ways excepted."""
+        return self._codes
 
     @property
     def is_counted(self) -> bool:

@@ -39,7 +39,7 @@ DAY = 86_400.0
 _YMD_RANGE = (19_000_101, 21_001_231)
 _DATE_NAME = re.compile(r"date|datum|day|fecha|jour|time|stamp|(?:^|_)(?:at|on|dt|ts)$", re.I)
 _CALENDAR = ("year", "month", "day", "weekday", "dayofyear", "monthend", "hour", "minute")
-_CYCLES = {"dayofyear": 365.25, "hour": 24.0}
+CYCLES = {"dayofyear": 365.25, "hour": 24.0}
 
 
 class DatetimeEncoder(ColumnEncoder):
@@ -103,19 +103,23 @@ class DatetimeEncoder(ColumnEncoder):
     def features(self, seconds: npt.NDArray[np.float64], name: str) -> FeatureTable:
         """Return the features of times given in seconds since 1970, shape (n_samples,)."""
         parts = _calendar(seconds)
-        columns = [("elapsed", (seconds - self.center) / DAY)]
-        columns += [(part, parts[part]) for part in self.parts]
-        for part, period in _CYCLES.items():
+        values = {"elapsed": (seconds - self.center) / DAY, "missing": np.isnan(seconds), **parts}
+        for part, period in CYCLES.items():
             if part in self.parts:
                 angle = parts[part] * (2 * np.pi / period)
-                columns += [(f"{part}:sin", np.sin(angle)), (f"{part}:cos", np.cos(angle))]
-        if self.has_indicator:
-            columns.append(("missing", np.isnan(seconds)))
-        block = np.empty((len(seconds), len(columns)), dtype=np.float32)
-        for i, (_, values) in enumerate(columns):
-            block[:, i] = values
-        names = tuple(f"{name}:{part}" for part, _ in columns)
+                values |= {f"{part}:sin": np.sin(angle), f"{part}:cos": np.cos(angle)}
+        own = self.own_features
+        block = np.empty((len(seconds), len(own)), dtype=np.float32)
+        for i, part in enumerate(own):
+            block[:, i] = values[part]
+        names = tuple(f"{name}:{part}" for part in own)
         return FeatureTable(block, np.empty((len(seconds), 0), np.int32), names)
+
+    @property
+    def own_features(self) -> list[str]:
+        """The features that it makes, in order, without the column's name."""
+        cycles = [f"{p}:{wave}" for p in CYCLES if p in self.parts for wave in ("sin", "cos")]
+        return ["elapsed", *self.parts, *cycles, *(["missing"] if self.has_indicator else [])]
 
     def read(self, column: pd.Series) -> npt.NDArray[np.float64]:
         """Return the times in seconds since 1970 UTC, missing ones as NaN.

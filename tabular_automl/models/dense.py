@@ -25,7 +25,7 @@ _TARGET_SMOOTHING = 10.0  # imagined rows at the base rate in each level
 _MAX_TARGET_CLASSES = 16
 _MAX_PIECES = 2_000  # of all numbers together
 _MIN_COUNTS = 50  # columns of mostly zeros that make a bag of words
-_COUNT_LENGTH = 10.0  # of a row of word weights, so that one word weighs about as much as a number
+COUNT_LENGTH = 10.0  # of a row of word weights, so that one word weighs about as much as a number
 FAR = 1e4  # beyond this many units a value is only "far out", and its square would overflow
 
 
@@ -265,7 +265,7 @@ class DenseEncoder:
     def _word_weights(self, numeric: Matrix) -> Matrix:
         weights = np.nan_to_num(numeric[:, self.count_column]) * self.rarity
         length = np.sqrt(np.einsum("ij,ij->i", weights, weights))[:, None]
-        scaled: Matrix = weights * (np.float32(_COUNT_LENGTH) / np.maximum(length, 1e-6))
+        scaled: Matrix = weights * (np.float32(COUNT_LENGTH) / np.maximum(length, 1e-6))
         return scaled
 
     def _pieces(self, numeric: Matrix) -> Matrix:

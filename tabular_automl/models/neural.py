@@ -136,7 +136,7 @@ class NeuralNetwork(Model):
         for layer in range(n_layers):
             hidden = hidden @ arrays[f"weight_{layer}"]
             hidden += arrays[f"bias_{layer}"][:, None]
-            bent = _mish(hidden) if self._activation == "mish" else _selu(hidden)
+            bent = _mish(hidden) if self.activation == "mish" else _selu(hidden)
             bent -= hidden
             bent *= arrays[f"mix_{layer}"][:, None]
             hidden += bent
@@ -183,7 +183,8 @@ class NeuralNetwork(Model):
         return 4 * (2 * len(table) * n_inputs + 6 * n_parameters)
 
     @property
-    def _activation(self) -> str:
+    def activation(self) -> str:
+        """The activation between the layers."""
         fallback = "selu" if self.setting.task.is_classification else "mish"
         return str(self.params.activation or fallback)
 
@@ -286,7 +287,7 @@ def _recipe(model: NeuralNetwork, training: Any, n_rows: int) -> Any:
     values |= {
         "loss": model.setting.loss,
         "n_outputs": task.n_outputs,
-        "activation": model._activation,
+        "activation": model.activation,
         "batch_size": min(params.batch_size, n_rows),
     }
     return training.Recipe(**values)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tabular_automl.artifacts import storage
 from tabular_automl.artifacts.state import State
-from tabular_automl.artifacts.storage import read_artifact, read_info, write_artifact
+from tabular_automl.artifacts.storage import read_artifact, read_info, replace_file, write_artifact
 from tabular_automl.core.errors import ArtifactError, PathError
 
 TREE = State(
@@ -137,6 +137,22 @@ def test_full_disk_is_a_path_error_and_leaves_the_saved_one(tmp_path, monkeypatc
         write_artifact(State(), tmp_path, info={})
     assert_same(read_artifact(tmp_path), TREE)
     assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    replace_file(path, b"first")
+    replace_file(path, b"second")
+    assert path.read_bytes() == b"second"
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(PathError, match=r"model\.onnx' could not be written: .*No space left"):
+        replace_file(path, b"third")
+    assert path.read_bytes() == b"second"
+    assert os.listdir(tmp_path) == ["model.onnx"]
 
 
 def test_absent_path_and_other_folders_are_told_apart(tmp_path):

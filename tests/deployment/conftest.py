@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,13 @@ from tabular_automl.data.table import Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
+from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import BagFit, BagRequest, fit_bag
 from tabular_automl.ensemble.stack import FittedStack, extend_table
 from tabular_automl.models.base import ModelSpec, Setting
 from tabular_automl.pipeline import FittedPipeline
 
+KINDS = {"remark": "text", "sold": "datetime"}
 WORDS = ["red", "green", "old", "new", "large", "wooden", "steel", "table", "lamp", "for", "with"]
 
 
@@ -100,21 +102,36 @@ FAMILIES: dict[str, dict[str, object]] = {
 }
 
 
-def fitted_pipeline(task: str, *, n_layers: int = 1) -> FittedPipeline:
+# Columns and families that every way to deploy can hold.
+PLAIN = ("size", "rooms", "price text", "city", "district", "garden", "sold", "moved in", "listed")
+PLAIN_FAMILIES = tuple(name for name in FAMILIES if name != "neighbors")
+
+
+def fitted_pipeline(
+    task: str,
+    *,
+    n_layers: int = 1,
+    families: tuple[str, ...] = tuple(FAMILIES),
+    columns: tuple[str, ...] | None = None,
+) -> FittedPipeline:
     """Return a pipeline with a bag of each family, all of one weight."""
     table = mixed_table(task)
+    if columns is not None:
+        table = table[[*columns, "y"]]
     y = table["y"]
     kind, _ = infer_task(y)
     loss = "log_loss" if kind.is_classification else "squared_error"
     codec = TargetCodec.fit(y, kind, loss)
     features = table.drop(columns="y")
-    featurizer = Featurizer(infer_schema(features, {"remark": "text", "sold": "datetime"}))
+    kinds = {name: kind for name, kind in KINDS.items() if name in features}
+    featurizer = Featurizer(infer_schema(features, kinds))
     samples = Samples(featurizer.fit_transform(features), codec.encode(y))
     folds = make_folds(kind, samples.y, n_folds=2, seed=0)
     setting = Setting(kind, loss, seed=0)
     bags, oofs = [], []
-    for family, params in FAMILIES.items():
-        fit = _fit(ModelSpec.make(family, **params), 1, samples, setting, folds)
+    for family in families:
+        spec = ModelSpec.make(family, **FAMILIES[family])
+        fit = _fit(spec, 1, samples, setting, folds)
         bags.append(fit.bag)
         oofs.append(fit.oof)
     weights = {bag.key: 1 / len(bags) for bag in bags}
@@ -124,7 +141,8 @@ def fitted_pipeline(task: str, *, n_layers: int = 1) -> FittedPipeline:
         stacked = Samples(extend_table(samples.table, bags, oofs), samples.y)
         bags.append(_fit(ModelSpec.make("lightgbm", "top"), 2, stacked, setting, folds).bag)
         weights = {"top": 1.0}
-    return FittedPipeline(codec, featurizer, FittedStack(tuple(bags), feeds, weights))
+    stack = FittedStack(tuple(bags), feeds, weights)
+    return FittedPipeline(codec, featurizer, stack, summary=summarize(features, featurizer))
 
 
 def _fit(spec: ModelSpec, layer: int, samples: Samples, setting: Setting, folds: Folds) -> BagFit:
@@ -136,3 +154,9 @@ def _fit(spec: ModelSpec, layer: int, samples: Samples, setting: Setting, folds:
 def pipelines() -> Callable[..., FittedPipeline]:
     """Return `fitted_pipeline`, which fits each kind of pipeline once."""
     return cache(fitted_pipeline)
+
+
+@pytest.fixture(scope="session")
+def plain_pipelines(pipelines: Callable[..., FittedPipeline]) -> Callable[..., FittedPipeline]:
+    """Return what `pipelines` does, for what every way to deploy can hold."""
+    return partial(pipelines, families=PLAIN_FAMILIES, columns=PLAIN)
