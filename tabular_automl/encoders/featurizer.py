@@ -225,7 +225,15 @@ class Featurizer:
         featurizer._pairs = [
             (name_from_json(first), name_from_json(second)) for first, second in meta["pairs"]
         ]
-        featurizer._place(encoders, meta["kept_numeric"], meta["kept_codes"])
+        kept_numeric, kept_codes = meta["kept_numeric"], meta["kept_codes"]
+        for name, kept in (("kept_numeric", kept_numeric), ("kept_codes", kept_codes)):
+            positive = all(isinstance(i, int) and i >= 0 for part in kept for i in part)
+            state.require(positive, name, "be positions of features")
+        n_numeric = sum(map(len, kept_numeric)) + len(featurizer._pairs)
+        n_codes = sum(map(len, kept_codes))
+        named = (n_numeric, n_codes) == (len(meta["numeric_names"]), len(featurizer._n_levels))
+        state.require(named, "numeric_names", f"name {n_numeric} numbers, {n_codes} categories")
+        featurizer._place(encoders, kept_numeric, kept_codes)
         return featurizer
 
     def _fitted(self) -> list[FeaturePart]:

@@ -7,13 +7,14 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
@@ -64,11 +65,16 @@ class Outputs:
         return cls(task.n_outputs, known, 1.0 / (task.n_classes * (len(samples) + 1.0)))
 
     @classmethod
-    def from_meta(cls, meta: Mapping[str, Any]) -> Self:
-        """Build from what `dataclasses.asdict` gave, json in between."""
-        known = tuple(int(code) for code in meta["known"])
-        value = None if meta["value"] is None else float(meta["value"])
-        return cls(int(meta["n_outputs"]), known, float(meta["floor"]), value)
+    def from_state(cls, state: State, task: Task) -> Self:
+        """Build from a state whose meta is what `dataclasses.asdict` gave, json in between."""
+        n_outputs = state.integer("n_outputs", task.n_outputs, task.n_outputs)
+        known = tuple(int(code) for code in state.meta["known"])
+        codes = range(n_outputs if task.is_classification else 0)
+        sound = all(code in codes for code in known) and known == tuple(sorted(set(known)))
+        sound = sound and bool(known) == task.is_classification
+        state.require(sound, "known", f"be class codes from 0 to {len(codes) - 1}, in order")
+        value = None if state.meta["value"] is None else state.number("value")
+        return cls(n_outputs, known, state.number("floor", 0.0, 1.0), value)
 
     @property
     def is_constant(self) -> bool:
@@ -161,6 +167,42 @@ class Stored(Generic[Booster]):
             if self._booster is None:
                 self._booster = self._read(self.raw)
             return self._booster
+
+
+@dataclass(frozen=True)
+class ReadBack(Generic[Booster]):
+    """What a boosted model is restored from.
+
+    Attributes
+    ----------
+    outputs : Outputs
+    chosen : dict
+        Hyperparameters that were chosen while fitting.
+    booster : Stored or None
+        None where all targets were the same.
+    """
+
+    outputs: Outputs
+    chosen: dict[str, Any]
+    booster: Stored[Booster] | None
+
+    @classmethod
+    def of(
+        cls, state: State, task: Task, blob: str, read: Callable[[bytes], Booster]
+    ) -> ReadBack[Booster]:
+        """Take apart the state of a boosted model, whose trees are the blob of this name.
+
+        Raises
+        ------
+        ArtifactError
+            When the parts do not fit together. The trees themselves are not read yet.
+        """
+        described = State(meta=state.meta["outputs"], where=f"{state.where}/outputs")
+        outputs = Outputs.from_state(described, task)
+        has_trees = (blob in state.blobs) != outputs.is_constant
+        state.require(has_trees, blob, "be there, unless all targets were the same")
+        booster = None if outputs.is_constant else Stored(state.blobs[blob], read)
+        return cls(outputs, dict(state.meta["chosen"]), booster)
 
 
 class Progress:

@@ -22,6 +22,7 @@ from tabular_automl.models.boosting import (
     MAX_LEARNING_RATE,
     Outputs,
     Pace,
+    ReadBack,
     Stored,
     check_can_boost,
     first_patience,
@@ -142,11 +143,8 @@ class CatBoost(Model):
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
-        self.outputs = Outputs.from_meta(state.meta["outputs"])
-        self.chosen = dict(state.meta["chosen"])
-        self._booster = None
-        if _BLOB in state.blobs:
-            self._booster = Stored(state.blobs[_BLOB], _read)
+        saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
     def _trees(self) -> Any:
         """Return the booster, read now if need be."""

@@ -20,6 +20,7 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     Outputs,
     Progress,
+    ReadBack,
     Stored,
     check_can_boost,
     default_learning_rate,
@@ -153,9 +154,8 @@ class LightGBM(Model):
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
-        self.outputs = Outputs.from_meta(state.meta["outputs"])
-        self.chosen = dict(state.meta["chosen"])
-        self._booster = Stored(state.blobs[_BLOB], _read) if _BLOB in state.blobs else None
+        saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
     def _predict_on(
         self, trees: Stored[lightgbm.Booster], table: FeatureTable, n_threads: int

@@ -348,24 +348,28 @@ def forged_arrays(content, rng):
     ("name", "forged", "least_refused"),
     [("state.json", forged_json, 0.1), ("arrays.npz", forged_arrays, 0.0)],
 )
-def test_a_thousand_forged_files_with_right_sums_load_or_are_refused(
+def test_a_thousand_forged_files_with_right_sums_are_refused_or_predict(
     predictor, name, forged, least_refused
 ):
-    """Arrays are not looked at before a prediction, and trees are read by their own libraries."""
     rng = np.random.default_rng(2)
+    rows = pd.DataFrame({"x": rng.normal(size=20), "c": rng.choice(list("abcd"), 20)})
     manifest, file = predictor.path / "manifest.json", root_of(predictor.path) / name
     before = manifest.read_bytes(), file.read_bytes()
-    others, n_refused = [], 0
+    wrong, n_refused, n_late = [], 0, 0
     for _ in range(N_FORGED):
         forge(predictor.path, name, forged(before[1], rng))
+        loaded = None
         try:
-            Predictor.load(predictor.path, verbosity=0)
+            loaded = Predictor.load(predictor.path, verbosity=0)
+            told = loaded.predict_proba(rows)
+            wrong += [] if told.shape == (20, 2) and np.isfinite(told).all(axis=None) else [told]
         except AutoMLError:
-            n_refused += 1
+            n_refused += loaded is None
+            n_late += loaded is not None
         except Exception as error:
-            others.append(repr(error))
+            wrong.append(repr(error))
         manifest.write_bytes(before[0])
         file.write_bytes(before[1])
-    print(f"{n_refused} of {N_FORGED} refused, {len(others)} with an error of somebody else's")
-    assert others == []
+    print(f"{n_refused} of {N_FORGED} refused, {n_late} when predicting, {len(wrong)} wrong")
+    assert wrong == []
     assert n_refused >= least_refused * N_FORGED
