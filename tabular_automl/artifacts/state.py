@@ -157,10 +157,17 @@ def _all_within(
         return True
     low, high = found.min().item(), found.max().item()  # NaN, if there is one
     if finite or wanted.kind != "f":
-        limits: Any = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
-        if not (low >= float(limits.min) and high <= float(limits.max)):
+        smallest, largest = _range_of(wanted)
+        if not (low >= smallest and high <= largest):
             return False
     return (least is None or low >= least) and (below is None or high < below)
+
+
+def _range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest number that a dtype holds, infinities apart."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def _words(

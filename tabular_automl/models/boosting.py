@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Prediction
@@ -127,6 +127,7 @@ class Outputs:
 
 
 Booster = TypeVar("Booster")
+Ints = npt.NDArray[np.int64]
 
 
 class Stored(Generic[Booster]):
@@ -203,6 +204,41 @@ class ReadBack(Generic[Booster]):
         state.require(has_trees, blob, "be there, unless all targets were the same")
         booster = None if outputs.is_constant else Stored(state.blobs[blob], read)
         return cls(outputs, dict(state.meta["chosen"]), booster)
+
+
+def all_paths_end(left: Ints, right: Ints, n_inner: int, n_leaves: int) -> bool:
+    """Return whether every path from node 0 of a tree ends in a leaf, whoever wrote it.
+
+    Parameters
+    ----------
+    left, right : ndarray of int, shape (n_inner,)
+        Children: the number of another inner node, or -1, -2, ... for leaf 0, 1, ...
+    n_inner, n_leaves : int
+    """
+    children = np.concatenate([left, right])
+    if len(left) != n_inner or len(right) != n_inner or not n_inner:
+        return False
+    inside = bool((children >= -n_leaves).all() and (children < n_inner).all())
+    inner = children[children >= 0]
+    # With at most one parent for each node, and none for the root, there is no way back.
+    return inside and 0 not in inner and len(np.unique(inner)) == len(inner)
+
+
+def unreadable(family: str, error: Exception) -> ArtifactError:
+    """Return the sentence for trees that their own library does not read."""
+    return ArtifactError(
+        f"The saved trees must be readable by {family}, which says {str(error)!r:.200}; save the "
+        "predictor again, or do not use it if somebody else made it."
+    )
+
+
+def require_walkable(sound: bool, family: str, number: int) -> None:
+    """Raise `ArtifactError` unless a tree is one that a prediction can safely follow."""
+    if not sound:
+        raise ArtifactError(
+            f"Every tree of a {family} model must lead from its root to leaves over features that "
+            f"are there, got a tree {number} that does not; do not use the predictor."
+        )
 
 
 class Progress:

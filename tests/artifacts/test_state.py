@@ -42,6 +42,7 @@ BAD_ARRAYS = {
     "NaN": (("x", float, (2,)), {}, np.array([1.0, np.nan])),
     "infinity": (("x", float, (2,)), {}, np.array([1.0, -np.inf])),
     "too large to hold": (("x", np.float32, (1,)), {}, np.array([1e300])),
+    "wraps around at the top": (("x", np.int64, (1,)), {}, np.array([2**63], np.uint64)),
     "wraps around": (("x", np.int32, (1,)), {}, np.array([2**40])),
     "below the least": (("x", int, (2,)), {"least": 0}, np.array([-1, 5])),
     "not below": (("x", int, (2,)), {"below": 5}, np.array([-1, 5])),

@@ -134,5 +134,5 @@ def test_a_table_without_features_is_refused():
 def test_arrays_that_do_not_fit_together_are_refused(name, bad):
     model = fitted(BINARY, samples(BINARY))
     state = model.state()
-    with pytest.raises(ArtifactError, match="must be (int32|float32) of shape"):
+    with pytest.raises(ArtifactError, match=r"must be (int32|float32) of shape"):
         model.restore(dataclasses.replace(state, arrays={**state.arrays, name: bad}))
