@@ -282,6 +282,7 @@ class TargetCodec:
         meta = state.meta
         dtype = dtype_from_json(meta["dtype"])
         classes = _as_index(meta["classes"], dtype)
+        state.require(classes.is_unique, "classes", "differ from each other")
         problem_type = ProblemType(meta["problem_type"])
         return cls(
             Task(problem_type, state.integer("n_classes", len(classes), len(classes))),
