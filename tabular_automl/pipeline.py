@@ -122,14 +122,22 @@ class FittedPipeline:
     def from_state(cls, state: State, n_threads: int) -> FittedPipeline:
         """Build the pipeline again."""
         parts = state.children
+        codec = TargetCodec.from_state(parts["codec"])
+        stack = FittedStack.from_state(parts["stack"], n_threads)
+        tasks = {fitted.model.setting.task for bag in stack.bags for fitted in bag.models}
+        state.require(tasks <= {codec.task}, "stack", f"predict a {codec.task}")
         return cls(
-            codec=TargetCodec.from_state(parts["codec"]),
+            codec=codec,
             featurizer=Featurizer.from_state(parts["featurizer"]),
-            stack=FittedStack.from_state(parts["stack"], n_threads),
+            stack=stack,
             temperature=(
                 Temperature.from_state(parts["temperature"]) if "temperature" in parts else None
             ),
-            rule=DecisionRule.from_state(parts["rule"]) if "rule" in parts else None,
+            rule=(
+                DecisionRule.from_state(parts["rule"], codec.task.n_classes)
+                if "rule" in parts
+                else None
+            ),
             summary=TableSummary.from_state(parts["summary"]) if "summary" in parts else None,
         )
 

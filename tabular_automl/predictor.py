@@ -208,16 +208,38 @@ class Predictor(Answers):
 
     @classmethod
     def load(
-        cls, path: str | PathLike[str], *, verbosity: int = 2, n_jobs: int | None = None
+        cls,
+        path: str | PathLike[str],
+        *,
+        verbosity: int = 2,
+        n_jobs: int | None = None,
+        untrusted: bool = False,
     ) -> Predictor:
         """Load a saved predictor; nothing in the folder is executed.
+
+        Parameters
+        ----------
+        path : path
+        verbosity : int, default=2
+        n_jobs : int, optional
+            Cores to predict with; all by default.
+        untrusted : bool, default=False
+            Whether somebody else made it. It is first loaded and tried in a process of its own,
+            which takes seconds: boosted trees are read by native code, which a forged file can
+            crash.
 
         Raises
         ------
         ArtifactError
-            When a file is missing, changed or added, or the format is newer than this library.
+            When a file is missing, changed or added, when the format is newer than this library, or
+            when the files do not hold a predictor that can be used.
         """
-        saved = load_saved(read_artifact(path), Machine.detect(n_jobs).n_cores)
+        machine = Machine.detect(n_jobs)
+        if untrusted:
+            from tabular_automl.vetting import vet_artifact
+
+            vet_artifact(path, machine.n_bytes)
+        saved = load_saved(read_artifact(path), machine.n_cores)
         predictor = cls(saved.label, verbosity=verbosity, path=path)
         predictor.problem_type = saved.pipeline.task.problem_type.value
         predictor._pipeline, predictor._record = saved.pipeline, saved.record

@@ -118,16 +118,17 @@ def load_saved(state: State, n_threads: int) -> Saved:
 
 
 def _built_again(state: State, n_threads: int) -> Saved:
-    meta, arrays = state.meta, state.children["record"].arrays
+    meta, recorded = state.meta, state.children["record"]
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
     held_out = state.children.get("held_out")
+    rows = recorded.array("oof_rows", np.intp, (None,), least=0)
     record = FitRecord(
         metric=_load_metric(meta["metric"], pipeline.codec),
         plan=meta["plan"],
         models=tuple(meta["models"]),
         score=float(meta["score"]),
-        oof_rows=arrays["oof_rows"].astype(np.intp),
-        oof=arrays["oof"].astype(np.float64),
+        oof_rows=rows,
+        oof=recorded.array("oof", np.float64, (len(rows), pipeline.task.n_outputs), finite=False),
         held_out=HeldOut.from_state(held_out) if held_out is not None else None,
     )
     return Saved(name_from_json(meta["label"]), pipeline, record)

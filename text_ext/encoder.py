@@ -102,7 +102,8 @@ class LetterEncoder(ColumnEncoder):
 
     def restore(self, state: State) -> None:
         """Take the weights and the directions back."""
-        self.idf, self.components = state.arrays["idf"], state.arrays["components"]
+        self.idf = state.array("idf", np.float32, (N_BUCKETS,))
+        self.components = state.array("components", np.float32, (None, N_BUCKETS))
 
 
 def _texts(column: pd.Series) -> list[str]:

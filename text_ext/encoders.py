@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.extend import (
+    ArtifactError,
     Budget,
     InvalidOptionError,
     OutOfTimeError,
@@ -229,15 +230,31 @@ def copy_of(encoder: SentenceEncoder) -> tuple[str, dict[str, bytes]]:
     with _loading:  # each model of a bag asks
         if encoder.copy is None:
             files = encoder.files()
-            digest = hashlib.sha256()
-            for name, content in files.items():
-                digest.update(name.encode() + b"\0" + content)
-            encoder.copy = _COPIED + digest.hexdigest()[:32], files
+            encoder.copy = _name_of(files), files
         return encoder.copy
 
 
+def _name_of(files: Mapping[str, bytes]) -> str:
+    """Return the name of a copy: the same files have the same name, and no others."""
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(name.encode() + b"\0" + content)
+    return _COPIED + digest.hexdigest()[:32]
+
+
 def remember_copy(name: str, files: Mapping[str, bytes]) -> None:
-    """Make an artifact's copy of an encoder known under its name."""
+    """Make an artifact's copy of an encoder known under its name.
+
+    Raises
+    ------
+    ArtifactError
+        When the name is not that of the files: other predictors know other files by it.
+    """
+    if name != _name_of(files):
+        raise ArtifactError(
+            f"A predictor's own encoder must be named by its files, got {name!r:.100}; save the "
+            "predictor again, or do not use it if somebody else made it."
+        )
     _copies[name] = files
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.extend import (
-    ArtifactError,
     Budget,
     FeatureTable,
     Kind,
@@ -38,7 +37,7 @@ from text_ext.design import (
     scaled_blocks,
     texts_of,
 )
-from text_ext.grams import weigh_grams
+from text_ext.grams import N_BUCKETS, weigh_grams
 from text_ext.losses import LinearProblem, n_scores, softmax
 
 # Of the path of penalties; it ends when the validation loss rises.
@@ -143,28 +142,23 @@ class TextLinear(Model):
 
     def restore(self, state: State) -> None:
         """Take the weights back; raises ArtifactError when they do not fit together."""
-        meta, arrays = state.meta, state.arrays
+        meta = state.meta
         self.reading = Reading(
             tuple(str(column) for column in meta["columns"]),
             tuple(tuple(int(size) for size in sizes) for sizes in meta["sizes"]),
             tuple(int(n) for n in meta["n_levels"]),
         )
         self.numbers = tuple(
-            Numbers(arrays[f"center{i}"], arrays[f"scale{i}"], float(limit))
-            for i, limit in enumerate(meta["limits"])
+            _restored_numbers(state, i, limit) for i, limit in enumerate(meta["limits"])
         )
-        self.strength = float(meta["strength"])
-        self.slots, self.weights = arrays["slots"], arrays["weights"]
-        self.dense_weights = arrays["dense_weights"]
-        self.intercept, self.bounds = arrays["intercept"], arrays["bounds"]
+        self.strength = state.number("strength", least=0.0)
         width, n_dense = n_scores(self.setting.task), sum(len(n.center) for n in self.numbers)
-        shapes = (self.weights.shape, self.dense_weights.shape)
-        expected = ((len(self.slots), width), (n_dense, width))
-        if shapes != expected:
-            raise ArtifactError(
-                f"The weights of a text model must have shapes {expected}, got {shapes}; the file "
-                "is damaged, so save the predictor again."
-            )
+        n_slots = len(self.reading.columns) * N_BUCKETS + sum(self.reading.n_levels)
+        self.slots = state.array("slots", np.int32, (None,), least=0, below=n_slots)
+        self.weights = state.array("weights", np.float32, (len(self.slots), width))
+        self.dense_weights = state.array("dense_weights", np.float32, (n_dense, width))
+        self.intercept = state.array("intercept", np.float32, (width,))
+        self.bounds = state.array("bounds", np.float64, (2,))
 
     def fitted_params(self) -> AnyParams:
         """Return the params with the strength that was chosen."""
@@ -223,6 +217,12 @@ class TextLinear(Model):
         if not self.setting.task.is_classification:
             margin = 0.25 * (y.max() - y.min())
             self.bounds = np.array([y.min() - margin, y.max() + margin])
+
+
+def _restored_numbers(state: State, position: int, limit: float) -> Numbers:
+    """Return how one block of numbers is scaled."""
+    center = state.array(f"center{position}", np.float32, (None,))
+    return Numbers(center, state.array(f"scale{position}", np.float32, center.shape), float(limit))
 
 
 def _affordable_reading(table: FeatureTable, budget: Budget) -> Reading:

@@ -184,7 +184,8 @@ def unpacked_backbone(files: Mapping[str, bytes], side: int | None, device: str)
         if key not in _Loaded.backbones:
             with tempfile.TemporaryDirectory() as folder:
                 for name, content in files.items():
-                    (Path(folder) / name).write_bytes(content)
+                    # an artifact's names may be anybody's: none of them leads out of the folder
+                    (Path(folder) / Path(name).name).write_bytes(content)
                 _Loaded.backbones[key] = _load(folder, side, device, Budget.unlimited())
         return _Loaded.backbones[key]
 

@@ -29,6 +29,7 @@ from tabular_automl.extend import Params as AnyParams
 from vision_ext.pixels import Pictures, pictures_of, read_table
 
 _SIDES = (32, 48, 64)
+_MOST_PIXELS = 128  # along an image's side
 _BLOCK = 1024  # rows predicted at a time
 _MAX_PIXEL_BYTES = 1_000_000_000  # of all images of a table
 _LEAST_SECONDS = 0.5  # less than loading torch and reading images takes
@@ -64,7 +65,9 @@ class ImageNetwork(Model):
         """Hyperparameters of `ImageNetwork`."""
 
         n_epochs: int | None = param(None, 1, 1000, log=True, doc="Most epochs; None: by rows.")
-        side: int | None = param(None, 16, 128, doc="Pixels of an image's side; None: by time.")
+        side: int | None = param(
+            None, 16, _MOST_PIXELS, doc="Pixels of an image's side; None: by time."
+        )
         width: int = param(48, 8, 256, log=True, doc="Channels of the first block.")
         batch_size: int | None = param(None, 2, 1024, log=True, doc="Rows of a step; None: 64.")
         learning_rate: float = param(0.004, 1e-5, 1.0, log=True)
@@ -164,15 +167,23 @@ class ImageNetwork(Model):
         meta = state.meta
         self._encoder = DenseEncoder(one_hot_max_levels=32, clip=True)
         self._encoder.restore(state.children["encoder"])
-        self._range = state.arrays["range"]
-        self._kept = state.arrays["kept"].astype(np.intp)
-        self._stored_side, self._side = int(meta["stored_side"]), int(meta["side"])
-        self._flip, self._temperature = bool(meta["flip"]), float(meta["temperature"])
+        self._range = state.array("range", np.float64, (2,))
+        self._kept = state.array("kept", np.intp, (self._encoder.n_numeric,), least=0)
+        self._stored_side = state.integer("stored_side", 1, _MOST_PIXELS)
+        self._side = state.integer("side", 1, _MOST_PIXELS)
+        self._flip = bool(meta["flip"])
+        self._temperature = state.number("temperature", least=1e-6)
         self._n_epochs = int(meta["n_epochs"])
         self._columns = tuple(meta["columns"])
         named = {name.partition("net.")[2]: array for name, array in state.arrays.items()}
         self._arrays = {name: array for name, array in named.items() if name}
-        self._build()
+        for name in self._arrays:
+            found = state.arrays[f"net.{name}"]
+            state.array(f"net.{name}", found.dtype, found.shape)
+        try:
+            self._build()
+        except RuntimeError as error:  # what torch says of arrays that are no such network's
+            raise state.refusal("net", "be an image network's arrays", str(error)) from error
 
     def fitted_params(self) -> AnyParams:
         """Return the params with the size, the epochs and whether to mirror filled in."""

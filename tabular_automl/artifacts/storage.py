@@ -411,4 +411,5 @@ def _join_node(node: Any, at: _TreePath, parts: _Parts) -> State:
         arrays={name: parts.arrays.pop(_array_key((*at, name))) for name in node["arrays"]},
         blobs={name: parts.blobs.pop(file) for name, file in node["blobs"].items()},
         children={k: _join_node(n, (*at, k), parts) for k, n in node["children"].items()},
+        where="/".join(at),
     )

@@ -281,14 +281,19 @@ class TargetCodec:
         """Return the codec that `state` came from."""
         meta = state.meta
         dtype = dtype_from_json(meta["dtype"])
-        numbers = (float(meta[key]) for key in ("center", "scale", "low", "high"))
+        classes = _as_index(meta["classes"], dtype)
+        state.require(classes.is_unique, "classes", "differ from each other")
+        problem_type = ProblemType(meta["problem_type"])
         return cls(
-            Task(ProblemType(meta["problem_type"]), int(meta["n_classes"])),
+            Task(problem_type, state.integer("n_classes", len(classes), len(classes))),
             name_from_json(meta["name"]),
             dtype,
-            _as_index(meta["classes"], dtype),
+            classes,
             bool(meta["log"]),
-            *numbers,
+            state.number("center"),
+            state.number("scale", least=math.ulp(0.0)),
+            state.number("low", least=-math.inf),
+            state.number("high", most=math.inf),
         )
 
     @cached_property

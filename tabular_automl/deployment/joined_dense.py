@@ -121,9 +121,9 @@ class JoinedNetworks:
         arrays |= {name: states[0].arrays[name] for name in ("range", "wavy")}
         if any(not np.array_equal(s.arrays["wavy"], arrays["wavy"]) for s in states):
             raise ValueError("the folds must embed the same features")
+        networks = {n.partition("net.")[2]: array for n, array in arrays.items() if "net." in n}
         self._network = NeuralNetwork(models[0].params, models[0].setting)
-        joined = State(meta=states[0].meta, arrays=arrays, children=states[0].children)
-        self._network.restore(joined)
+        self._network.use(networks, arrays["wavy"])
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""

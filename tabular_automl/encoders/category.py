@@ -160,7 +160,7 @@ class CategoryEncoder(ColumnEncoder):
         """Become the fitted encoder that `state` came from."""
         self.levels = [str(level) for level in state.meta["levels"]]
         self.is_binary = bool(state.meta["is_binary"])
-        self.counts = np.asarray(state.arrays["counts"], dtype=np.int64)
+        self.counts = state.array("counts", np.int64, (len(self.levels),), least=0)
         self.spelling = None
         if "spelling" in state.children:
             self.spelling = TextEncoder(SPELT_COMPONENTS)

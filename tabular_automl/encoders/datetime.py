@@ -164,8 +164,11 @@ class DatetimeEncoder(ColumnEncoder):
         meta = state.meta
         self.formats = list(meta["formats"])
         self.unit = str(meta["unit"])
-        self.center = float(meta["center"])
+        known = self.unit in ("", DATE, *_PER_SECOND)
+        state.require(known, "unit", "be a unit of time")
+        self.center = state.number("center")
         self.parts = list(meta["parts"])
+        state.require(set(self.parts) <= set(_CALENDAR), "parts", "be parts of a calendar")
         self.junk = frozenset(meta["junk"])
         self.has_indicator = bool(meta["has_indicator"])
 

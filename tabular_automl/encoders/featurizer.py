@@ -225,8 +225,33 @@ class Featurizer:
         featurizer._pairs = [
             (name_from_json(first), name_from_json(second)) for first, second in meta["pairs"]
         ]
-        featurizer._place(encoders, meta["kept_numeric"], meta["kept_codes"])
+        kept_numeric, kept_codes = meta["kept_numeric"], meta["kept_codes"]
+        for name, kept in (("kept_numeric", kept_numeric), ("kept_codes", kept_codes)):
+            positive = all(isinstance(i, int) and i >= 0 for part in kept for i in part)
+            state.require(positive, name, "be positions of features")
+        n_numeric = sum(map(len, kept_numeric)) + len(featurizer._pairs)
+        n_codes = sum(map(len, kept_codes))
+        named = (n_numeric, n_codes) == (len(meta["numeric_names"]), len(featurizer._n_levels))
+        state.require(named, "numeric_names", f"name {n_numeric} numbers, {n_codes} categories")
+        featurizer._place(encoders, kept_numeric, kept_codes)
+        state.require(featurizer._is_consistent(), "kept_numeric", "be features of the encoders")
         return featurizer
+
+    def _is_consistent(self) -> bool:
+        """Return whether the encoders make the features that are kept, with as many levels."""
+        n_levels: list[int] = []
+        for part in self._fitted():
+            if type(part.encoder) is NumericEncoder:  # quick, since tables may have thousands
+                if part.numeric.max(initial=-1) > part.encoder.has_indicator or len(part.codes):
+                    return False
+                continue
+            block = part.encoder.transform(pd.Series([], name=part.name, dtype=object))
+            n_features = len(block.numeric_names), len(block.code_names)
+            last = [int(kept.max(initial=-1)) for kept in (part.numeric, part.codes)]
+            if last[0] >= n_features[0] or last[1] >= n_features[1]:
+                return False
+            n_levels += [block.n_levels[i] for i in part.codes]
+        return tuple(n_levels) == self._n_levels
 
     def _fitted(self) -> list[FeaturePart]:
         if self._parts is None:

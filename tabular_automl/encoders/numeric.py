@@ -201,9 +201,11 @@ class NumericEncoder(ColumnEncoder):
     def restore(self, state: State) -> None:
         """Become the fitted encoder that `state` came from."""
         meta = state.meta
-        self.center, self.scale = float(meta["center"]), float(meta["scale"])
-        self.low, self.high = float(meta["low"]), float(meta["high"])
+        self.center, self.scale = state.number("center"), state.number("scale", least=math.ulp(0.0))
+        self.low = state.number("low", least=-math.inf)
+        self.high = state.number("high", most=math.inf)
         self.mark = str(meta["mark"])
+        state.require(self.mark in _SHAPE, "mark", f"be one of {', '.join(_SHAPE)}")
         self.junk = frozenset(meta["junk"])
         self.has_indicator = bool(meta["has_indicator"])
 

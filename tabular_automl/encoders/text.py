@@ -163,8 +163,9 @@ class TextEncoder(ColumnEncoder):
         self.is_short = bool(state.meta["is_short"])
         self.vocabulary = [str(gram) for gram in state.meta["vocabulary"]]
         self.has_indicator = bool(state.meta["has_indicator"])
-        self.idf = np.asarray(state.arrays["idf"], dtype=np.float32)
-        self.components = np.asarray(state.arrays["components"], dtype=np.float32)
+        n_grams = len(self.vocabulary)
+        self.idf = state.array("idf", np.float32, (n_grams,))
+        self.components = state.array("components", np.float32, (None, n_grams))
         self._index = {gram: i for i, gram in enumerate(self.vocabulary)}
         self._gram_rows = self._gram_rows[:0]
 

@@ -89,7 +89,7 @@ class Temperature:
     @classmethod
     def from_state(cls, state: State) -> Temperature:
         """Build the temperature again."""
-        return cls(float(state.meta["power"]), float(state.meta["floor"]))
+        return cls(state.number("power", *_POWER_BOUNDS), state.number("floor", 0.0, _FLOORS[1]))
 
 
 def _mix(probabilities: npt.NDArray[Any], floor: float) -> Floats:

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,6 +26,13 @@ import numpy as np
 from tabular_automl.artifacts.paths import MANIFEST
 from tabular_automl.artifacts.storage import read_artifact
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.children import (
+    LOOK_EVERY,
+    end_child,
+    how_it_ended,
+    resident_bytes,
+    start_child,
+)
 from tabular_automl.core.errors import CrashedModelError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.table import FeatureTable, Samples
@@ -35,7 +41,6 @@ from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec, Prediction
 CHILD_MODULE = "tabular_automl.ensemble.contained_child"
 ARRAYS, MESSAGE, RESULT, ERROR = ("arrays", "message", "result", "error.json")
 
-_LOOK_EVERY = 0.02  # seconds between looks at a child
 _MEMORY_SHARE = 0.8  # of the free memory, for all children at once
 _TOLD_SHARE = 0.8  # of the time that is left: a child that stops by itself must get to its result
 _OUTPUT = "output.txt"
@@ -155,7 +160,7 @@ class Containment:
                     f"its process was ended at {used / 1e9:.2f} GB, "
                     f"its share of memory is {self._n_bytes / 1e9:.2f} GB"
                 )
-            time.sleep(_LOOK_EVERY)
+            time.sleep(LOOK_EVERY)
 
 
 class _Children:
@@ -182,12 +187,12 @@ class _Children:
         with self._change:
             if self.closed:
                 raise OutOfTimeError(_GIVEN_UP)
-            child = _start(folder, place)
+            child = start_child(CHILD_MODULE, str(folder), str(place), output=place / _OUTPUT)
             self._n_running += 1
         try:
             yield child
         finally:
-            _end(child)
+            end_child(child)
             with self._change:
                 self._n_running -= 1
                 self._change.notify_all()
@@ -210,43 +215,6 @@ def read_samples(folder: Path, message: Message) -> Samples:
     return Samples(table, np.asarray(read("y")), read("weight"))
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the memory that a process holds; 0 where the system does not tell."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (OSError, IndexError):  # another system, or the process has just ended
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _start(folder: Path, place: Path) -> subprocess.Popen[bytes]:
-    """Start a child; its standard input stays open, and its end tells that the parent is gone."""
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    with open(place / _OUTPUT, "wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", CHILD_MODULE, str(folder), str(place)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "PYTHONPATH": paths},
-            start_new_session=True,  # Ctrl-C in a terminal is the parent's to decide on
-        )
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill a child with all that it started, and wait until it is gone."""
-    try:
-        if os.name == "posix":
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
-    except (ProcessLookupError, PermissionError):  # it has ended already
-        pass
-    child.wait()
-    if child.stdin is not None:
-        child.stdin.close()
-
-
 def _is_done(place: Path) -> bool:
     """Return whether a child's result is whole; its process may linger, or fall over at its end."""
     return (place / RESULT / MANIFEST).is_file()
@@ -263,8 +231,7 @@ def _result(place: Path, code: int, n_threads: int) -> ContainedFit:
         raise _as_raised(json.loads((place / ERROR).read_text()))
     if os.name == "posix" and code == -signal.SIGKILL:
         raise OutOfMemoryError("its process was killed, most likely by the system to free memory")
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-    raise CrashedModelError(f"its process {how} without a result")
+    raise CrashedModelError(f"its process {how_it_ended(code)} without a result")
 
 
 def _as_raised(error: dict[str, Any]) -> Exception:

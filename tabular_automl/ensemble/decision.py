@@ -115,9 +115,15 @@ class DecisionRule:
         return State(arrays={name: part for name, part in parts.items() if part is not None})
 
     @classmethod
-    def from_state(cls, state: State) -> DecisionRule:
-        """Build the rule again."""
-        return cls(state.arrays.get("factors"), state.arrays.get("cutoffs"))
+    def from_state(cls, state: State, n_classes: int) -> DecisionRule:
+        """Build the rule for so many classes again."""
+        shapes = {"factors": (n_classes,), "cutoffs": (n_classes - 1,)}
+        parts = {
+            name: state.array(name, np.float64, shape)
+            for name, shape in shapes.items()
+            if name in state.arrays
+        }
+        return cls(**parts)
 
 
 # ---- two classes ----------------------------------------------------------------------------

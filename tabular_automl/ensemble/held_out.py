@@ -66,6 +66,14 @@ class HeldOut:
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Build it again."""
-        arrays = state.arrays
-        predictions = {str(key): arrays[f"bag{i}"] for i, key in enumerate(state.meta["keys"])}
-        return cls(arrays["y"], arrays.get("weight"), predictions)
+        kept = state.arrays.get("y")
+        is_codes = kept is not None and kept.dtype.kind in "iu"
+        y = state.array("y", np.int64 if is_codes else np.float64, (None,))
+        weight = None
+        if "weight" in state.arrays:
+            weight = state.array("weight", np.float64, y.shape, least=0)
+        predictions = {  # of huge targets, float32 has made infinities
+            str(key): state.array(f"bag{i}", np.float32, (len(y), None), finite=False)
+            for i, key in enumerate(state.meta["keys"])
+        }
+        return cls(y, weight, predictions)

@@ -91,9 +91,29 @@ class FittedStack:
             models = tuple(
                 FittedSpec.from_state(saved[f"model{i}"], n_threads) for i in range(len(saved))
             )
+            state.require(bool(models), f"bag{position}", "hold models")
             bags.append(Bag(str(described["key"]), int(described["layer"]), models))
         feeds = {int(layer): tuple(keys) for layer, keys in state.meta["feeds"].items()}
-        return cls(tuple(bags), feeds, dict(state.meta["weights"]))
+        stack = cls(tuple(bags), feeds, dict(state.meta["weights"]))
+        state.require(stack.reads_what_is_there(), "feeds", "name bags of earlier layers")
+        state.require(stack.is_weighed(), "weights", "be shares of the bags, of sum 1")
+        return stack
+
+    def reads_what_is_there(self) -> bool:
+        """Return whether each bag comes after all those that its layer reads."""
+        seen: set[str] = set()
+        for bag in self.bags:
+            read = () if bag.layer == 1 else self.feeds.get(bag.layer, ())
+            if (bag.layer != 1 and not read) or not seen.issuperset(read):
+                return False
+            seen.add(bag.key)
+        return len(seen) == len(self.bags)
+
+    def is_weighed(self) -> bool:
+        """Return whether the weights are positive shares of bags that are there."""
+        shares = list(self.weights.values())
+        known = {bag.key for bag in self.bags}.issuperset(self.weights)
+        return known and all(share > 0 for share in shares) and abs(sum(shares) - 1.0) < 1e-3
 
 
 def stack_features(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:

@@ -119,6 +119,23 @@ class Model(ABC):
     def restore(self, state: State) -> None:
         """Become the fitted model that `state` came from."""
 
+    def vet(self, table: FeatureTable) -> None:
+        """Look at what native code would take on trust, after `restore`; by default nothing.
+
+        Called where a saved predictor comes from somebody else, in a process that may crash.
+
+        Parameters
+        ----------
+        table : FeatureTable
+            Rows with the features that the model predicts from.
+
+        Raises
+        ------
+        ArtifactError
+            When a prediction of any row might read where it should not, or never end.
+        """
+        return None
+
     def fitted_params(self) -> AnyParams:
         """Return the params with data-dependent choices (rounds, epochs) filled in, for a refit."""
         params: AnyParams = self.params

@@ -14,6 +14,7 @@ import pandas as pd
 from tabular_automl.artifacts.state import State
 from tabular_automl.core import params as core_params
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import ArtifactError
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
@@ -22,9 +23,11 @@ from tabular_automl.models.boosting import (
     MAX_LEARNING_RATE,
     Outputs,
     Pace,
+    ReadBack,
     Stored,
     check_can_boost,
     first_patience,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -142,11 +145,24 @@ class CatBoost(Model):
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
-        self.outputs = Outputs.from_meta(state.meta["outputs"])
-        self.chosen = dict(state.meta["chosen"])
-        self._booster = None
-        if _BLOB in state.blobs:
-            self._booster = Stored(state.blobs[_BLOB], _read)
+        saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
+
+    def vet(self, table: FeatureTable) -> None:
+        """Read the trees, and see whether they are for these features; see `Model.vet`.
+
+        How the trees lead is not looked at: of symmetric ones, a prediction of any row tells.
+        """
+        booster = self._trees()
+        if booster is None:
+            return
+        found = len(booster.feature_names_), list(booster.get_cat_feature_indices())
+        expected = table.n_features, list(range(len(table.numeric_names), table.n_features))
+        if found != expected:
+            raise ArtifactError(
+                f"The trees of a CatBoost model must be for {expected[0]} features with categories "
+                f"{expected[1]!r:.100}, got {found!r:.100}; do not use the predictor."
+            )
 
     def _trees(self) -> Any:
         """Return the booster, read now if need be."""
@@ -212,7 +228,10 @@ class CatBoost(Model):
 def _read(raw: bytes) -> catboost.CatBoost:
     import catboost
 
-    return catboost.CatBoost().load_model(blob=raw, format="cbm")
+    try:
+        return catboost.CatBoost().load_model(blob=raw, format="cbm")
+    except (ValueError, catboost.CatBoostError) as error:
+        raise unreadable("CatBoost", error) from error
 
 
 class _Clock:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
-from tabular_automl.core.errors import ArtifactError, NotFittedError
+from tabular_automl.core.errors import NotFittedError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 
@@ -167,6 +167,11 @@ class DenseEncoder:
         """Number of columns of the matrix."""
         return self._starts[-1]
 
+    @property
+    def n_numeric(self) -> int:
+        """Number of numeric features that it reads: the first columns of the matrix."""
+        return len(self.center)
+
     def state(self) -> State:
         """Return the scales and one table, of shape (n_levels, width), for each category."""
         tables = self.tables or []
@@ -194,24 +199,16 @@ class DenseEncoder:
             When the arrays do not fit together.
         """
         self.clip = bool(state.meta["clip"])
-        self.center, self.scale = state.arrays["center"], state.arrays["scale"]
-        self.count_column = state.arrays["count_column"].astype(np.intp)
-        self.rarity = state.arrays["rarity"]
-        self.piece_column = state.arrays["piece_column"].astype(np.intp)
-        self.piece_low = state.arrays["piece_low"]
-        self.piece_slope = state.arrays["piece_slope"]
-        shapes = [(int(n_levels), int(width)) for n_levels, width in state.meta["shapes"]]
-        stops = np.cumsum([n_levels * width for n_levels, width in shapes])
-        flat = state.arrays["tables"]
-        if len(flat) != (stops[-1] if shapes else 0) or len(self.center) != len(self.scale):
-            raise ArtifactError(
-                f"A dense encoder must hold tables of shapes {shapes} and scales of one length, "
-                f"got {len(flat)} values and {len(self.center)} centres for {len(self.scale)} "
-                "scales; the file is damaged, so save the predictor again."
-            )
-        parts = np.split(flat, stops[:-1]) if shapes else []
+        self.center = state.array("center", np.float32, (None,))
+        self.scale = state.array("scale", np.float32, self.center.shape)
+        n_numeric = self.n_numeric
+        self.count_column = state.array("count_column", np.intp, (None,), least=0, below=n_numeric)
+        self.rarity = state.array("rarity", np.float32, self.count_column.shape)
+        self.piece_column = state.array("piece_column", np.intp, (None,), least=0, below=n_numeric)
+        self.piece_low = state.array("piece_low", np.float32, self.piece_column.shape)
+        self.piece_slope = state.array("piece_slope", np.float32, self.piece_column.shape)
         self._encoded = {}
-        self._place([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
+        self._place(_read_tables(state))
 
     def _place(self, tables: list[Matrix]) -> None:
         """Keep the levels' tables and work out which columns each feature fills."""
@@ -307,6 +304,17 @@ class DenseEncoder:
         while limit > 2 and np.minimum(n_seen, limit).sum() * n_rows > _MAX_CELLS:
             limit //= 2
         return limit
+
+
+def _read_tables(state: State) -> list[Matrix]:
+    """Return the tables of levels, which are saved as one array."""
+    shapes = [(int(n_levels), int(width)) for n_levels, width in state.meta["shapes"]]
+    positive = all(n_levels >= 0 and width >= 0 for n_levels, width in shapes)
+    state.require(positive, "shapes", "be shapes of tables")
+    sizes = [n_levels * width for n_levels, width in shapes]
+    flat = state.array("tables", np.float32, (sum(sizes),))
+    parts = np.split(flat, np.cumsum(sizes, dtype=int))[:-1]
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _sorted_sample(

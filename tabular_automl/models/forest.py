@@ -112,19 +112,28 @@ class _Forest(Model):
 
     def restore(self, state: State) -> None:
         """Take the arrays back; raises ArtifactError when they are not a forest's."""
-        arrays = state.arrays
-        self.fill = arrays["fill"]
-        stops = np.cumsum([int(n) for n in state.meta["n_levels"]], dtype=int)
-        self.levels = np.split(arrays["levels"], stops)[:-1]
-        self.nodes = Nodes(
-            feature=arrays["feature"].astype(np.int32),
-            threshold=arrays["threshold"],
-            child=arrays["child"].astype(np.int32),
-            values=arrays["values"],
-            starts=arrays["starts"].astype(np.int32),
+        task, n_levels = self.setting.task, [int(n) for n in state.meta["n_levels"]]
+        state.require(min(n_levels, default=0) >= 0, "n_levels", "be numbers of levels")
+        levels = state.array("levels", np.float32, (sum(n_levels),))
+        self.fill = state.array("fill", np.float32, (None,))
+        self.levels = np.split(levels, np.cumsum(n_levels, dtype=int))[:-1]
+        feature = state.array(
+            "feature", np.int32, (None,), least=-1, below=len(self.fill) + len(self.levels)
         )
-        n_features = len(self.fill) + len(self.levels)
-        self.nodes.check(n_features, self.setting.task.n_outputs)
+        self.nodes = Nodes(
+            feature=feature,
+            threshold=state.array("threshold", np.float32, feature.shape),
+            child=state.array("child", np.int32, feature.shape, least=0),
+            # Shares of classes add up to something that is divided by.
+            values=state.array(
+                "values",
+                np.float32,
+                (None, task.n_outputs),
+                least=0 if task.is_classification else None,
+            ),
+            starts=state.array("starts", np.int32, (None,), least=0, below=len(feature) + 1),
+        )
+        state.require(self.nodes.all_end(), "child", "lead from every root to leaves")
 
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tabular_automl.core.errors import ArtifactError
-
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
@@ -66,32 +64,20 @@ class Nodes:
         """Number of trees."""
         return len(self.starts) - 1
 
-    def check(self, n_features: int, n_outputs: int) -> None:
-        """Raise unless every path through the nodes ends in a leaf, whoever wrote them.
+    def all_end(self) -> bool:
+        """Return whether every path through the nodes ends in a leaf, whoever wrote them.
 
-        Raises
-        ------
-        ArtifactError
-            When a node points backwards, outside its tree, or at a feature that is not there.
+        A node must point behind itself and stay in its tree, a leaf at a row of ``values``.
         """
-        n_nodes = len(self.feature)
-        lengths = {n_nodes, len(self.threshold), len(self.child)}
-        growing = self.starts[:1].tolist() == [0] and bool((np.diff(self.starts) > 0).all())
-        sound = len(lengths) == 1 and growing and self.starts[-1] == n_nodes
-        if sound and self.values.ndim == 2 and self.values.shape[1] == n_outputs:
-            position = np.arange(n_nodes)
-            end = np.repeat(self.starts[1:], np.diff(self.starts))
-            inner = (self.child > position) & (self.child < end - 1) & (self.feature < n_features)
-            leaf = (self.child >= 0) & (self.child < len(self.values))
-            sound = bool(np.where(self.feature >= 0, inner, leaf).all())
-        else:
-            sound = False
-        if not sound:
-            raise ArtifactError(
-                f"The nodes of a forest must lead from a root to leaves over {n_features} "
-                f"features, got {n_nodes} nodes that do not; the file is damaged, so save the "
-                "predictor again."
-            )
+        n_nodes, starts = len(self.feature), self.starts
+        if len(starts) < 2 or starts[0] != 0 or starts[-1] != n_nodes:
+            return False
+        if not (np.diff(starts) > 0).all():
+            return False
+        end = np.repeat(starts[1:], np.diff(starts))
+        inner = (self.child > np.arange(n_nodes)) & (self.child < end - 1)
+        leaf = self.child < len(self.values)
+        return bool(np.where(self.feature >= 0, inner, leaf).all())
 
     def leaves_of_few(self, matrix: Floats) -> Ints:
         """Return the row of ``values`` that each row reaches, shape (n_samples, n_trees).

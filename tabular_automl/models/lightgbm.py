@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core import params as core_params
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import ArtifactError
 from tabular_automl.core.parallel import in_own_thread
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -20,10 +21,14 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     Outputs,
     Progress,
+    ReadBack,
     Stored,
+    all_paths_end,
     check_can_boost,
     default_learning_rate,
     quickest_threads,
+    require_walkable,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -162,9 +167,38 @@ class LightGBM(Model):
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
-        self.outputs = Outputs.from_meta(state.meta["outputs"])
-        self.chosen = dict(state.meta["chosen"])
-        self._booster = Stored(state.blobs[_BLOB], _read) if _BLOB in state.blobs else None
+        saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
+
+    def vet(self, table: FeatureTable) -> None:
+        """Read the trees, and see whether all their paths end; see `Model.vet`."""
+        if self._booster is None:
+            return
+        text = self._booster.get().model_to_string(num_iteration=-1)
+        header, *trees = text.partition("end of trees")[0].split("\nTree=")
+        self._vet_header(_fields(header), table.n_features)
+        for number, tree in enumerate(trees):
+            require_walkable(_is_walkable(_fields(tree), table.n_features), "LightGBM", number)
+
+    def _vet_header(self, header: Mapping[str, str], n_features: int) -> None:
+        """Raise unless LightGBM has as many columns and outputs as the model says."""
+        n_known = len(self.outputs.known)
+        n_outputs = str(n_known if n_known > 2 else 1)
+        objective = _OBJECTIVES[self.setting.loss]
+        if objective == "multiclass":
+            objective = f"multiclass num_class:{n_known}" if n_known > 2 else "binary sigmoid:1"
+        expected = {
+            "num_class": n_outputs,
+            "num_tree_per_iteration": n_outputs,
+            "max_feature_idx": str(n_features - 1),
+            "objective": objective,
+        }
+        for name, value in expected.items():
+            if header.get(name) != value:
+                raise ArtifactError(
+                    f"The trees of a LightGBM model must have {name}={value}, got "
+                    f"{header.get(name)!r:.100}; do not use the predictor."
+                )
 
     def _predict_on(
         self, trees: Stored[lightgbm.Booster], table: FeatureTable, n_threads: int
@@ -255,7 +289,50 @@ def _stored(booster: lightgbm.Booster, n_rounds: int) -> Stored[lightgbm.Booster
 def _read(raw: bytes) -> lightgbm.Booster:
     import lightgbm
 
-    return lightgbm.Booster(model_str=raw.decode())
+    try:
+        return lightgbm.Booster(model_str=raw.decode())
+    except (ValueError, lightgbm.basic.LightGBMError) as error:
+        raise unreadable("LightGBM", error) from error
+
+
+def _fields(block: str) -> dict[str, str]:
+    """Return the lines ``name=value`` of a part of LightGBM's text."""
+    parts = (line.partition("=") for line in block.splitlines())
+    return {name: value for name, _, value in parts}
+
+
+def _is_walkable(tree: Mapping[str, str], n_features: int) -> bool:
+    """Return whether a prediction can follow a tree to a leaf with a finite value."""
+
+    def read(name: str) -> npt.NDArray[np.float64]:
+        return np.array(tree.get(name, "").split(), dtype=np.float64)
+
+    n_leaves = int(tree["num_leaves"])
+    values = read("leaf_value")
+    if len(values) != n_leaves or not np.isfinite(values).all():
+        return False
+    if tree.get("is_linear", "0") != "0":
+        features, counts = read("leaf_features"), read("num_features")
+        sizes = len(counts) == n_leaves and len(features) == len(read("leaf_coeff")) == counts.sum()
+        if not (sizes and _all_below(features, n_features) and _all_below(counts, n_features + 1)):
+            return False
+    if n_leaves == 1:
+        return True
+    left, right = read("left_child").astype(np.int64), read("right_child").astype(np.int64)
+    asked, kind = read("split_feature"), read("decision_type").astype(np.int64)
+    thresholds = read("threshold")
+    if not len(asked) == len(kind) == len(thresholds) == n_leaves - 1:
+        return False
+    bounds, n_words = read("cat_boundaries"), len(read("cat_threshold"))
+    rising = bool((np.diff(bounds) >= 0).all()) and _all_below(bounds, n_words + 1)
+    in_sets = _all_below(thresholds[kind & 1 == 1], max(0, len(bounds) - 1))
+    known = _all_below(asked, n_features)
+    return known and rising and in_sets and all_paths_end(left, right, n_leaves - 1, n_leaves)
+
+
+def _all_below(values: npt.NDArray[np.float64], stop: int) -> bool:
+    """Return whether all values are positions in something of length ``stop``."""
+    return bool(((values >= 0) & (values < stop)).all())
 
 
 def _bin(table: FeatureTable, options: dict[str, Any]) -> lightgbm.Dataset:

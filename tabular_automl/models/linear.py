@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
+from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -97,16 +97,11 @@ class Linear(Model):
         """Take the arrays back; raises ArtifactError when they do not fit together."""
         self.encoder = DenseEncoder()
         self.encoder.restore(state.children["encoder"])
-        self.coefficients = state.arrays["coefficients"]
-        self.intercept = state.arrays["intercept"]
-        self.bounds = state.arrays["bounds"]
-        self.strength = float(state.meta["strength"])
-        expected = (self.encoder.width, _n_scores(self.setting.task))
-        if self.coefficients.shape != expected:
-            raise ArtifactError(
-                f"The coefficients of a linear model must have shape {expected}, got "
-                f"{self.coefficients.shape}; the file is damaged, so save the predictor again."
-            )
+        width, n_scores = self.encoder.width, _n_scores(self.setting.task)
+        self.coefficients = state.array("coefficients", np.float32, (width, n_scores))
+        self.intercept = state.array("intercept", np.float32, (n_scores,))
+        self.bounds = state.array("bounds", np.float64, (2,))
+        self.strength = state.number("strength", least=0.0)
 
     def fitted_params(self) -> AnyParams:
         """Return the params with the strength that was chosen."""

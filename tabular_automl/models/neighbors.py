@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
+from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -116,20 +116,16 @@ class Neighbors(Model):
         """Take the rows back; raises ArtifactError when the arrays do not fit together."""
         self.encoder = DenseEncoder()
         self.encoder.restore(state.children["encoder"])
-        rows, y, weight = (state.arrays[name] for name in ("rows", "y", "weight"))
-        n_neighbors = int(state.meta["n_neighbors"])
-        n_classes = max(1, self.setting.task.n_classes)
-        sound = rows.shape == (len(y), self.encoder.width) and weight.shape == y.shape
-        known = not self.setting.task.is_classification or bool(((y >= 0) & (y < n_classes)).all())
-        if not (sound and known and 1 <= n_neighbors <= len(y)):
-            raise ArtifactError(
-                f"Stored neighbours must be rows of {self.encoder.width} values with one target "
-                f"and weight each, got arrays of shape {rows.shape}, {y.shape} and "
-                f"{weight.shape}; the file is damaged, so save the predictor again."
-            )
+        rows = state.array("rows", np.float32, (None, self.encoder.width))
+        task, n_rows = self.setting.task, (len(rows),)
+        if task.is_classification:
+            y = state.array("y", np.int32, n_rows, least=0, below=task.n_classes)
+        else:
+            y = state.array("y", np.float32, n_rows)
+        weight = state.array("weight", np.float32, n_rows, least=0)
         self._keep(rows, y, weight.astype(np.float64))
-        self.n_neighbors = n_neighbors
-        self.distance_power = float(state.meta["distance_power"])
+        self.n_neighbors = state.integer("n_neighbors", 1, len(rows))
+        self.distance_power = state.number("distance_power", 0.0, _POWERS[-1])
 
     def fitted_params(self) -> AnyParams:
         """Return the params with the choices made from the data."""

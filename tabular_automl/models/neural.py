@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -145,8 +146,10 @@ class NeuralNetwork(Model):
 
     def state(self) -> State:
         """Return the networks' arrays and the encoder's state."""
-        arrays = {f"net.{name}": array for name, array in self._arrays.items()}
-        arrays |= {"range": self._range, "wavy": self._wavy}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            f"net.{name}": array for name, array in self._arrays.items()
+        }
+        arrays["range"], arrays["wavy"] = self._range, self._wavy
         meta = {
             "epoch": self._epoch,
             "n_epochs": self._n_epochs,
@@ -158,11 +161,42 @@ class NeuralNetwork(Model):
         """Take the networks and the encoder back."""
         self._encoder = self._new_encoder()
         self._encoder.restore(state.children["encoder"])
-        self._range, self._wavy = state.arrays["range"], state.arrays["wavy"]
-        named = {name.partition("net.")[2]: array for name, array in state.arrays.items()}
-        self._arrays = {name: array for name, array in named.items() if name}
+        self._range = state.array("range", np.float64, (2,))
+        wavy = state.array("wavy", np.int64, (None,), least=0, below=self._encoder.n_numeric)
         self._epoch, self._n_epochs = int(state.meta["epoch"]), int(state.meta["n_epochs"])
         self._chosen: Any = self.Params.from_dict(state.meta["chosen"])
+        self.use(self._read_arrays(state, len(wavy)), wavy)
+
+    def use(self, arrays: Mapping[str, Matrix], wavy: npt.NDArray[np.int64]) -> None:
+        """Let `outputs` work with a network's arrays.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            As `neural_training.Trained.arrays`, of any number of members.
+        wavy : ndarray of int
+            Inputs that get periodic features.
+        """
+        self._arrays, self._wavy = dict(arrays), wavy
+
+    def _read_arrays(self, state: State, n_wavy: int) -> dict[str, Matrix]:
+        """Return the networks' arrays, the sizes of layers as the params say."""
+        width, n_outputs = self._chosen.width, self.setting.task.n_outputs
+        n_layers, n_members = self.params.n_layers, self._chosen.n_members
+        shapes: dict[str, tuple[int, ...]] = {}
+        n_inputs = self._encoder.width
+        if n_wavy:
+            shapes |= dict.fromkeys(("frequency", "phase"), (n_wavy, self._chosen.n_frequencies))
+            n_inputs += n_wavy * self._chosen.n_frequencies
+        sizes = [n_inputs, *[width] * n_layers, n_outputs]
+        for layer, (n_in, n_out) in enumerate(pairwise(sizes)):
+            shapes[f"weight_{layer}"], shapes[f"bias_{layer}"] = (n_in, n_out), (n_out,)
+            if layer < n_layers:
+                shapes[f"mix_{layer}"] = (n_out,)
+        return {
+            name: state.array(f"net.{name}", np.float32, (n_members, *shape))
+            for name, shape in shapes.items()
+        }
 
     def fitted_params(self) -> AnyParams:
         """Return the params with the epoch to stop at, on the same schedule."""

@@ -38,4 +38,4 @@ class Prior(Model):
 
     def restore(self, state: State) -> None:
         """Take the average back."""
-        self.average = state.arrays["average"]
+        self.average = state.array("average", np.float64, (self.setting.task.n_outputs,))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core import params as core_params
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import ArtifactError
 from tabular_automl.core.imports import import_optional
 from tabular_automl.core.parallel import in_own_thread
 from tabular_automl.core.params import param
@@ -21,10 +23,14 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     Outputs,
     Progress,
+    ReadBack,
     Stored,
+    all_paths_end,
     check_can_boost,
     default_learning_rate,
     quickest_threads,
+    require_walkable,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -148,9 +154,39 @@ class XGBoost(Model):
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
-        self.outputs = Outputs.from_meta(state.meta["outputs"])
-        self.chosen = dict(state.meta["chosen"])
-        self._booster = Stored(state.blobs[_BLOB], _read) if _BLOB in state.blobs else None
+        saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
+
+    def vet(self, table: FeatureTable) -> None:
+        """Read the trees, and see whether all their paths end; see `Model.vet`."""
+        if self._booster is None:
+            return
+        learner = json.loads(bytes(self._booster.get().save_raw("json")))["learner"]
+        self._vet_learner(learner, table.n_features)
+        for number, tree in enumerate(learner["gradient_booster"]["model"]["trees"]):
+            require_walkable(_is_walkable(tree, table.n_features), "XGBoost", number)
+
+    def _vet_learner(self, learner: Mapping[str, Any], n_features: int) -> None:
+        """Raise unless XGBoost has as many columns and outputs as the model says."""
+        n_known = len(self.outputs.known)
+        n_outputs = n_known if n_known > 2 else 1
+        objective = _OBJECTIVES[self.setting.loss]
+        if objective == "multi:softprob" and n_known == 2:
+            objective = "binary:logistic"
+        sizes, booster = learner["learner_model_param"], learner["gradient_booster"]
+        found = (
+            learner["objective"]["name"],
+            booster["name"],
+            int(sizes["num_feature"]),
+            max(1, int(sizes["num_class"])),
+            set(booster["model"]["tree_info"]) <= set(range(n_outputs)),
+        )
+        expected = (objective, "gbtree", n_features, n_outputs, True)
+        if found != expected:
+            raise ArtifactError(
+                f"The trees of an XGBoost model must be for {expected}, got {found!r:.200}; do not "
+                "use the predictor."
+            )
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -207,7 +243,34 @@ def _stored(booster: xgboost.Booster, n_rounds: int) -> Stored[xgboost.Booster]:
 
 
 def _read(raw: bytes) -> xgboost.Booster:
-    return _xgboost().Booster({"verbosity": 0}, model_file=bytearray(raw))
+    try:
+        return _xgboost().Booster({"verbosity": 0}, model_file=bytearray(raw))
+    except ValueError as error:  # XGBoost's own errors are
+        raise unreadable("XGBoost", error) from error
+
+
+def _is_walkable(tree: Mapping[str, Any], n_features: int) -> bool:
+    """Return whether a prediction can follow a tree to a leaf with a finite value."""
+    left, right = (np.array(tree[f"{side}_children"], dtype=np.int64) for side in ("left", "right"))
+    asked, values = np.array(tree["split_indices"]), np.array(tree["split_conditions"])
+    n_nodes, is_set = len(left), np.array(tree["split_type"]) == 1
+    if not n_nodes == len(right) == len(asked) == len(values) == len(is_set):
+        return False
+    inner = left >= 0
+    ends = not inner.any() or all_paths_end(
+        np.where(inner, left, -1), np.where(inner, right, -1), n_nodes, 1
+    )
+    known = (asked[inner] >= 0) & (asked[inner] < n_features)
+    whole = bool((left >= -1).all() and (right[inner] >= 0).all() and known.all())
+    return ends and whole and bool(np.isfinite(values[~inner]).all()) and _has_sets(tree, is_set)
+
+
+def _has_sets(tree: Mapping[str, Any], is_set: npt.NDArray[np.bool_]) -> bool:
+    """Return whether each node that asks for a set of levels has one."""
+    first, size = np.array(tree["categories_segments"]), np.array(tree["categories_sizes"])
+    n_levels, nodes = len(tree["categories"]), tree["categories_nodes"]
+    inside = (first >= 0) & (size >= 0) & (first + size <= n_levels)
+    return bool(inside.all()) and set(np.flatnonzero(is_set).tolist()) <= set(nodes)
 
 
 def _predict_on(trees: Stored[xgboost.Booster], matrix: Floats, n_threads: int) -> Floats:

@@ -17,6 +17,7 @@ LAYERS = [
     {"ensemble", "search"},
     {"config", "intake", "plan", "pipeline"},
     {"saving"},
+    {"vetting"},
     {"inspection", "deployment"},
     {"answers"},
     {"predictor"},

@@ -7,7 +7,7 @@ import pytest
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import OutOfTimeError
 from tabular_automl.core.parallel import Machine
-from tabular_automl.ensemble.contained import Containment, resident_bytes
+from tabular_automl.ensemble.contained import Containment
 from tabular_automl.models.base import MODELS, ModelSpec, Setting
 from tabular_automl.models.trial import BINARY, Trial
 
@@ -50,12 +50,6 @@ def test_the_end_of_the_budget_ends_the_process(budget, reason):
         pytest.raises(OutOfTimeError, match=reason),
     ):
         containment.fit(ModelSpec.make("linear"), setting, ROWS, budget)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_a_process_is_read_and_that_of_none_is_zero():
-    assert resident_bytes(os.getpid()) > 1_000_000
-    assert resident_bytes(2**22 + 1) == 0  # above the largest process id
 
 
 def test_a_child_imports_nothing_from_the_working_directory(tmp_path, monkeypatch):

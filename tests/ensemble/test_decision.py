@@ -163,6 +163,6 @@ def test_counted_scores_are_those_of_the_rows(seed: int, weighted: bool) -> None
 def test_state_gives_the_same_rule_back(rule: DecisionRule) -> None:
     p, _ = _honest(50, [0.2, 0.3, 0.5])
 
-    restored = DecisionRule.from_state(rule.state())
+    restored = DecisionRule.from_state(rule.state(), 3)
 
     np.testing.assert_array_equal(restored.decide(p), rule.decide(p))

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import ArtifactError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.ensemble.bagging import Bag
@@ -53,6 +57,25 @@ def test_a_later_layer_reads_features_and_outputs_of_its_feeds():
 def test_stack_features_leave_out_the_first_class():
     probabilities = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
     np.testing.assert_allclose(stack_features([probabilities]), probabilities[:, 1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "weights", "words"),
+    [
+        ({"2": ["top"]}, {"a": 1.0}, "earlier layers"),
+        ({"2": ["b"]}, {"a": 1.0}, "earlier layers"),
+        ({}, {"a": 1.0}, "earlier layers"),
+        ({"2": ["a"]}, {"b": 1.0}, "shares of the bags"),
+        ({"2": ["a"]}, {"a": 2.0, "top": -1.0}, "shares of the bags"),
+        ({"2": ["a"]}, {"a": np.nan}, "shares of the bags"),
+    ],
+)
+def test_a_stack_that_does_not_hold_together_is_refused(feeds, weights, words):
+    stack = FittedStack((bag("a", 1, 1), bag("top", 2, 4)), {2: ("a",)}, {"a": 1.0})
+    state = stack.state()
+    forged = replace(state, meta={**state.meta, "feeds": feeds, "weights": weights})
+    with pytest.raises(ArtifactError, match=words):
+        FittedStack.from_state(forged, n_threads=1)
 
 
 def test_state_round_trip_predicts_equally():

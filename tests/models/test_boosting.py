@@ -4,12 +4,14 @@ import copy
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import boosting
@@ -23,6 +25,7 @@ from tabular_automl.models.boosting import (
 
 MULTICLASS = Task(ProblemType.MULTICLASS, 4)
 REGRESSION = Task(ProblemType.REGRESSION)
+FIELDS = {"n_outputs": 4, "known": [0, 2], "floor": 0.01, "value": None}  # of `Outputs`
 
 
 class FakeClock:
@@ -86,8 +89,23 @@ def test_one_target_value_is_a_constant_prediction() -> None:
 
 def test_outputs_come_back_equal_from_their_fields() -> None:
     outputs = Outputs(4, (0, 2), 0.01)
-    meta = {"n_outputs": 4, "known": [0, 2], "floor": 0.01, "value": None}
-    assert Outputs.from_meta(meta) == outputs
+    assert Outputs.from_state(State(meta=FIELDS), MULTICLASS) == outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_outputs", 10**9),
+        ("known", [2, 0]),
+        ("known", [0, 4]),
+        ("known", []),
+        ("floor", np.nan),
+        ("value", np.inf),
+    ],
+)
+def test_outputs_that_no_fit_has_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ArtifactError, match=f"'{name}' must be"):
+        Outputs.from_state(State(meta=FIELDS | {name: value}), MULTICLASS)
 
 
 def test_boosting_stops_when_the_loss_no_longer_falls() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, InvalidOptionError, OutOfTimeError
+from tabular_automl.core.errors import ArtifactError, DataError, InvalidOptionError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import catboost as catboost_family
@@ -247,3 +247,21 @@ def test_fewer_iterations_than_asked_for_get_a_higher_rate(monkeypatch: pytest.M
     scarce.fit(train, valid, Budget.start(3600.0))
     assert scarce.fitted_params().n_rounds <= 30
     assert scarce.fitted_params().learning_rate > 1.5 * ample.fitted_params().learning_rate
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
+def test_trees_of_ours_are_vetted_without_complaint(task: Task) -> None:
+    model, valid = fit(task)
+    restored = build(task)
+    restored.restore(model.state())
+    restored.vet(valid.table)
+    with pytest.raises(ArtifactError, match="must be for 2 features"):
+        restored.vet(FeatureTable(valid.table.numeric[:, :2], valid.table.codes[:, :0], ("a", "b")))
+
+
+def test_trees_that_are_no_trees_are_refused() -> None:
+    model, _ = fit(BINARY)
+    restored = build(BINARY)
+    restored.restore(State(meta=model.state().meta, blobs={"booster.cbm": b"no trees at all"}))
+    with pytest.raises(ArtifactError, match="must be readable by CatBoost"):
+        restored.predict(samples(BINARY).table)

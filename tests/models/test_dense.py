@@ -157,7 +157,7 @@ def test_weights_of_two_equal_two_rows():
 def test_a_shortened_table_is_refused():
     state = DenseEncoder().fit(mixed(), BINARY, 0).state()
     arrays = dict(state.arrays) | {"tables": state.arrays["tables"][:-1]}
-    with pytest.raises(ArtifactError, match="must hold tables of shapes"):
+    with pytest.raises(ArtifactError, match="'tables' must be float32 of shape"):
         DenseEncoder().restore(dataclasses.replace(state, arrays=arrays))
 
 

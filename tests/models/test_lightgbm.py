@@ -8,7 +8,7 @@ import pytest
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, InvalidOptionError, OutOfTimeError
+from tabular_automl.core.errors import ArtifactError, DataError, InvalidOptionError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import lightgbm as lightgbm_family
@@ -286,3 +286,72 @@ def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
     used.clear()
     build(REGRESSION, n_threads=2).fit(train, valid, Budget.unlimited())
     assert used == []
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
+@pytest.mark.parametrize("linear_tree", [False, True])
+def test_trees_of_ours_are_vetted_without_complaint(task: Task, linear_tree: bool) -> None:
+    model, valid = fit(task, linear_tree=linear_tree)
+    restored = build(task, linear_tree=linear_tree)
+    restored.restore(model.state())
+    restored.vet(valid.table)
+    with pytest.raises(ArtifactError, match="must have max_feature_idx=1, got '4'"):
+        restored.vet(FeatureTable(valid.table.numeric[:, :2], valid.table.codes[:, :0], ("a", "b")))
+
+
+def test_trees_that_are_no_trees_are_refused() -> None:
+    model, _ = fit(BINARY)
+    blob = model.state().blobs["booster.txt"]
+    for raw in (blob[:-500] + b"\xff" + blob[-499:], b""):
+        restored = build(BINARY)
+        restored.restore(State(meta=model.state().meta, blobs={"booster.txt": raw}))
+        with pytest.raises(ArtifactError, match="must be readable by LightGBM"):
+            restored.predict(samples(BINARY).table)
+
+
+TREE = {
+    "num_leaves": "3",
+    "num_cat": "1",
+    "split_feature": "0 1",
+    "threshold": "0.5 0",
+    "decision_type": "2 1",
+    "left_child": "1 -1",
+    "right_child": "-2 -3",
+    "leaf_value": "0.1 0.2 0.3",
+    "cat_boundaries": "0 1",
+    "cat_threshold": "6",
+    "is_linear": "0",
+}
+LINEAR = {"is_linear": "1", "num_features": "1 0 1", "leaf_features": "0 1", "leaf_coeff": "1 2"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"left_child": "0 -1"},  # a root that is its own child
+        {"left_child": "1 1"},
+        {"left_child": "2 -1"},
+        {"left_child": "1 -4"},
+        {"left_child": "1"},
+        {"right_child": "1 -3"},
+        {"split_feature": "0 2"},
+        {"split_feature": "0 -1"},
+        {"split_feature": "0"},
+        {"threshold": "0.5 1"},  # a set that is not there
+        {"threshold": "0.5"},
+        {"decision_type": "2"},
+        {"cat_boundaries": "0 2"},
+        {"cat_boundaries": "1 0"},
+        {"leaf_value": "0.1 0.2"},
+        {"leaf_value": "0.1 0.2 nan"},
+        {"num_leaves": "4"},
+        LINEAR | {"leaf_features": "0 2"},
+        LINEAR | {"num_features": "1 1 1"},
+        LINEAR | {"leaf_coeff": "1"},
+    ],
+)
+def test_a_tree_that_leads_nowhere_is_seen(change: dict[str, str]) -> None:
+    assert lightgbm_family._is_walkable(TREE, 2)
+    assert lightgbm_family._is_walkable(TREE | LINEAR, 2)
+    assert lightgbm_family._is_walkable({"num_leaves": "1", "leaf_value": "0"}, 2)
+    assert not lightgbm_family._is_walkable(TREE | change, 2)

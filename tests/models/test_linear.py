@@ -161,7 +161,7 @@ def test_coefficients_of_another_shape_are_refused():
     model = fitted(BINARY, samples(BINARY))
     state = model.state()
     arrays = {**state.arrays, "coefficients": state.arrays["coefficients"][1:]}
-    with pytest.raises(ArtifactError, match="must have shape"):
+    with pytest.raises(ArtifactError, match=r"'coefficients' must be float32 of shape"):
         model.restore(dataclasses.replace(state, arrays=arrays))
 
 

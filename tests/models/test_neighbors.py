@@ -122,9 +122,17 @@ def test_a_table_without_features_is_refused():
         fitted(BINARY, Samples(FeatureTable.empty(9), np.arange(9) % 2))
 
 
-@pytest.mark.parametrize(("name", "bad"), [("rows", np.zeros((3, 2))), ("y", np.full(300, 9))])
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("rows", np.zeros((3, 2))),
+        ("y", np.full(300, 9)),
+        ("y", np.full(300, 0.5)),
+        ("weight", np.full(300, np.nan)),
+    ],
+)
 def test_arrays_that_do_not_fit_together_are_refused(name, bad):
     model = fitted(BINARY, samples(BINARY))
     state = model.state()
-    with pytest.raises(ArtifactError, match="Stored neighbours must be"):
+    with pytest.raises(ArtifactError, match=r"must be (int32|float32) of shape"):
         model.restore(dataclasses.replace(state, arrays={**state.arrays, name: bad}))

@@ -12,7 +12,7 @@ import pytest
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, InvalidOptionError, OutOfTimeError
+from tabular_automl.core.errors import ArtifactError, DataError, InvalidOptionError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import xgboost as xgboost_family
@@ -294,3 +294,56 @@ def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
     used.clear()
     build(REGRESSION, n_threads=2).fit(train, valid, Budget.unlimited())
     assert used == []
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
+def test_trees_of_ours_are_vetted_without_complaint(task: Task) -> None:
+    model, valid = fit(task)
+    restored = build(task)
+    restored.restore(model.state())
+    restored.vet(valid.table)
+    with pytest.raises(ArtifactError, match="trees of an XGBoost model must be for"):
+        restored.vet(FeatureTable(valid.table.numeric[:, :2], valid.table.codes[:, :0], ("a", "b")))
+
+
+def test_trees_that_are_no_trees_are_refused() -> None:
+    model, _ = fit(BINARY)
+    restored = build(BINARY)
+    restored.restore(State(meta=model.state().meta, blobs={"booster.ubj": b"{}"}))
+    with pytest.raises(ArtifactError, match="must be readable by XGBoost"):
+        restored.predict(samples(BINARY).table)
+
+
+TREE = {
+    "left_children": [1, 3, -1, -1, -1],
+    "right_children": [2, 4, -1, -1, -1],
+    "split_indices": [0, 1, 0, 0, 0],
+    "split_conditions": [0.5, 0.0, 0.1, 0.2, 0.3],
+    "split_type": [0, 1, 0, 0, 0],
+    "categories": [2, 3],
+    "categories_nodes": [1],
+    "categories_segments": [0],
+    "categories_sizes": [2],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"left_children": [0, 3, -1, -1, -1]},  # a root that is its own child
+        {"left_children": [1, 1, -1, -1, -1]},
+        {"left_children": [1, 5, -1, -1, -1]},
+        {"left_children": [1, 3, -2, -1, -1]},
+        {"left_children": [1, 3, -1, -1]},
+        {"right_children": [3, 4, -1, -1, -1]},
+        {"right_children": [-1, 4, -1, -1, -1]},
+        {"split_indices": [0, 2, 0, 0, 0]},
+        {"split_conditions": [0.5, 0.0, 0.1, 0.2, np.inf]},
+        {"split_type": [1, 1, 0, 0, 0]},  # a set that is not there
+        {"categories_segments": [1]},
+        {"categories_sizes": [-1]},
+    ],
+)
+def test_a_tree_that_leads_nowhere_is_seen(change: dict[str, list[float]]) -> None:
+    assert xgboost_family._is_walkable(TREE, 2)
+    assert not xgboost_family._is_walkable(TREE | change, 2)

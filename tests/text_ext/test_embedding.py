@@ -9,7 +9,13 @@ import pytest
 
 from tabular_automl.artifacts.contract import through_files
 from tabular_automl.core.contract import Check
-from tabular_automl.extend import Budget, InvalidOptionError, OutOfTimeError, Samples
+from tabular_automl.extend import (
+    ArtifactError,
+    Budget,
+    InvalidOptionError,
+    OutOfTimeError,
+    Samples,
+)
 from tabular_automl.models.contract import Candidate, iter_checks
 from tests.text_ext.conftest import reviews, setting, text_table
 from text_ext import encoders
@@ -176,3 +182,8 @@ def test_there_must_be_time_to_load(tiny_encoder: Path) -> None:
 def test_an_encoder_is_a_text() -> None:
     with pytest.raises(InvalidOptionError, match="encoder must be a text, got 3"):
         TextEmbedding.Params(encoder=3)  # type: ignore[arg-type]
+
+
+def test_a_copy_under_a_name_that_others_know_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="must be named by its files, got 'minilm'"):
+        encoders.remember_copy("minilm", {"config.json": b"{}"})

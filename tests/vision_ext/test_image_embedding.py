@@ -244,3 +244,13 @@ def test_a_backbone_that_is_not_there_is_a_row_of_the_leaderboard(tmp_path: Path
     board = predictor.leaderboard().set_index("model")
     assert board.loc["image_embedding", "status"] == "failed"
     assert "must be a folder that save_pretrained wrote" in board.loc["image_embedding", "reason"]
+
+
+def test_files_of_a_backbone_stay_in_the_folder_they_are_unpacked_to(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(backbone._Loaded, "backbones", {})
+    monkeypatch.setattr(backbone, "_load", lambda folder, *_: found.extend(os.listdir(folder)))
+    backbone.unpacked_backbone({"../escaped.txt": b"", "/also/escaped.txt": b""}, None, "cpu")
+    assert found == ["escaped.txt"]
+    assert os.listdir(tmp_path) == []
