@@ -170,7 +170,8 @@ class ImageNetwork(Model):
         self._range = state.array("range", np.float64, (2,))
         self._kept = state.array("kept", np.intp, (self._encoder.n_numeric,), least=0)
         self._stored_side = state.integer("stored_side", 1, _MOST_PIXELS)
-        self._side = state.integer("side", 1, _MOST_PIXELS)
+        least = 1 if meta["columns"] else 0  # without images, none of a size was seen
+        self._side = state.integer("side", least, _MOST_PIXELS)
         self._flip = bool(meta["flip"])
         self._temperature = state.number("temperature", least=1e-6)
         self._n_epochs = int(meta["n_epochs"])
