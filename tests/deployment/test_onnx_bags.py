@@ -10,7 +10,14 @@ from tabular_automl.models.linear import Linear
 from tests.deployment.bags import BINARY, REGRESSION, bag_of, features
 from tests.deployment.onnx_runs import assert_converts, with_inputs
 
-REFUSED = {"neighbors", "image_embedding", "image_network", "text_embedding", "text_linear"}
+REFUSED = {
+    "neighbors",
+    "image_embedding",
+    "image_network",
+    "text_embedding",
+    "text_linear",
+    "text_transformer",
+}
 
 
 @pytest.mark.parametrize("task", [BINARY, REGRESSION], ids=lambda task: task.problem_type)

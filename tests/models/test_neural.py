@@ -67,7 +67,7 @@ def torch_outputs(model, x):
         n_outputs=model.setting.task.n_outputs,
     )
     wavy = torch.from_numpy(np.tile(model._wavy, (n_members, 1)))
-    net = StackedNetwork(shape, wavy, model._activation)
+    net = StackedNetwork(shape, wavy, model.activation)
     unit = net.export  # arrays of a network whose parameters are all one show the factors
     for parameter in net.parameters.values():
         parameter.data.fill_(1.0)
