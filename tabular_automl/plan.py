@@ -26,10 +26,10 @@ _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few time
 _FIRST_PASS = 0.6
 _SHORT_OF_TIME = 1.0  # folds that the portfolio could be fitted on, below which ...
 _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the rest
-_FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly specs wait for what it shows
+_FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly readers of texts come in between
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
-_READER_SHARE = 0.4  # of the time, at most, for one family that reads texts or images itself
+_READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more at least is left out
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
 _STACK_SECONDS = 600.0  # published results find no gain from a second layer below this limit
 

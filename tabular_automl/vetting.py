@@ -161,7 +161,9 @@ def _limit_time(most_seconds: int) -> None:
     if os.name == "posix":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CPU, (most_seconds, most_seconds))
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = most_seconds if hard == resource.RLIM_INFINITY else min(most_seconds, hard)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -162,13 +162,16 @@ class TextTransformer(Model):
         """Take back what was learned; the network is built with the first prediction."""
         meta = state.meta
         self._columns = tuple(str(column) for column in meta["columns"])
-        self._max_tokens, self._n_epochs = int(meta["max_tokens"]), int(meta["n_epochs"])
-        self._n_tuned = int(meta["n_tuned_layers"])
+        self._max_tokens = state.integer("max_tokens", 0, 8_192)
+        self._n_epochs, self._n_tuned = int(meta["n_epochs"]), int(meta["n_tuned_layers"])
         self._dense = DenseEncoder(one_hot_max_levels=32, clip=True)
         self._dense.restore(state.children["dense"])
-        self._range = state.arrays["range"]
+        self._range = state.array("range", np.float64, (2,))
         named = {name.partition("net.")[2]: array for name, array in state.arrays.items()}
         self._arrays = {name: array for name, array in named.items() if name}
+        for name in self._arrays:
+            found = state.arrays[f"net.{name}"]
+            state.array(f"net.{name}", found.dtype, found.shape)
         self._keeps_copy = "encoder" in state.children
         self._copied = str(meta.get("encoder", ""))
         if self._keeps_copy:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tabular_automl.extend import InvalidOptionError
+from tabular_automl.extend import ArtifactError, InvalidOptionError
 from text_ext.tokens import Tokens
 
 Array = npt.NDArray[Any]
@@ -151,6 +151,11 @@ def load_weights(net: nn.Module, weights: Mapping[str, Any]) -> None:
     """Take learned parameters from arrays or tensors."""
     for name, parameter in learned_weights(net).items():
         weight = weights[name]
+        if tuple(weight.shape) != tuple(parameter.shape):  # copy_ would spread it
+            raise ArtifactError(
+                f"In a saved predictor, {name!r} must be of shape {tuple(parameter.shape)}, got "
+                f"{tuple(weight.shape)}; save the predictor again."
+            )
         parameter.copy_(weight if isinstance(weight, Tensor) else torch.tensor(weight))
 
 

@@ -18,6 +18,7 @@ from tabular_automl.pipeline import FittedPipeline
 
 MAX_ROWS = 1000
 TOLERANCE = 1e-4
+_MOST_OTHER_LABELS = 0.01  # of the rows: two classes may be as good as equally probable
 _MISSING_SHARE = 0.05  # of the cells of drawn rows, at least
 _UNSEEN = "a category that training did not have"
 
@@ -88,7 +89,7 @@ def compare(pipeline: FittedPipeline, expected: Answer, actual: Answer) -> tuple
     Raises
     ------
     ExportError
-        When the difference is beyond `TOLERANCE`.
+        When the difference is beyond `TOLERANCE`, or more labels differ than ties can explain.
     """
     off = np.abs(_scaled(pipeline, actual.numbers) - _scaled(pipeline, expected.numbers))
     off[np.isnan(off)] = np.inf
@@ -102,7 +103,14 @@ def compare(pipeline: FittedPipeline, expected: Answer, actual: Answer) -> tuple
         )
     if not pipeline.task.is_classification:
         return largest, 0
-    return largest, int(np.count_nonzero(actual.labels != expected.labels))
+    n_others = int(np.count_nonzero(actual.labels != expected.labels))
+    if n_others > max(1, _MOST_OTHER_LABELS * len(expected.labels)):
+        raise ExportError(
+            f"The exported model must decide as the predictor does, got another label in "
+            f"{n_others} of {len(expected.labels)} rows; nothing was written, so serve the predictor with "
+            "compile()."
+        )
+    return largest, n_others
 
 
 def _scaled(pipeline: FittedPipeline, numbers: Array) -> Array:

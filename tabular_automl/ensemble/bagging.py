@@ -231,7 +231,7 @@ def _fit_in_waves(
     n_folds = len(request.folds)
     n_workers, n_threads = machine.split(n_folds)
     n_waves = math.ceil(n_folds / n_workers)
-    given = budget.remaining() / n_folds
+    given = budget.remaining() / max(1, n_folds - len(known))
     with _place_of_work(request, machine, n_workers) as fit_fold:
         for wave in range(n_waves):
             first = wave * n_workers

@@ -50,8 +50,8 @@ class PlannedSpec:
     spec : ModelSpec
     cost : float
     after : str or None
-        Key of a cheaper spec that reads the same columns: this one waits until the first pass has
-        shown that the other is worth much to the ensemble.
+        Key of a cheaper spec that reads the same columns: this one waits until the other has shown,
+        beside a few more, that it is worth much to the ensemble.
     like : str or None
         Key of a spec that is much the same: where time is short, this one is not tried when the
         other has earned no weight.

@@ -294,6 +294,7 @@ def _fold_state(request: BagRequest, fold: int, fit: FoldFit) -> State:
         "fit_seconds": fit.fit_seconds,
         "given_seconds": fit.given_seconds,
         "predict_seconds": fit.predict_seconds,
+        "hurried": fit.model.hurried,
     }
     fitted = FittedSpec(request.spec.family, fit.model)
     return State(
@@ -302,8 +303,10 @@ def _fold_state(request: BagRequest, fold: int, fit: FoldFit) -> State:
 
 
 def _fold_fit(state: State) -> FoldFit:
+    model = FittedSpec.from_state(state.children["fitted"]).model
+    model.hurried = bool(state.meta.get("hurried", False))
     return FoldFit(
-        model=FittedSpec.from_state(state.children["fitted"]).model,
+        model=model,
         prediction=state.arrays["prediction"],
         fit_seconds=float(state.meta["fit_seconds"]),
         given_seconds=float(state.meta["given_seconds"]),

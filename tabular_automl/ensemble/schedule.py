@@ -19,6 +19,7 @@ from tabular_automl.search.variants import SPACES, draw_variant
 
 _BEFORE_READERS = 3  # specs that show what a cheap reader of texts is worth beside them
 _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
+_MOST_FOR_READERS = 0.75  # of the time, for the costly ones: the others are to have a turn
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
 _MOST_VARIANTS = 30
@@ -27,6 +28,7 @@ _IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
 _SHORT_VARIANT = 0.5  # of them are enough where the clock had the last word anyway
 _SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
+_NO_WEIGHT = "no weight in the ensemble of the first folds"
 _LONG = "_long"  # at the end of a repeat's key
 
 
@@ -44,6 +46,7 @@ class Schedule:
         self._memory = layer.memory = ScoutedFolds(layer.memory)
         self._scouts: dict[str, Candidate] = {}
         self._scouted_weights: dict[str, float] = {}
+        self._scouts_saving: dict[str, float] = {}
         self._seen: set[str] = set()
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
@@ -53,11 +56,16 @@ class Schedule:
         n_first = self.layer.request.n_first
         late = self._try_first(others[:n_first], readers)
         self._repeat_cut_short()
-        rest = [planned for planned in (*late, *others[n_first:]) if self._is_promising(planned)]
-        for planned in self.layer.try_all(rest, self.budget):
-            self.layer.skip(self.layer.key_of(planned.spec), NO_TIME)
+        self._try_rest([*late, *others[n_first:]])
         self._repeat_cut_short()
         self._try_variants()
+
+    def _try_rest(self, specs: Sequence[PlannedSpec]) -> None:
+        """Try the specs that the first pass left, those that are like others after the others."""
+        late = self.layer.try_all([each for each in specs if each.like is None], self.budget)
+        alike = [each for each in specs if each.like is not None and self._is_promising(each)]
+        for planned in (*late, *self.layer.try_all(alike, self.budget)):
+            self.layer.skip(self.layer.key_of(planned.spec), NO_TIME)
 
     def _try_first(
         self, specs: Sequence[PlannedSpec], readers: Sequence[PlannedSpec]
@@ -71,9 +79,9 @@ class Schedule:
         if not readers:
             return self._scout(specs, part)
         before, then = specs[:_BEFORE_READERS], specs[_BEFORE_READERS:]
-        late = self.layer.try_all(before, self.budget.share(part * _cost(before) / _cost(specs)))
+        late = self.layer.try_all(before, self._share(part, before, specs))
         wanted = [planned for planned in readers if self._is_wanted(planned)]
-        late += self.layer.try_all(wanted, self.budget)
+        late += self.layer.try_all(wanted, self.budget.share(_MOST_FOR_READERS))
         return late + self._scout(then, part)
 
     def _scout(self, specs: Sequence[PlannedSpec], part: float) -> list[PlannedSpec]:
@@ -86,8 +94,8 @@ class Schedule:
         if not can_scout(layer.request, self.budget):
             return layer.try_all(specs, self.budget.share(part))
         # One whole bag first: from then on there is something to return.
-        first = [] if layer.candidates else specs[:1]
-        late = layer.try_all(first, self.budget.share(part * _cost(first) / _cost(specs)))
+        first = self._finished(specs) or ([] if layer.candidates else list(specs[:1]))
+        late = layer.try_all(first, self._share(part, first, specs))
         scout = Layer(scout_request(layer.request), layer.number, layer.samples, self.budget)
         scout.memory = Scouting(self._memory)
         scout.candidates = [
@@ -95,15 +103,34 @@ class Schedule:
         ]
         n_known = len(scout.candidates)
         share = len(scout.request.folds) / len(layer.request.folds)
-        late += scout.try_all(specs[len(first) :], self.budget.share(part * share))
+        others = [planned for planned in specs if planned not in first]
+        late += scout.try_all(others, self.budget.share(part * share))
         for skip in scout.skipped:
             if skip.key not in scout.late:
+                self._memory.forget(skip.key)
                 layer.skip(skip.key, skip.reason, failed=skip.failed)
         layer.given_up |= scout.given_up
         again = [planned for planned in specs if layer.key_of(planned.spec) in scout.late]
-        late += layer.try_all(again, self.budget.share(part * _cost(again) / _cost(specs)))
+        late += layer.try_all(again, self._share(part, again, specs))
+        self._scouts_saving = scout.seconds_to_save
         self._choose(scout, n_known)
         return late
+
+    def _finished(self, specs: Sequence[PlannedSpec]) -> list[PlannedSpec]:
+        """Return the specs whose whole bag an earlier, interrupted fit has finished."""
+        layer = self.layer
+        return [
+            planned
+            for planned in specs
+            if self._memory.holds(layer.bag_request(planned.spec, layer.key_of(planned.spec)))
+        ]
+
+    def _share(
+        self, part: float, some: Sequence[PlannedSpec], specs: Sequence[PlannedSpec]
+    ) -> Budget:
+        """Return what some of the specs cost, of the part of the time that all of them have."""
+        costs = [sum(planned.cost for planned in group) for group in (some, specs)]
+        return self.budget.share(part * costs[0] / costs[1] if some else 0.0)
 
     def _choose(self, scout: Layer, n_known: int) -> None:
         """Complete the bags that earned weight on the first folds and had time enough there."""
@@ -111,21 +138,24 @@ class Schedule:
             return
         weights = ensemble_weights(scout.request, scout.candidates, self.budget)
         found = list(zip(scout.candidates, weights.tolist(), strict=True))[n_known:]
-        for candidate, weight in sorted(found, key=lambda each: -each[1]):
+        scout.candidates.clear()
+        for candidate, weight in found:
             key = candidate.bag.key
-            if weight <= 0.0:
+            if weight > 0.0:
+                self._scouts[key] = candidate
+                self._scouted_weights[key] = weight
+            else:
                 self._memory.forget(key)
-                self.layer.give_up(key, "no weight in the ensemble of the first folds")
-                continue
-            self._scouts[key] = candidate
-            self._scouted_weights[key] = weight
-            if not candidate.was_cut_short:
-                self._complete(candidate)
+                self.layer.give_up(key, "interrupted" if self.budget.stopped else _NO_WEIGHT)
+        for key in sorted(self._scouts, key=lambda key: -self._scouted_weights[key]):
+            if not self._scouts[key].was_cut_short:
+                self._complete(self._scouts[key])
 
     def _complete(self, scouted: Candidate) -> None:
         """Fit the other folds of a bag, about as long as the first ones, if there is time."""
         key = scouted.bag.key
         self._seen.add(key)
+        self._scouts.pop(key, None)
         seconds = self._seconds_of_whole(scouted) - scouted.fit.fit_seconds
         budget = self._time_beside_save()
         if seconds < budget.remaining():
@@ -167,18 +197,25 @@ class Schedule:
         while (found := self._most_weighty()) is not None:
             candidate, part = found
             key, fit = candidate.bag.key, candidate.fit
-            self._seen.add(key)
+            self._seen |= {key, key + _LONG}
             seconds = self._seconds_of_whole(candidate)
             budget = self._time_beside_save()
             # Its save grows with it.
-            growth = self.layer.seconds_to_save.get(key, 0.0) / max(1e-9, fit.fit_seconds)
+            growth = self._saving(key) / max(1e-9, fit.fit_seconds)
             left, least = budget.remaining() / (1.0 + growth), _LONGER * seconds
             if part > 0.0 and least <= left:
-                self._memory.forget(key)
                 share = max(least, left * min(_MOST_OF_REST, part))
                 self.layer.try_spec(fit.spec, key + _LONG, budget.within(share))
-            elif key in self._scouts:
+            if key not in self._scouts:
+                continue
+            if any(each.bag.key == key + _LONG for each in self.layer.candidates):
+                self._memory.forget(self._scouts.pop(key).bag.key)
+            else:
                 self._complete(candidate)
+
+    def _saving(self, key: str) -> float:
+        """Return the seconds that a save takes of what was fitted under the key."""
+        return self.layer.seconds_to_save.get(key, self._scouts_saving.get(key, 0.0))
 
     def _most_weighty(self) -> tuple[Candidate, float] | None:
         """Return the weightiest bag that was cut short, and its part of the weight of all such.
@@ -189,7 +226,7 @@ class Schedule:
         waiting = {
             key: candidate
             for key, candidate in known.items()
-            if candidate.was_cut_short and key not in self._seen and not key.endswith(_LONG)
+            if candidate.was_cut_short and key not in self._seen
         }
         if not waiting:
             return None
@@ -251,7 +288,3 @@ class Schedule:
         shares = np.array([likely[name] for name in names])
         chosen = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         return chosen, seconds[chosen]
-
-
-def _cost(specs: Sequence[PlannedSpec]) -> float:
-    return sum(planned.cost for planned in specs)

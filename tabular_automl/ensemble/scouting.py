@@ -45,9 +45,8 @@ class ScoutedFolds:
             self._behind.record(request, folds)
 
     def keep(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
-        """Pass finished folds on, and keep them for the whole bag."""
+        """Keep folds for the whole bag."""
         self._folds.setdefault(request.key, {}).update(folds)
-        self.record(request, folds)
 
     def forget(self, key: str) -> None:
         """Let the folds of a bag go that is not completed."""
@@ -55,7 +54,7 @@ class ScoutedFolds:
 
 
 class Scouting:
-    """The memory while specs are looked at: what is finished is kept in `ScoutedFolds`.
+    """The memory while specs are looked at: every fold is kept for its whole bag.
 
     Parameters
     ----------
@@ -63,7 +62,22 @@ class Scouting:
     """
 
     def __init__(self, kept: ScoutedFolds) -> None:
-        self.holds, self.recall, self.record = kept.holds, kept.recall, kept.keep
+        self._kept = kept
+
+    def holds(self, request: BagRequest) -> bool:
+        """Return whether every fold of a bag is finished."""
+        return self._kept.holds(request)
+
+    def recall(self, request: BagRequest) -> dict[int, FoldFit]:
+        """Return the finished folds of a bag; they stay known."""
+        known = self._kept.recall(request)
+        self._kept.keep(request, known)
+        return known
+
+    def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
+        """Keep finished folds, and pass them on."""
+        self._kept.keep(request, folds)
+        self._kept.record(request, folds)
 
 
 def n_scouted(folds: Folds, machine: Machine) -> int:

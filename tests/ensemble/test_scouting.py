@@ -4,7 +4,7 @@ import pytest
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
-from tabular_automl.ensemble.scouting import ScoutedFolds, can_scout
+from tabular_automl.ensemble.scouting import ScoutedFolds, Scouting, can_scout
 
 
 class Request:
@@ -56,7 +56,7 @@ class Behind:
 def test_kept_folds_come_back_once_beside_those_of_an_earlier_fit():
     behind = Behind()
     memory, request = ScoutedFolds(behind), Request(None)
-    memory.keep(request, {0: "a", 1: "b"})
+    Scouting(memory).record(request, {0: "a", 1: "b"})
     assert behind.told == [{0: "a", 1: "b"}]
     assert memory.recall(request) == {0: "a", 1: "b", 3: "from before"}
     assert memory.recall(request) == {3: "from before"}
@@ -69,3 +69,23 @@ def test_forgotten_folds_do_not_come_back():
     memory.forget("never kept")
     assert memory.recall(request) == {}
     assert not memory.holds(request)
+
+
+class Popping(Behind):
+    """A memory that gives a fold once only, as that of a journal does."""
+
+    def __init__(self):
+        super().__init__()
+        self.known = {0: "from before"}
+
+    def recall(self, request):
+        known, self.known = self.known, {}
+        return known
+
+
+def test_what_an_earlier_fit_finished_stays_known_for_the_whole_bag():
+    behind = Popping()
+    memory, request = ScoutedFolds(behind), Request(None)
+    assert Scouting(memory).recall(request) == {0: "from before"}
+    assert memory.recall(request) == {0: "from before"}
+    assert behind.told == []  # it is in the journal already

@@ -396,6 +396,16 @@ def test_readers_have_their_turn_as_soon_as_it_is_known_that_the_cheap_one_is_wo
     assert [c.bag.key for c in fitted.candidates] == ["oracle", "different", "distant"]
 
 
+def test_readers_alone_are_tried(run, scouting):
+    fitted = run(["different after oracle"], budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["different"]
+
+
+def test_few_specs_beside_a_reader_leave_nothing_to_look_at(run, scouting):
+    fitted = run(["oracle", "different after oracle"], budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["oracle", "different"]
+
+
 def test_what_is_like_a_spec_without_weight_is_not_tried_when_time_is_short(run):
     specs = ["oracle", "distant", "different like distant"]
     fitted = run(specs, n_first=2, budget=Budget.start(60))
@@ -466,6 +476,31 @@ def test_without_time_for_a_longer_fit_its_other_folds_are_as_long_as_the_first(
     fitted = run(["distant", "slow"], budget=Budget.start(100), first_pass=0.4)
     assert [c.bag.key for c in fitted.candidates] == ["distant", "slow"]
     assert FITTED.count("Slow") == 4
+
+
+def test_a_longer_fit_that_gives_no_bag_leaves_the_folds_that_were_seen(
+    run, clock, scouting, monkeypatch
+):
+    fit = Slow.fit
+
+    def breaks_when_longer(self, train, valid, budget):
+        if budget.remaining() > 20.0:
+            raise MemoryError("too many trees")
+        return fit(self, train, valid, budget)
+
+    monkeypatch.setattr(Slow, "fit", breaks_when_longer)
+    fitted = run(["distant", "slow"], budget=Budget.start(100), first_pass=0.2)
+    assert [c.bag.key for c in fitted.candidates] == ["distant", "slow"]
+    assert reasons(fitted) == {"slow_long": (True, "out of memory: too many trees")}
+
+
+def test_a_key_of_the_users_own_that_ends_like_a_repeat_is_repeated_too(run, clock):
+    MODELS.register("slow_long", Slow)
+    try:
+        fitted = run(["slow_long"], budget=Budget.start(100), n_first=1, first_pass=0.2)
+    finally:
+        MODELS.unregister("slow_long")
+    assert [c.bag.key for c in fitted.candidates] == ["slow_long", "slow_long_long"]
 
 
 def test_without_time_for_the_other_folds_the_row_says_so(run, clock, scouting):
