@@ -107,8 +107,8 @@ def compare(pipeline: FittedPipeline, expected: Answer, actual: Answer) -> tuple
     if n_others > max(1, _MOST_OTHER_LABELS * len(expected.labels)):
         raise ExportError(
             f"The exported model must decide as the predictor does, got another label in "
-            f"{n_others} of {len(expected.labels)} rows; nothing was written, so serve the predictor with "
-            "compile()."
+            f"{n_others} of {len(expected.labels)} rows; nothing was written, so serve the "
+            "predictor with compile()."
         )
     return largest, n_others
 
