@@ -17,7 +17,8 @@ from text_ext.encoders import BUNDLED, load_encoder
 
 TEXT = """
 the a this that film story actor plot scene music end start is was seems feels looks sounds
-good bad long short slow quick bright dark new old never always hardly really quite too and but because though
+good bad long short slow quick bright dark new old never always hardly really quite too and but
+because though
 while about with without for from into after before nobody everybody
 """
 
