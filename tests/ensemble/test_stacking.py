@@ -2,16 +2,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
+from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError
-from tabular_automl.core.events import SpecFinished, SpecSkipped
+from tabular_automl.core.events import SpecFinished, SpecSkipped, silent
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
+from tabular_automl.ensemble import resuming
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import Candidate, PlannedSpec, StackRequest
+from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.schedule import _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
@@ -147,6 +151,7 @@ def run(events):
         n_first=99,
         first_pass=1.0,
         holdout_fraction=None,
+        workbook=None,
     ):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
@@ -168,6 +173,7 @@ def run(events):
             patience=patience,
             on_error=on_error,
             report=events.append,
+            workbook=workbook,
         )
         return fit_stack(request, budget or Budget.unlimited())
 
@@ -506,3 +512,32 @@ def test_a_key_of_the_users_own_that_ends_like_a_repeat_is_repeated_too(run, clo
 def test_without_time_for_the_other_folds_the_row_says_so(run, clock, scouting):
     fitted = run(["distant", "slow"], budget=Budget.start(100), first_pass=1.0)
     assert reasons(fitted)["slow"] == (False, "no time left for its other folds")
+
+
+@pytest.mark.parametrize("n_fitted", [2, 4], ids=["cut off after the first folds", "finished"])
+def test_a_resume_fits_no_fold_again_that_was_seen(run, scouting, monkeypatch, tmp_path, n_fitted):
+    monkeypatch.setattr(resuming, "_WRITING_SHARE", 1e9)
+    identity = FitIdentity.of(pd.DataFrame({"x": [1]}), FitConfig())
+    specs, fit = ["oracle", "distant", "different"], Different.fit
+
+    def cut_off(self, train, valid, budget):
+        if FITTED.count("Different") >= n_fitted:
+            raise KeyboardInterrupt
+        return fit(self, train, valid, budget)
+
+    def opened():
+        book = Workbook.open(Journal(tmp_path / "journal"), identity, silent)
+        book.begin(4, None)
+        return book
+
+    monkeypatch.setattr(Different, "fit", cut_off)
+    if n_fitted < 4:
+        with pytest.raises(KeyboardInterrupt):
+            run(specs, budget=Budget.start(60), workbook=opened())
+    else:
+        run(specs, budget=Budget.start(60), workbook=opened())
+    monkeypatch.setattr(Different, "fit", fit)
+    FITTED.clear()
+    fitted = run(specs, budget=Budget.start(60), workbook=opened())
+    assert [c.bag.key for c in fitted.candidates] == ["oracle", "different"]
+    assert ["Different"] * (4 - n_fitted) == FITTED
