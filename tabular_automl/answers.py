@@ -49,9 +49,12 @@ class Answers:
     path: Path | None
     _pipeline: FittedPipeline | None
     _record: FitRecord | None
+    _quick: tuple[FittedPipeline, FittedPipeline] | None = None  # of few rows, and what it is of
 
     def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
         """Return the predicted labels, in the label's dtype, with the data's index.
+
+        The first call with few rows prepares the models for such calls, which takes a moment.
 
         Parameters
         ----------
@@ -68,7 +71,7 @@ class Answers:
         """
         pipeline, table = self._fitted(), read_table(data, purpose="predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
-        return self._labels(pipeline.predict(table), table.index)
+        return self._labels(self._quickest(len(table)).predict(table), table.index)
 
     def predict_proba(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.DataFrame:
         """Return the probability of each class: columns are the class labels, rows the data's.
@@ -91,9 +94,8 @@ class Answers:
             )
         table = read_table(data, purpose="predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
-        return pd.DataFrame(
-            pipeline.predict(table), index=table.index, columns=pipeline.codec.classes
-        )
+        probabilities = self._quickest(len(table)).predict(table)
+        return pd.DataFrame(probabilities, index=table.index, columns=pipeline.codec.classes)
 
     def predict_file(
         self,
@@ -338,6 +340,18 @@ class Answers:
         if self._pipeline is None:
             raise NotFittedError("The predictor must be fitted first: call fit, or Predictor.load.")
         return self._pipeline
+
+    def _quickest(self, n_rows: int) -> FittedPipeline:
+        """Return the form of the pipeline that predicts so many rows soonest."""
+        from tabular_automl.deployment.compiled import quick_pipeline
+        from tabular_automl.deployment.fast_bags import FEW_ROWS
+
+        pipeline = self._fitted()
+        if not 0 < n_rows <= FEW_ROWS:
+            return pipeline
+        if self._quick is None or self._quick[0] is not pipeline:
+            self._quick = pipeline, quick_pipeline(pipeline)
+        return self._quick[1]
 
     def _fit_record(self) -> FitRecord:
         self._fitted()

@@ -137,6 +137,23 @@ def test_verbosity_zero_prints_nothing(tmp_path, multiclass_table, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_few_rows_are_answered_by_a_form_made_once_for_each_fit(tmp_path, regression_table):
+    fitted = predictor(tmp_path).fit(regression_table, config=QUICK)
+    whole = fitted.predict(regression_table)
+    assert fitted._quick is None
+    few = fitted.predict(regression_table.head(3))
+    np.testing.assert_allclose(few, whole.head(3), rtol=1e-7)
+    form = fitted._quick
+    assert fitted.predict(regression_table.head(3)).equals(few)
+    assert fitted._quick is form
+    refitted = fitted.refit(regression_table)
+    np.testing.assert_allclose(
+        refitted.predict(regression_table.head(3)),
+        refitted.predict(regression_table).head(3),
+        rtol=1e-7,
+    )
+
+
 def test_a_tiny_limit_still_gives_a_predictor(tmp_path, binary_table):
     fitted = predictor(tmp_path).fit(binary_table, time_limit=0.5)
     assert fitted.predict(binary_table).isin(["yes", "no"]).all()

@@ -20,7 +20,8 @@ def name_key(name: Hashable) -> Hashable:
 def positions_of(columns: pd.Index) -> dict[Hashable, int]:
     """Return where each name stands, the last place of names that come twice."""
     some_unnamed = columns.nlevels == 1 and columns.hasnans
-    names: Iterable[Hashable] = map(name_key, columns) if some_unnamed else columns
+    plain = columns.tolist()  # much quicker to go through than an index of texts
+    names: Iterable[Hashable] = map(name_key, plain) if some_unnamed else plain
     return {name: position for position, name in enumerate(names)}
 
 

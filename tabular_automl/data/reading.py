@@ -72,7 +72,7 @@ def read_table(source: TableLike, *, purpose: Purpose = "train") -> pd.DataFrame
         table, name = _read_path(path), f"The table in {str(path)!r}"
     else:
         table, name = _read_frame(source), "The table"
-    _check_names(table.columns, name)
+    _check_names(table.columns.tolist(), name)  # quicker to go through than an index
     if table.shape[1] == 0:
         raise DataError(f"{name} must have columns, got none.")
     if table.shape[0] == 0 and purpose != "predict":

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.data.table import FeatureTable
+from tabular_automl.deployment.asked_booster import AskedBooster
 from tabular_automl.deployment.fold_outputs import FoldOutputs
 from tabular_automl.models.base import Prediction
 from tabular_automl.models.lightgbm import LightGBM
@@ -39,15 +40,12 @@ class JoinedLightGBM:
     def __init__(self, models: Sequence[LightGBM], n_features: int, n_threads: int) -> None:
         self._outputs = FoldOutputs([model.outputs for model in models])
         texts = [model.state().blobs["booster.txt"].decode() for model in models]
-        self._booster = _joined([trees_of(t) for t in texts], self._outputs.starts, n_features)
-        self._n_threads = n_threads
+        booster = _joined([trees_of(t) for t in texts], self._outputs.starts, n_features)
+        self._asked = AskedBooster(booster, "raw_score", int(self._outputs.starts[-1]), n_threads)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
-        raw = self._booster.predict(
-            table.matrix(), raw_score=True, num_threads=self._n_threads, validate_features=False
-        )
-        return self._outputs.mean(np.asarray(raw).reshape(len(table), -1))
+        return self._outputs.mean(self._asked.predict(table.matrix()))
 
 
 class JoinedXGBoost:
@@ -64,8 +62,9 @@ class JoinedXGBoost:
         self._outputs = FoldOutputs([model.outputs for model in models])
         starts = self._outputs.starts
         folds = [XGBoostTrees(model.state().blobs["booster.ubj"]) for model in models]
-        self._booster = _joined([fold.texts for fold in folds], starts, n_features)
-        n_columns, n_rounds = int(starts[-1]), self._booster.num_trees() // int(starts[-1])
+        booster = _joined([fold.texts for fold in folds], starts, n_features)
+        n_trees, n_columns = booster.num_trees(), int(starts[-1])
+        n_rounds = n_trees // n_columns
         self._base = np.concatenate([fold.base for fold in folds])
         if len(self._base) != n_columns:
             raise ValueError(f"{n_columns} outputs must have a base each, got {len(self._base)}")
@@ -77,14 +76,11 @@ class JoinedXGBoost:
         flat = [values for row in leaves for values in row]
         self._values = np.concatenate(flat)
         self._first = np.cumsum([0] + [len(values) for values in flat])[:-1]
-        self._n_threads = n_threads
+        self._asked = AskedBooster(booster, "pred_leaf", n_trees, n_threads)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
-        leaves = self._booster.predict(
-            table.matrix(), pred_leaf=True, num_threads=self._n_threads, validate_features=False
-        )
-        leaves = np.asarray(leaves).reshape(len(table), -1).astype(np.intp)
+        leaves = self._asked.predict(table.matrix()).astype(np.intp)
         values = self._values[self._first + leaves].reshape(len(table), -1, len(self._base))
         values[:, 0] += self._base
         return self._outputs.mean(np.add.accumulate(values, axis=1)[:, -1])
@@ -121,7 +117,7 @@ def _joined(folds: Sequence[Sequence[str]], starts: npt.NDArray[Any], n_features
 
 def trees_of(text: str) -> list[str]:
     """Return the trees in LightGBM's own text, without their numbers."""
-    scale = _SIGMOID.search(text)
+    scale = _SIGMOID.search(text, 0, text.find("\nTree="))
     if scale is not None and float(scale[1]) != 1.0:
         raise ValueError(f"the sigmoid of a booster must be of scale 1, got {scale[1]}")
     body = text[: text.index("end of trees")]
