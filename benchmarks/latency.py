@@ -2,7 +2,9 @@
 
 Each set is fitted in one process and measured in another. One process asks for one row at a
 time: through `predict` with a frame, through the compiled predictor with a dictionary, and through
-one pruned to a limit. A finished row is written at once to a dated file.
+one pruned to a limit. With ``--peer``, another library is fitted on the same rows for the same
+time, and asked through its own `predict`, its models held in memory. A finished row is written at
+once to a dated file.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from typing import Any
 
 from benchmarks.datasets import DataSet, read_index, read_split
 from benchmarks.errors import error_of
-from benchmarks.run import write_row
+from benchmarks.run import Options, interpreters_of, write_row
+from benchmarks.run import run_one as run_peer
 from benchmarks.worker import keep_to_cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +35,7 @@ FIELDS = (
     *("set", "time_limit", "n_models", "predict_ms", "compiled_ms", "compiled_ms_90", "pruned_ms"),
     *("n_pruned", "pruned_error_cost", "largest_difference", "import_seconds", "load_seconds"),
     *("first_predict_seconds", "compile_seconds", "slow_paths", "n_threads", "failure"),
-    *("version", "python", "finished"),
+    *("version", "python", "peer", "peer_ms", "peer_load_seconds", "peer_failure", "finished"),
 )
 N_ROWS = 200
 N_WARM_UPS = 5
@@ -80,6 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
         if name not in known:
             raise SystemExit(f"No data set {name!r} in {options.folder}; known: {', '.join(known)}")
         row = run_one(known[name], options)
+        if options.peer:
+            row |= peer_figures(known[name], options)
         write_row(options.out, FIELDS, row)
         told = (
             row.get("failure") or f"{row['predict_ms']:.3g} ms, {row['compiled_ms']:.3g} compiled"
@@ -116,6 +121,29 @@ def run_one(data: DataSet, options: argparse.Namespace) -> dict[str, Any]:
                 break
             row |= json.loads(done.stdout.strip().splitlines()[-1])
     return row | {"finished": time.strftime("%Y-%m-%dT%H:%M:%S")}
+
+
+def peer_figures(data: DataSet, options: argparse.Namespace) -> dict[str, Any]:
+    """Fit the other library, and return how soon it answers a row."""
+    asked = Options(
+        folder=options.folder.resolve(),
+        systems=[options.peer],
+        pythons=interpreters_of([options.peer], options.time_limit),
+        time_limit=options.time_limit,
+        preset=None,
+        seeds=[0],
+        sets=[data.name],
+        out=options.out,
+        n_threads=options.threads,
+        kill_after=3600.0,
+    )
+    figures = run_peer(data, 0, options.peer, asked)
+    return {
+        "peer": f"{options.peer} ({figures.get('version', 'unknown version')})",
+        "peer_ms": figures.get("single_row_ms"),
+        "peer_load_seconds": figures.get("load_seconds"),
+        "peer_failure": figures["failure"],
+    }
 
 
 def fit(task: Task) -> dict[str, Any]:
@@ -236,6 +264,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-latency-ms", type=float, default=1.0, help="of the pruned predictor")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="cores")
     parser.add_argument("--out", type=Path, default=Path(results), help=f"(default: {results})")
+    parser.add_argument("--peer", default="", help="a system of benchmarks.run to measure beside")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     values = parser.parse_args(arguments)
     if values.folder is None and not values.task:

@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
             n_threads=values.threads,
             kill_after=values.kill_after,
         )
-        write_index(prepared, list(prepare(values.folder.resolve(), prepared)))
+        sets = prepare(values.folder.resolve(), prepared, blind_too=values.without_images)
+        write_index(prepared, list(sets))
         done = run.finished_keys(out)
         for data, seed, name in run.planned(options):
             if run.key_of(data.name, name, options, seed) not in done:
@@ -63,28 +64,45 @@ def main(arguments: list[str] | None = None) -> None:
                 print(told(row), flush=True)
 
 
-def prepare(folder: Path, target: Path) -> Iterator[DataSet]:
-    """Write each set's table into ``target`` as it is fitted, and yield what was written."""
+def prepare(folder: Path, target: Path, *, blind_too: bool = False) -> Iterator[DataSet]:
+    """Write each set's table into ``target`` as it is fitted, and yield what was written.
+
+    With ``blind_too``, sets that have images among other columns are written without them as well.
+    """
     for data in read_index(folder):
         path = folder / data.file
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         ready = cleaned(frame, folder)
-        ready.to_parquet(target / f"{data.name}.parquet")
-        yield DataSet(
-            data.name, f"{data.name}.parquet", data.label, data.problem_type, data.eval_metric
-        )
+        yield written(ready, data, data.name, target)
+        images = image_columns(ready)
+        if blind_too and images and ready.shape[1] > len(images) + 1:
+            name = f"{data.name}_without_images"
+            yield written(ready.drop(columns=images), data, name, target)
     yield write_digits(target)
+
+
+def written(frame: pd.DataFrame, data: DataSet, name: str, target: Path) -> DataSet:
+    """Save a table under a name, and return it as a set of the same task as ``data``."""
+    frame.to_parquet(target / f"{name}.parquet")
+    return DataSet(name, f"{name}.parquet", data.label, data.problem_type, data.eval_metric)
 
 
 def cleaned(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Return the table without an official split, with images found from any working directory."""
     frame = frame.drop(columns=_OFFICIAL_SPLIT, errors="ignore")
-    for column in frame.columns:
-        values = frame[column].dropna()
-        first = values.iloc[0] if len(values) else None
-        if isinstance(first, str) and first.lower().endswith(_SUFFIXES):
-            frame[column] = frame[column].map(lambda name: str(folder / name), na_action="ignore")
+    for column in image_columns(frame):
+        frame[column] = frame[column].map(lambda name: str(folder / name), na_action="ignore")
     return frame
+
+
+def image_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns whose first value is a path of an image."""
+    firsts = {name: frame[name].dropna().head(1).tolist() for name in frame.columns}
+    return [
+        name
+        for name, first in firsts.items()
+        if first and isinstance(first[0], str) and first[0].lower().endswith(_SUFFIXES)
+    ]
 
 
 def write_digits(target: Path) -> DataSet:
@@ -134,6 +152,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--preset", help="preset of ours")
     parser.add_argument("--seeds", default="0", help="seeds of the splits, comma-separated")
     parser.add_argument("--sets", default="", help="data sets, comma-separated; all by default")
+    parser.add_argument(
+        "--without-images", action="store_true", help="run mixed sets without their images as well"
+    )
     parser.add_argument("--out", type=Path, help="results file; by default dated, in results")
     parser.add_argument("--threads", type=int, default=2, help="cores to keep to")
     parser.add_argument("--kill-after", type=float, default=3600, help="seconds for one stage")

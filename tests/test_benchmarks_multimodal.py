@@ -31,6 +31,18 @@ def folder(tmp_path):
     return source
 
 
+def test_mixed_sets_are_written_without_their_images_too_where_asked(folder, tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    frame = pd.read_csv(folder / "pets.csv").assign(text="a word")
+    frame.to_csv(folder / "pets.csv", index=False)
+    sets = {data.name: data for data in multimodal.prepare(folder, target, blind_too=True)}
+    assert list(sets) == ["pets", "pets_without_images", "digits_png"]
+    blind = pd.read_parquet(target / sets["pets_without_images"].file)
+    assert list(blind.columns) == ["text", "y"]
+    assert sets["pets_without_images"].label == "y"
+
+
 def test_images_are_found_from_anywhere_and_the_official_split_is_left_out(folder):
     frame = pd.read_csv(folder / "pets.csv").drop(columns="text")
     ready = multimodal.cleaned(frame, folder)

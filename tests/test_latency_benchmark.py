@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import latency
+from benchmarks.datasets import DataSet
 
 
 class Compiled:
@@ -67,6 +68,17 @@ def test_predictions_carry_the_classes_as_columns():
     columns = {"x": [0.25, 0.5]}
     assert latency.predictions_of(Compiled(), columns) == [0.25, 0.5]
     assert list(latency.predictions_of(Compiled([0, 1]), columns)) == [0, 1]
+
+
+def test_a_peer_is_told_with_its_version_and_its_failure(monkeypatch, tmp_path):
+    figures = {"version": "peer 1", "single_row_ms": 12.5, "load_seconds": 0.5, "failure": ""}
+    monkeypatch.setattr(latency, "run_peer", lambda data, seed, name, options: figures)
+    monkeypatch.setattr(latency, "interpreters_of", lambda systems, limit: {systems[0]: "python"})
+    data = DataSet("pets", "pets.csv", "y", "binary", "roc_auc")
+    told = latency.peer_figures(data, latency.parse([str(tmp_path), "--peer", "other"]))
+    assert told["peer"] == "other (peer 1)"
+    assert (told["peer_ms"], told["peer_failure"]) == (12.5, "")
+    assert told.keys() <= set(latency.FIELDS)
 
 
 def test_the_folder_must_be_named():
