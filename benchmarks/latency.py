@@ -35,7 +35,7 @@ FIELDS = (
     *("set", "time_limit", "n_models", "predict_ms", "compiled_ms", "compiled_ms_90", "pruned_ms"),
     *("n_pruned", "pruned_error_cost", "largest_difference", "import_seconds", "load_seconds"),
     *("first_predict_seconds", "compile_seconds", "slow_paths", "n_threads", "failure"),
-    *("version", "python", "peer", "peer_ms", "peer_load_seconds", "peer_failure", "finished"),
+    *("version", "python", "finished", "peer", "peer_ms", "peer_load_seconds", "peer_failure"),
 )
 N_ROWS = 200
 N_WARM_UPS = 5
@@ -269,6 +269,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     values = parser.parse_args(arguments)
     if values.folder is None and not values.task:
         parser.error("name the folder of the data sets")
+    if values.peer:
+        try:
+            interpreters_of([values.peer], values.time_limit)
+        except ValueError as error:
+            parser.error(str(error))
     return values
 
 

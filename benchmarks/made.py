@@ -16,7 +16,7 @@ _SECONDS = 5 * 365 * 86_400
 
 
 def made_rows(n_rows: int, seed: int) -> pd.DataFrame:
-    """Return rows with a label of two classes that depends on a third of the columns.
+    """Return rows with a label of two classes that depends on half of the columns.
 
     Parameters
     ----------

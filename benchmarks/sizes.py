@@ -52,18 +52,18 @@ def run_one(n_rows: int, options: argparse.Namespace) -> dict[str, Any]:
         write_made(Path(folder) / "rows.parquet", n_rows, seed=1)
         command = [sys.executable, "-m", "benchmarks.sizes", "--fit", folder]
         command += ["--threads", str(options.threads), "--time-limit", str(options.time_limit)]
-        with open(Path(folder) / "log", "w+") as log:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        said, log = Path(folder) / "said", Path(folder) / "log"
+        with open(said, "w") as out, open(log, "w") as err:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)
             memory = PeakMemory(process.pid)
             process.wait()
             row["peak_mb"] = memory.stop()
-            log.seek(0)
-            last = (log.read().strip().splitlines() or ["no message"])[-1]
-    if process.returncode:
-        row["failure"] = f"ended with {process.returncode}: {last[:300]}"
-    else:
-        row |= json.loads(last)
-        row["wall_over_limit"] = row["fit_seconds"] / options.time_limit
+        if process.returncode:
+            last = (log.read_text().strip().splitlines() or ["no message"])[-1]
+            row["failure"] = f"ended with {process.returncode}: {last[:300]}"
+        else:
+            row |= json.loads(said.read_text())
+            row["wall_over_limit"] = row["fit_seconds"] / options.time_limit
     return row | {
         "n_threads": options.threads,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),

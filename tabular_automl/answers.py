@@ -14,6 +14,7 @@ from tabular_automl.core.errors import InvalidOptionError, LabelError, NotFitted
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import TableLike, read_table
 from tabular_automl.data.schema import Kind, Schema
+from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.inspection.drift import (
     OnMismatch,
@@ -49,12 +50,12 @@ class Answers:
     path: Path | None
     _pipeline: FittedPipeline | None
     _record: FitRecord | None
-    _quick: tuple[FittedPipeline, FittedPipeline] | None = None  # of few rows, and what it is of
+    _few_rows: FewRows
 
     def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
         """Return the predicted labels, in the label's dtype, with the data's index.
 
-        The first call with few rows prepares the models for such calls, which takes a moment.
+        The first call with up to eight rows prepares the models for such calls, for a second or so.
 
         Parameters
         ----------
@@ -71,7 +72,8 @@ class Answers:
         """
         pipeline, table = self._fitted(), read_table(data, purpose="predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
-        return self._labels(self._quickest(len(table)).predict(table), table.index)
+        quickest = self._few_rows.form_of(pipeline, len(table))
+        return self._labels(quickest.predict(table), table.index)
 
     def predict_proba(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.DataFrame:
         """Return the probability of each class: columns are the class labels, rows the data's.
@@ -94,7 +96,7 @@ class Answers:
             )
         table = read_table(data, purpose="predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
-        probabilities = self._quickest(len(table)).predict(table)
+        probabilities = self._few_rows.form_of(pipeline, len(table)).predict(table)
         return pd.DataFrame(probabilities, index=table.index, columns=pipeline.codec.classes)
 
     def predict_file(
@@ -340,18 +342,6 @@ class Answers:
         if self._pipeline is None:
             raise NotFittedError("The predictor must be fitted first: call fit, or Predictor.load.")
         return self._pipeline
-
-    def _quickest(self, n_rows: int) -> FittedPipeline:
-        """Return the form of the pipeline that predicts so many rows soonest."""
-        from tabular_automl.deployment.compiled import quick_pipeline
-        from tabular_automl.deployment.fast_bags import FEW_ROWS
-
-        pipeline = self._fitted()
-        if not 0 < n_rows <= FEW_ROWS:
-            return pipeline
-        if self._quick is None or self._quick[0] is not pipeline:
-            self._quick = pipeline, quick_pipeline(pipeline)
-        return self._quick[1]
 
     def _fit_record(self) -> FitRecord:
         self._fitted()

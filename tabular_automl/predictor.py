@@ -36,6 +36,7 @@ from tabular_automl.core.interrupts import stopping_on_signals
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.reading import TableLike, read_table
 from tabular_automl.data.task import ProblemType
+from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
@@ -113,6 +114,7 @@ class Predictor(Answers):
         self._reporter = reporter
         self._pipeline: FittedPipeline | None = None
         self._record: FitRecord | None = None
+        self._few_rows = FewRows()
 
     def fit(
         self,

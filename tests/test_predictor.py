@@ -1,6 +1,7 @@
 """The facade: bad input raises at once, and what is said is saved."""
 
 import io
+import pickle
 from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
@@ -16,6 +17,7 @@ from tabular_automl.core.errors import (
     PathError,
 )
 from tabular_automl.core.events import EnsembleFinished, FitFinished, FitStarted, Note
+from tabular_automl.deployment.fast_bags import FastBag
 
 QUICK = FitConfig(max_specs=1, n_folds=2, on_error="raise")
 
@@ -140,12 +142,14 @@ def test_verbosity_zero_prints_nothing(tmp_path, multiclass_table, capfd):
 def test_few_rows_are_answered_by_a_form_made_once_for_each_fit(tmp_path, regression_table):
     fitted = predictor(tmp_path).fit(regression_table, config=QUICK)
     whole = fitted.predict(regression_table)
-    assert fitted._quick is None
     few = fitted.predict(regression_table.head(3))
     np.testing.assert_allclose(few, whole.head(3), rtol=1e-7)
-    form = fitted._quick
+    form = fitted._few_rows.form_of(fitted._pipeline, 3)
+    assert isinstance(form.stack.bags[0], FastBag)
     assert fitted.predict(regression_table.head(3)).equals(few)
-    assert fitted._quick is form
+    assert fitted._few_rows.form_of(fitted._pipeline, 3) is form
+    again = pickle.loads(pickle.dumps(fitted))
+    assert again.predict(regression_table.head(3)).equals(few)
     refitted = fitted.refit(regression_table)
     np.testing.assert_allclose(
         refitted.predict(regression_table.head(3)),

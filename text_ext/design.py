@@ -221,14 +221,28 @@ def pick(slots: csr_matrix, kept: npt.NDArray[Any]) -> csr_matrix:
     """Return the kept columns, which are in ascending order."""
     from scipy.sparse import csr_matrix
 
+    found, here = _places(slots, kept)
+    ends = np.concatenate([[0], np.cumsum(here)])[slots.indptr]
+    return csr_matrix((slots.data[here], found[here], ends), shape=(slots.shape[0], len(kept)))
+
+
+def weigh(slots: csr_matrix, kept: npt.NDArray[Any], weights: Floats) -> Floats:
+    """Return the kept columns' weighted sums, shape (n_samples, n_scores)."""
+    if slots.shape[0] != 1:
+        sums: Floats = pick(slots, kept) @ weights
+        return sums
+    found, here = _places(slots, kept)  # making a matrix would take longer than this sum
+    one: Floats = slots.data[here] @ weights[found[here]]
+    return one[np.newaxis]
+
+
+def _places(slots: csr_matrix, kept: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return each entry's place among the kept columns, and whether it has one."""
     n_slots, n_kept = slots.shape[1], len(kept)
     if slots.nnz < n_slots // _FEW:
         found = np.minimum(np.searchsorted(kept, slots.indices), max(n_kept - 1, 0))
-        here = kept[found] == slots.indices if n_kept else np.zeros(slots.nnz, dtype=bool)
-    else:
-        place = np.full(n_slots, -1, dtype=np.int32)
-        place[kept] = np.arange(n_kept, dtype=np.int32)
-        found = place[slots.indices]
-        here = found >= 0
-    ends = np.concatenate([[0], np.cumsum(here)])[slots.indptr]
-    return csr_matrix((slots.data[here], found[here], ends), shape=(slots.shape[0], n_kept))
+        return found, kept[found] == slots.indices if n_kept else np.zeros(slots.nnz, dtype=bool)
+    place = np.full(n_slots, -1, dtype=np.int32)
+    place[kept] = np.arange(n_kept, dtype=np.int32)
+    found = place[slots.indices]
+    return found, found >= 0

@@ -33,9 +33,9 @@ from text_ext.design import (
     Floats,
     Numbers,
     Reading,
-    pick,
     scaled_blocks,
     texts_of,
+    weigh,
 )
 from text_ext.grams import N_BUCKETS, weigh_grams
 from text_ext.losses import LinearProblem, n_scores, softmax
@@ -171,8 +171,8 @@ class TextLinear(Model):
     def _scores(self, table: FeatureTable) -> Floats:
         blocks = self._blocks(table, Budget.unlimited())
         dense = scaled_blocks(self.numbers, [values for values, _ in blocks], len(table))
-        found = pick(self.reading.slots(table), self.slots)
-        scores: Floats = found @ self.weights + dense @ self.dense_weights + self.intercept
+        sparse = weigh(self.reading.slots(table), self.slots, self.weights)
+        scores: Floats = sparse + dense @ self.dense_weights + self.intercept
         return scores
 
     @classmethod

@@ -76,7 +76,8 @@ def _parquet_batches(path: Path, n_rows: int | None) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    # Buffers are filled ahead for the whole file otherwise, however large it is.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         size = n_rows or _batch_rows(len(file.schema_arrow.names))
         batches = file.iter_batches(size, use_pandas_metadata=True)
         for batch in batches:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class AskedBooster:
         """Return the answers of rows in C order, shape (n_samples, n_columns)."""
         if len(matrix) == 1:
             call = self._prepared(matrix.shape[1])
-            if call is not None:
+            if call is not None and call.n_features == matrix.shape[1]:
                 return call(matrix)
         answers = self._booster.predict(
             matrix,
@@ -61,40 +62,57 @@ class AskedBooster:
 
     def _prepared(self, n_features: int) -> _CallOfOneRow | None:
         """Return this thread's own call, None where LightGBM offers none."""
-        try:
-            call: _CallOfOneRow | None = self._own.call
-        except AttributeError:
-            try:
-                call = _CallOfOneRow(self._booster, self._answer, n_features, self._n_columns)
-            except (ImportError, AttributeError):
-                call = None
-            self._own.call = call
+        if not hasattr(self._own, "call"):
+            self._own.call = None
+            library = _library()
+            if library is not None:
+                arguments = self._answer, n_features, self._n_columns
+                self._own.call = _CallOfOneRow(library, self._booster, *arguments)
+        call: _CallOfOneRow | None = self._own.call
         return call
 
 
-class _CallOfOneRow:
-    """LightGBM's call for one row of so many features.
+@dataclass(frozen=True)
+class _Library:
+    """The functions of LightGBM's C interface that a prepared call takes."""
 
-    Raises
-    ------
-    ImportError, AttributeError
-        Where the package has other insides than the versions this was written for.
-    """
+    prepare: Any
+    ask: Any
+    free: Any
+    check: Any
 
-    def __init__(self, booster: Any, answer: Answer, n_features: int, n_columns: int) -> None:
-        from lightgbm import basic
 
+def _library() -> _Library | None:
+    """Return the functions, None where the package has other insides than this was written for."""
+    from lightgbm import basic
+
+    try:
         library: Any = basic._LIB  # type: ignore[attr-defined]
+        return _Library(
+            library.LGBM_BoosterPredictForMatSingleRowFastInit,
+            library.LGBM_BoosterPredictForMatSingleRowFast,
+            library.LGBM_FastConfigFree,
+            basic._safe_call,
+        )
+    except AttributeError:
+        return None
+
+
+class _CallOfOneRow:
+    """LightGBM's call for one row of ``n_features`` features."""
+
+    def __init__(
+        self, library: _Library, booster: Any, answer: Answer, n_features: int, n_columns: int
+    ) -> None:
+        self._library = library
         self._booster = booster  # lives as long as the call
-        self._call = library.LGBM_BoosterPredictForMatSingleRowFast
-        self._free = library.LGBM_FastConfigFree
-        self._check = basic._safe_call
+        self.n_features = n_features
         self._handle = ctypes.c_void_p()
         self._answers = np.empty(n_columns)
         self._length = ctypes.c_int64()
         self._out = self._answers.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-        self._check(
-            library.LGBM_BoosterPredictForMatSingleRowFastInit(
+        library.check(
+            library.prepare(
                 booster._handle,
                 ctypes.c_int(_ANSWERS[answer]),
                 ctypes.c_int(0),
@@ -107,11 +125,12 @@ class _CallOfOneRow:
         )
 
     def __call__(self, row: Floats) -> npt.NDArray[np.float64]:
-        """Return the answers of a row in C order of shape (1, n_features): (1, n_columns)."""
-        pointer = ctypes.c_void_p(row.ctypes.data)
-        self._check(self._call(self._handle, pointer, ctypes.byref(self._length), self._out))
+        """Return the answers of a row of shape (1, n_features): (1, n_columns)."""
+        plain = np.ascontiguousarray(row, dtype=np.float32)
+        pointer, length = ctypes.c_void_p(plain.ctypes.data), ctypes.byref(self._length)
+        self._library.check(self._library.ask(self._handle, pointer, length, self._out))
         return self._answers[np.newaxis].copy()
 
     def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self._free(self._handle)
+        if self._handle:
+            self._library.free(self._handle)

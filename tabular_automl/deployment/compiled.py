@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from tabular_automl.deployment.fast_bags import (
     FEW_ROWS,
     FastBag,
     fast_bag,
-    joins_quickly,
     probe_table,
 )
 from tabular_automl.deployment.row_reader import Row, RowReader
@@ -171,33 +170,23 @@ def fast_pipeline(pipeline: FittedPipeline, n_threads: int = 1) -> FittedPipelin
     """Return a pipeline that predicts equally, whose bags answer few rows at once."""
     if not isinstance(n_threads, int) or isinstance(n_threads, bool) or n_threads < 1:
         raise InvalidOptionError(must_be("n_threads", "a positive whole number", n_threads))
-    return _with_bags(pipeline, lambda bag, table: fast_bag(bag, table, n_threads))
-
-
-def quick_pipeline(pipeline: FittedPipeline) -> FittedPipeline:
-    """Return a pipeline that predicts equally, with those fast bags that are soon made."""
-
-    def quick(bag: Bag, table: FeatureTable) -> Bag:
-        fast = fast_bag(bag, table, 1) if joins_quickly(bag) else None
-        return bag if fast is None or fast.joined is None else fast
-
-    return _with_bags(pipeline, quick)
-
-
-def _with_bags(
-    pipeline: FittedPipeline, make: Callable[[Bag, FeatureTable], Bag]
-) -> FittedPipeline:
-    """Return the pipeline with other bags, each made from its own and rows to try it on."""
     stack = pipeline.stack
-    first = [bag for bag in stack.bags if bag.layer == 1]
-    tables = {1: probe_table(_blank_of(pipeline), first)}
-    bags: list[Bag] = []
+    tables = {1: probe_rows(pipeline, [bag for bag in stack.bags if bag.layer == 1])}
+    bags: list[FastBag] = []
     for bag in stack.bags:
         if bag.layer not in tables:
-            outputs = {done.key: done.predict(tables[done.layer]) for done in bags}
-            tables[bag.layer] = stack.inputs_of(bag.layer, tables[1], outputs)
-        bags.append(make(bag, tables[bag.layer]))
+            tables[bag.layer] = stack.inputs_of(bag.layer, tables[1], _outputs(bags, tables))
+        bags.append(fast_bag(bag, tables[bag.layer], n_threads))
     return replace(pipeline, stack=replace(stack, bags=tuple(bags)))
+
+
+def _outputs(bags: list[FastBag], tables: Mapping[int, FeatureTable]) -> dict[str, Prediction]:
+    return {bag.key: bag.predict(tables[bag.layer]) for bag in bags}
+
+
+def probe_rows(pipeline: FittedPipeline, bags: Sequence[Bag]) -> FeatureTable:
+    """Return rows of a pipeline's features to try bags of its first layer on."""
+    return probe_table(_blank_of(pipeline), bags)
 
 
 def _blank_of(pipeline: FittedPipeline) -> FeatureTable:

@@ -33,10 +33,17 @@ from tabular_automl.models.xgboost import XGBoost
 FEW_ROWS = 64  # for more, what a call costs is little next to what the rows cost
 TOLERANCE = 1e-6
 _BOOSTED = (LightGBM, XGBoost, CatBoost)
-# Bytes of a bag's trees that are joined in 0.7 s or so, measured on 2 cores.
-_QUICKLY_JOINED = {LightGBM: 45_000_000, XGBoost: 6_000_000, CatBoost: 6_000_000}
-# What reading another library's description of its trees may meet.
-_NOT_JOINED = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+# For each megabyte that the folds of a bag hold; measured on one core.
+_SECONDS_TO_JOIN: dict[type[Model], float] = {
+    LightGBM: 0.015,
+    XGBoost: 0.12,
+    CatBoost: 0.14,
+    ExtraTrees: 0.01,
+    RandomForest: 0.01,
+    NeuralNetwork: 0.01,
+    Linear: 0.01,
+    Neighbors: 0.01,
+}
 
 
 class Joined(Protocol):
@@ -80,27 +87,40 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
     """
     models = tuple(FittedSpec(f.family, _on_threads(f.model, n_threads)) for f in bag.models)
     ordinary = FastBag(bag.key, bag.layer, models)
+    if not has_joined_form(bag):
+        return replace(ordinary, reason=f"the family {bag.models[0].family!r} has no joined form")
     try:
         joined = _join([fitted.model for fitted in models], table, n_threads)
-    except _NOT_JOINED as error:
+        off = _difference(joined, ordinary, table)
+    except Exception as error:  # whatever other libraries raise, the ordinary way answers
         return replace(ordinary, reason=f"{type(error).__name__}: {error}")
-    if joined is None:
-        return replace(ordinary, reason=f"the family {bag.models[0].family!r} has no joined form")
-    for row in range(len(table)):
-        one = table.take([row])
-        expected = ordinary.predict(one)
-        off = np.abs(joined.predict(one) - expected)
-        if not bool((off <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all()):
-            return replace(ordinary, reason=f"the joined form was off by {off.max():.2g}")
+    if off > TOLERANCE:
+        return replace(ordinary, reason=f"the joined form was off by {off:.2g}")
     return replace(ordinary, joined=joined)
 
 
-def joins_quickly(bag: Bag) -> bool:
-    """Return whether the joined form is made within three quarters of a second or so."""
-    limit = _QUICKLY_JOINED.get(type(bag.models[0].model))
-    if limit is None:
-        return True
-    return sum(len(raw) for f in bag.models for raw in f.model.state().blobs.values()) <= limit
+def has_joined_form(bag: Bag) -> bool:
+    """Return whether the folds of a bag of this family can answer as one."""
+    return type(bag.models[0].model) in _SECONDS_TO_JOIN
+
+
+def seconds_to_join(bag: Bag) -> float:
+    """Return about how long joining the folds takes, from the size of what they hold."""
+    states = [fitted.model.state() for fitted in bag.models]
+    blobs = sum(len(raw) for state in states for raw in state.blobs.values())
+    arrays = sum(array.nbytes for state in states for array in state.arrays.values())
+    return _SECONDS_TO_JOIN[type(bag.models[0].model)] * (blobs + arrays) / 1e6
+
+
+def _difference(joined: Joined, bag: FastBag, table: FeatureTable) -> float:
+    """Return how far the joined form is off at most, relative above 1, row by row."""
+    furthest = 0.0
+    for row in range(len(table)):
+        one = table.take([row])
+        expected = bag.predict(one)
+        off = np.abs(joined.predict(one) - expected) / np.maximum(1.0, np.abs(expected))
+        furthest = max(furthest, float(np.nan_to_num(off, nan=np.inf).max()))
+    return furthest
 
 
 def probe_table(blank: FeatureTable, bags: Sequence[Bag], n_rows: int = 16) -> FeatureTable:
@@ -167,8 +187,8 @@ def _on_threads(model: Model, n_threads: int) -> Model:
     return own
 
 
-def _join(models: list[Any], table: FeatureTable, n_threads: int) -> Joined | None:
-    """Return the joined form of fold models of one family, None where there is none."""
+def _join(models: list[Any], table: FeatureTable, n_threads: int) -> Joined:
+    """Return the joined form of fold models of one family."""
     family = type(models[0])
     if family in _BOOSTED and not all(model.state().blobs for model in models):
         raise ValueError("a fold has no trees, since its target was constant")
@@ -182,6 +202,4 @@ def _join(models: list[Any], table: FeatureTable, n_threads: int) -> Joined | No
         return JoinedForest(models)
     if family is NeuralNetwork:
         return JoinedNetworks(models)
-    if family is Linear:
-        return JoinedLinear(models)
-    return JoinedNeighbors(models) if family is Neighbors else None
+    return JoinedLinear(models) if family is Linear else JoinedNeighbors(models)

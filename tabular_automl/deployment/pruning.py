@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,17 +17,22 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.table import FeatureTable
-from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline
-from tabular_automl.deployment.fast_bags import probe_table
+from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline, probe_rows
 from tabular_automl.deployment.row_reader import example_row
+from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FittedPipeline
 
 _N_CALLS = 41  # at most, and ...
 _CALL_SECONDS = 0.1  # ... no more once they took so long
+_N_ROWS = 16
 _LEAST_MS = 1e-3  # so that what costs nothing is not divided by
+
+
+Asked = TypeVar("Asked")
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
     """
     current = fast_pipeline(pipeline)
     rows = _rows_that_differ(current)
-    cost = _cost_of_bags(current, rows[0])
+    cost = _cost_of_bags(current, rows)
     score = _scorer(record.held_out, record.metric)
     steps = [Step(current, "", _measured(current, rows), score(current))]
     while len(current.stack.weights) > 1 and not (budget is not None and budget.expired()):
@@ -179,51 +184,66 @@ def _of_same_keys(stack: FittedStack, pruned: FittedStack) -> FittedStack:
     return FittedStack.of_needed(stack.bags, stack.feeds, pruned.weights)
 
 
-def _cost_of_bags(pipeline: FittedPipeline, features: FeatureTable) -> dict[str, float]:
+def _cost_of_bags(pipeline: FittedPipeline, rows: Callable[[], FeatureTable]) -> dict[str, float]:
     """Return the milliseconds of each bag for one row."""
-    tables = {1: features}
-    outputs = pipeline.stack.outputs(features)
-    for layer in pipeline.stack.feeds:
-        tables[layer] = pipeline.stack.inputs_of(layer, features, outputs)
-    return {
-        bag.key: _median_ms(lambda bag=bag: bag.predict(tables[bag.layer]))  # type: ignore[misc]
-        for bag in pipeline.stack.bags
-    }
+    asked = [rows() for _ in range(_N_ROWS)]
+    outputs = [pipeline.stack.outputs(features) for features in asked]
+    return {bag.key: _cost_of(bag, pipeline.stack, asked, outputs) for bag in pipeline.stack.bags}
 
 
-def _measured(pipeline: FittedPipeline, rows: Sequence[FeatureTable]) -> float:
+def _cost_of(
+    bag: Bag,
+    stack: FittedStack,
+    asked: Sequence[FeatureTable],
+    outputs: Sequence[dict[str, Prediction]],
+) -> float:
+    numbers = itertools.cycle(range(len(asked)))
+
+    def inputs() -> FeatureTable:
+        number = next(numbers)
+        fresh = _copy_of(asked[number])
+        if bag.layer == 1:
+            return fresh
+        return stack.inputs_of(bag.layer, fresh, outputs[number])
+
+    return _median_ms(bag.predict, inputs)
+
+
+def _measured(pipeline: FittedPipeline, rows: Callable[[], FeatureTable]) -> float:
     """Return the milliseconds of one compiled row, its reading included."""
     compiled, row = CompiledPredictor(pipeline), example_row(pipeline.featurizer)
-    features = itertools.cycle(rows)
-
-    def answer() -> None:
-        compiled.read(row)
-        compiled.answer(next(features))
-
-    return _median_ms(answer)
+    reading = _median_ms(compiled.read, lambda: row)
+    return reading + _median_ms(compiled.answer, rows)
 
 
-def _rows_that_differ(pipeline: FittedPipeline) -> list[FeatureTable]:
-    """Return the features of rows to time, texts and images aside different ones.
+def _rows_that_differ(pipeline: FittedPipeline) -> Callable[[], FeatureTable]:
+    """Return what gives the features of another row each time, its texts and images aside.
 
-    One row again and again would find all that it needs in the processor's cache.
+    One row again and again would find all that it needs in the processor's cache, and one table
+    what models have derived of it.
     """
     usual = CompiledPredictor(pipeline).read(example_row(pipeline.featurizer))
-    drawn = probe_table(usual, [bag for bag in pipeline.stack.bags if bag.layer == 1])
-    return [_with_raw(drawn.take([row]), usual.raw) for row in range(len(drawn))]
+    first = [bag for bag in pipeline.stack.bags if bag.layer == 1]
+    drawn = probe_rows(pipeline, first)
+    numbers = itertools.cycle(range(len(drawn)))
+    return lambda: _copy_of(drawn.take([next(numbers)]), usual.raw)
 
 
-def _with_raw(table: FeatureTable, raw: Mapping[str, Any]) -> FeatureTable:
+def _copy_of(table: FeatureTable, raw: Mapping[str, Any] | None = None) -> FeatureTable:
+    """Return the same features, of which nothing has been derived yet."""
     names = table.numeric_names, table.code_names, table.n_levels
+    raw = table.raw if raw is None else raw
     return FeatureTable(table.numeric, table.codes, *names, raw, table.raw_kinds)
 
 
-def _median_ms(call: Callable[[], object]) -> float:
-    call()  # the first one is slower
+def _median_ms(call: Callable[[Asked], object], asked: Callable[[], Asked]) -> float:
+    """Return the median time of a call, what it is asked with being made before."""
+    call(asked())  # the first one is slower
     seconds: list[float] = []
     while len(seconds) < _N_CALLS and sum(seconds) < _CALL_SECONDS:
+        given = asked()
         start = time.perf_counter()
-        call()
+        call(given)
         seconds.append(time.perf_counter() - start)
     return 1e3 * float(np.median(seconds))
 

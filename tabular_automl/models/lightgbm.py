@@ -174,11 +174,12 @@ class LightGBM(Model):
         """Read the trees, and see whether all their paths end; see `Model.vet`."""
         if self._booster is None:
             return
-        text = self._booster.get().model_to_string(num_iteration=-1)
-        header, *trees = text.partition("end of trees")[0].split("\nTree=")
-        self._vet_header(_fields(header), table.n_features)
-        for number, tree in enumerate(trees):
-            require_walkable(_is_walkable(_fields(tree), table.n_features), "LightGBM", number)
+        # What LightGBM has read, and what was saved: forms for few rows are made of the latter.
+        for text in (self._booster.get().model_to_string(), self._booster.raw.decode()):
+            header, *trees = text.partition("end of trees")[0].split("\nTree=")
+            self._vet_header(_fields(header), table.n_features)
+            for number, tree in enumerate(trees):
+                require_walkable(_is_walkable(_fields(tree), table.n_features), "LightGBM", number)
 
     def _vet_header(self, header: Mapping[str, str], n_features: int) -> None:
         """Raise unless LightGBM has as many columns and outputs as the model says."""

@@ -153,11 +153,11 @@ def catches_everything(node: ast.AST) -> bool:
     )
 
 
-def test_every_exception_is_caught_only_where_it_becomes_a_row_or_a_note():
+def test_every_exception_is_caught_only_where_it_becomes_a_row_a_note_or_a_reason():
     trees = {named(path): ast.parse(path.read_text()) for path in files_of(LIBRARY)}
     places = [n for n, tree in trees.items() for node in ast.walk(tree) if catches_everything(node)]
-    allowed = [f"{LIBRARY}/ensemble/layer.py", f"{LIBRARY}/ensemble/resuming.py"]
-    assert sorted(places) == allowed
+    allowed = ["deployment/fast_bags.py", "ensemble/layer.py", "ensemble/resuming.py"]
+    assert sorted(places) == [f"{LIBRARY}/{name}" for name in allowed]
 
 
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}

@@ -37,6 +37,7 @@ def one_by_one(asked, rows):
 
 def test_a_row_is_answered_as_in_a_batch(asked, rows):
     np.testing.assert_array_equal(one_by_one(asked, rows[:50]), asked.predict(rows[:50]))
+    assert asked._prepared(rows.shape[1]) is not None  # LightGBM still has what it takes
 
 
 def test_answers_stay_when_the_next_row_is_asked(asked, rows):
@@ -55,13 +56,21 @@ def test_many_threads_get_their_own_answers(asked, rows):
 
 def test_without_the_call_the_booster_answers(asked, rows, monkeypatch):
     expected = one_by_one(asked, rows[:5])
-
-    def lacking(*arguments):
-        raise AttributeError("LGBM_BoosterPredictForMatSingleRowFastInit")
-
-    monkeypatch.setattr(asked_booster, "_CallOfOneRow", lacking)
+    monkeypatch.setattr(asked_booster, "_library", lambda: None)
     fresh = pickle.loads(pickle.dumps(asked))
     np.testing.assert_array_equal(one_by_one(fresh, rows[:5]), expected)
+    assert fresh._prepared(rows.shape[1]) is None
+
+
+def test_a_row_in_another_layout_is_read_right(asked, rows):
+    wide = np.asfortranarray(rows[:2].astype(np.float64))
+    np.testing.assert_array_equal(asked.predict(wide[:1]), asked.predict(rows[:1]))
+
+
+def test_a_row_of_another_width_is_refused(asked, rows):
+    asked.predict(rows[:1])
+    with pytest.raises(lightgbm.basic.LightGBMError, match="number of features"):
+        asked.predict(rows[:1, :3])
 
 
 def test_a_pickled_one_answers_alike(asked, rows):

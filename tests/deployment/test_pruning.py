@@ -31,7 +31,10 @@ def predictor(table, tmp_path_factory):
 def fixed_clock(monkeypatch):
     """Let every bag take one millisecond, so that nothing depends on the machine."""
     monkeypatch.setattr(pruning, "_cost_of_bags", lambda pipeline, features: _Ones())
-    measured = lambda pipeline, rows: float(len(pipeline.stack.bags))  # noqa: E731
+
+    def measured(pipeline, rows):
+        return float(len(pipeline.stack.bags))
+
     monkeypatch.setattr(pruning, "_measured", measured)
 
 

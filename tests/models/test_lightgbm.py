@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -297,6 +299,28 @@ def test_trees_of_ours_are_vetted_without_complaint(task: Task, linear_tree: boo
     restored.vet(valid.table)
     with pytest.raises(ArtifactError, match="must have max_feature_idx=1, got '4'"):
         restored.vet(FeatureTable(valid.table.numeric[:, :2], valid.table.codes[:, :0], ("a", "b")))
+
+
+def test_trees_that_lightgbm_does_not_read_are_vetted_too() -> None:
+    """Its text says how long each tree is: what lies behind one is passed over."""
+    model, valid = fit(REGRESSION)
+    state = model.state()
+    text = state.blobs["booster.txt"].decode()
+    sizes = re.search(r"^tree_sizes=(.*)$", text, re.M)
+    assert sizes is not None
+    first = sizes[1].split()[0]
+    end = text.index("\n\n\n", text.index("Tree=0")) + 3
+    hidden = "Tree=1\nnum_leaves=2\nnum_cat=0\nsplit_feature=999\nthreshold=0\n\n\n"
+    longer = f"{int(first) + len(hidden)} {sizes[1].partition(' ')[2]}"
+    forged = text[:end] + hidden + text[end:]
+    forged = forged.replace(f"tree_sizes={sizes[1]}", f"tree_sizes={longer.strip()}")
+    read = lightgbm.Booster(model_str=forged).model_to_string()
+    assert "split_feature=999" in forged
+    assert "split_feature=999" not in read
+    restored = build(REGRESSION)
+    restored.restore(State(state.meta, state.arrays, {"booster.txt": forged.encode()}))
+    with pytest.raises(ArtifactError, match="lead from its root to leaves"):
+        restored.vet(valid.table)
 
 
 def test_trees_that_are_no_trees_are_refused() -> None:

@@ -1,0 +1,26 @@
+"""Kept columns are summed alike for a row alone and among others."""
+
+import numpy as np
+import pytest
+from scipy.sparse import random as random_matrix
+
+from text_ext.design import pick, weigh
+
+
+@pytest.mark.parametrize("density", [0.5, 0.01], ids=["many entries", "few entries"])
+def test_a_row_alone_is_weighed_as_among_others(density):
+    rng = np.random.default_rng(0)
+    slots = random_matrix(20, 3_000, density, format="csr", dtype=np.float32, random_state=rng)
+    kept = np.sort(rng.choice(3_000, 700, replace=False))
+    weights = rng.normal(size=(700, 3)).astype(np.float32)
+    expected = slots[:, kept].toarray() @ weights
+    np.testing.assert_allclose(weigh(slots, kept, weights), expected, atol=1e-4)
+    alone = np.concatenate([weigh(slots[i], kept, weights) for i in range(20)])
+    np.testing.assert_allclose(alone, expected, atol=1e-4)
+
+
+def test_without_kept_columns_sums_are_zero():
+    slots = random_matrix(1, 50, 0.5, format="csr", dtype=np.float32, random_state=0)
+    nothing = np.empty(0, dtype=np.int32)
+    assert pick(slots, nothing).shape == (1, 0)
+    assert weigh(slots, nothing, np.empty((0, 2), np.float32)).tolist() == [[0.0, 0.0]]
