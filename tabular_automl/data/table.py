@@ -64,8 +64,6 @@ class FeatureTable:
 
     Attributes
     ----------
-    root : FeatureTable
-        The whole table that this one was taken from; itself for a whole table.
     rows : ndarray of int or None
         The rows of `root` that this table holds; None for all of them.
     """
@@ -87,12 +85,17 @@ class FeatureTable:
         self.numeric_names = numeric_names
         self.code_names = code_names
         self.n_levels = n_levels
-        self.root: FeatureTable = self
+        self._root: FeatureTable | None = None  # not itself: a ring is freed late, with its arrays
         self.rows: npt.NDArray[np.intp] | None = None
         self._memo = _Memo()
 
     def __len__(self) -> int:
         return int(self._numeric.shape[0]) if self.rows is None else len(self.rows)
+
+    @property
+    def root(self) -> FeatureTable:
+        """The whole table that this one was taken from; itself for a whole table."""
+        return self if self._root is None else self._root
 
     def __repr__(self) -> str:
         return (
@@ -158,7 +161,7 @@ class FeatureTable:
             self._raw,
             self.raw_kinds,
         )
-        view.root = self.root
+        view._root = self.root
         view.rows = positions if self.rows is None else self.rows[positions]
         return view
 

@@ -1,6 +1,8 @@
 import copy
+import gc
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -185,3 +187,19 @@ def test_samples_are_taken_together(table, weight):
         assert samples.weight is None
     else:
         assert samples.weight.tolist() == [1.0, 0.5]
+
+
+def test_a_table_and_what_is_derived_of_it_are_freed_at_once():
+    """A table that holds itself would wait for the garbage collector, with all its arrays."""
+    table = FeatureTable(np.zeros((3, 1), np.float32), np.zeros((3, 0), np.int32), ("a",))
+    view = table.take([0, 2])
+    view.matrix()
+    told = [weakref.ref(table), weakref.ref(view)]
+    gc.disable()
+    try:
+        del table
+        assert view.root.matrix().shape == (3, 1)
+        del view
+        assert [each() for each in told] == [None, None]
+    finally:
+        gc.enable()
