@@ -377,10 +377,10 @@ def test_help_imports_no_pandas() -> None:
 def test_a_closed_pipe_ends_quietly() -> None:
     code = (
         "import subprocess, sys\n"
-        "import tabular_automl, tabular_automl.cli as cli\n"
+        "from tabular_automl import actions, cli\n"
         "def broken(arguments):\n"
         "    raise BrokenPipeError\n"
-        "cli._schema = broken\n"
+        "actions.schema = broken\n"
         "sys.exit(cli.main(['schema', 'model']))\n"
     )
     done = run(code=code)
