@@ -32,6 +32,11 @@ def error_of(metric: str, y: pd.Series, predictions: Predictions) -> float:
     raise ValueError(f"The metric must be one of {', '.join(METRICS)}, got {metric!r}.")
 
 
+def error_of_score(metric: str, score: float) -> float:
+    """Return the error that a greater-is-better score of the metric stands for."""
+    return 1.0 - score if metric == "roc_auc" else -score
+
+
 def accuracy_of(y: pd.Series, probabilities: pd.DataFrame) -> float:
     """Return the share of rows whose most probable class is the right one."""
     codes = _codes(y, probabilities)

@@ -30,7 +30,16 @@ FIELDS = (
     *("set", "system", "time_limit", "preset", "seed", "metric", "error", "failure"),
     *("fit_seconds", "wall_over_limit", "save_seconds", "peak_mb", "serve_peak_mb"),
     *("import_seconds", "load_seconds", "first_predict_seconds", "rows_per_second"),
-    *("single_row_ms", "disk_mb", "n_train", "n_test", "n_threads", "version", "finished"),
+    *(
+        "single_row_ms",
+        "disk_mb",
+        "n_train",
+        "n_test",
+        "n_threads",
+        "version",
+        "finished",
+        "own_error",
+    ),
 )
 _Key = tuple[str, str, str, str, str]
 
@@ -194,9 +203,20 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def write_row(path: Path, fields: Sequence[str], row: dict[str, Any]) -> None:
-    """Add a row with the given columns at the end of a file."""
+    """Add a row with the given columns at the end of a file.
+
+    Raises
+    ------
+    ValueError
+        When the file has other columns, as one of an older version has.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
+    if not new:
+        with open(path, newline="") as file:
+            found = next(csv.reader(file), [])
+        if found != list(fields):
+            raise ValueError(f"{path} must have the columns {', '.join(fields)}; name another file")
     with open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, fields, extrasaction="ignore", lineterminator="\n")
         if new:

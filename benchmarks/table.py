@@ -61,6 +61,8 @@ def report(results: pd.DataFrame, system: str) -> str:
     ]
     if len(errors.columns) > 1:
         parts.append(versus_text(errors, system))
+    if "own_error" in results:
+        parts.append(optimism_text(results, system))
     parts += [f"### What {system} costs", costs_markdown(results, system)]
     return "\n\n".join(parts)
 
@@ -151,6 +153,21 @@ def versus_text(errors: pd.DataFrame, system: str) -> str:
         f"{system} beats the best of the others on {int((gain > 0).sum())} of {len(gain)} sets "
         f"(ties {int((gain == 0).sum())}); mean gain {gain.mean():+.1%}, "
         f"95 % interval over sets {low:+.1%} to {high:+.1%}."
+    )
+
+
+def optimism_text(results: pd.DataFrame, system: str) -> str:
+    """Return a sentence on the error that ``system`` expected and the one it had."""
+    chosen = results[results["column"] == system]
+    told = chosen[chosen["own_error"] > 0]
+    if told.empty:
+        return f"{system} did not say what error it expected."
+    above = (told["error"] / told["own_error"] - 1.0).groupby(told["set"]).mean()
+    low, high = bootstrap_interval(above.to_numpy())
+    return (
+        f"On test rows the error of {system} was {above.mean():+.1%} off what it expected, on "
+        f"average over {len(above)} sets (95 % interval {low:+.1%} to {high:+.1%}; median "
+        f"{above.median():+.1%})."
     )
 
 

@@ -54,6 +54,7 @@ def fit_stage(job: Job, system_type: type[System]) -> dict[str, Any]:
         "n_test": len(test),
         "fit_seconds": fitted - started,
         "save_seconds": time.perf_counter() - fitted,
+        "own_error": system.own_error(),
     }
 
 

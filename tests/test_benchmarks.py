@@ -106,6 +106,22 @@ def test_gain_counts_wins_losses_and_failures(results):
     assert table.gains(errors, "ours@60s").round(3).tolist() == [0.5, -0.333, -1.0]
 
 
+def test_a_file_with_other_columns_is_not_added_to(tmp_path):
+    path = tmp_path / "old.csv"
+    path.write_text("set,system\na,ours\n")
+    with pytest.raises(ValueError, match="name another file"):
+        run.append_row(path, {"set": "b", "system": "ours"})
+    assert path.read_text() == "set,system\na,ours\n"
+
+
+def test_optimism_is_averaged_over_sets(results):
+    told = table.read_results([results])
+    assert "did not say" in table.optimism_text(told, "ours@60s")
+    told["own_error"] = told["error"] / np.where(told["set"] == "a", 1.2, 1.0)
+    text = table.optimism_text(told, "ours@60s")
+    assert "+10.0% off what it expected, on average over 2 sets" in text
+
+
 def test_seed_that_failed_fails_the_whole_set(results):
     run.append_row(results, {"set": "a", "system": "ours", "time_limit": "60", "seed": 1})
     errors = table.error_table(table.read_results([results]))

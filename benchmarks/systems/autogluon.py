@@ -9,7 +9,7 @@ import autogluon.tabular
 import pandas as pd
 from autogluon.tabular import TabularPredictor
 
-from benchmarks.errors import Predictions
+from benchmarks.errors import Predictions, error_of_score
 from benchmarks.job import Job
 from benchmarks.systems.base import System
 
@@ -37,6 +37,12 @@ class AutoGluon(System):
             num_cpus=self.job.n_threads,
             num_gpus=0,
         )
+
+    def own_error(self) -> float:
+        """Return the validation error of the model that predicts."""
+        scores = self.predictor.leaderboard(silent=True).set_index("model")["score_val"]
+        best = float(scores[self.predictor.model_best])
+        return error_of_score(self.job.data.eval_metric, best)
 
     def save(self, folder: Path) -> None:
         """Nothing is left to do: fit has saved."""

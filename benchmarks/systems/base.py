@@ -32,6 +32,10 @@ class System(ABC):
     def fit(self, train: pd.DataFrame) -> None:
         """Learn from the training part; the wall time of this call is recorded."""
 
+    def own_error(self) -> float | None:
+        """Return what the fitted system expects its error to be; None where it does not say."""
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Save into ``folder``; nothing to do where fit has saved already."""

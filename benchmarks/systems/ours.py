@@ -8,7 +8,7 @@ from typing import Self
 import pandas as pd
 
 import tabular_automl
-from benchmarks.errors import Predictions
+from benchmarks.errors import Predictions, error_of_score
 from benchmarks.job import Job
 from benchmarks.systems.base import System
 from tabular_automl import Predictor
@@ -30,6 +30,11 @@ class Ours(System):
             verbosity=0,
         )
         self.predictor.fit(train, time_limit=self.job.time_limit, presets=self.job.preset or "best")
+
+    def own_error(self) -> float:
+        """Return the ensemble's error out of fold."""
+        scores = self.predictor.leaderboard().set_index("model")["score"]
+        return error_of_score(self.job.data.eval_metric, float(scores["ensemble"]))
 
     def save(self, folder: Path) -> None:
         """Nothing is left to do: fit has saved."""
