@@ -30,16 +30,8 @@ FIELDS = (
     *("set", "system", "time_limit", "preset", "seed", "metric", "error", "failure"),
     *("fit_seconds", "wall_over_limit", "save_seconds", "peak_mb", "serve_peak_mb"),
     *("import_seconds", "load_seconds", "first_predict_seconds", "rows_per_second"),
-    *(
-        "single_row_ms",
-        "disk_mb",
-        "n_train",
-        "n_test",
-        "n_threads",
-        "version",
-        "finished",
-        "own_error",
-    ),
+    *("single_row_ms", "disk_mb", "n_train", "n_test", "n_threads", "version", "finished"),
+    "own_error",
 )
 _Key = tuple[str, str, str, str, str]
 
