@@ -15,13 +15,14 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True)
 class DataSet:
-    """One line of a folder's ``index.csv``."""
+    """One line of a folder's ``index.csv``; ``n_rows`` where it tells."""
 
     name: str
     file: str
     label: str
     problem_type: str
     eval_metric: str
+    n_rows: int | None = None
 
     @property
     def is_classification(self) -> bool:
@@ -39,6 +40,7 @@ def read_index(folder: Path) -> list[DataSet]:
                 label=row["label"],
                 problem_type=row["problem_type"],
                 eval_metric=row["eval_metric"],
+                n_rows=int(row["rows"]) if row.get("rows") else None,
             )
             for row in csv.DictReader(file)
         ]

@@ -106,6 +106,20 @@ def test_gain_counts_wins_losses_and_failures(results):
     assert table.gains(errors, "ours@60s").round(3).tolist() == [0.5, -0.333, -1.0]
 
 
+def test_small_sets_get_seeds_of_their_own(tmp_path):
+    (tmp_path / "index.csv").write_text(
+        "file,label,problem_type,eval_metric,rows\n"
+        "small.csv,y,binary,roc_auc,1999\nlarge.csv,y,binary,roc_auc,2000\n"
+    )
+    told = [str(tmp_path), "--systems", "catboost", "--out", "o.csv", "--small-seeds", "0,1"]
+    planned = run.planned(run.parse(told))
+    assert [(data.name, seed) for data, seed, _ in planned] == [
+        ("small", 0),
+        ("small", 1),
+        ("large", 0),
+    ]
+
+
 def test_a_file_with_other_columns_is_not_added_to(tmp_path):
     path = tmp_path / "old.csv"
     path.write_text("set,system\na,ours\n")
