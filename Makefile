@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer and make.
+# `make demo` and `make test` need nothing but Python 3.11, 3.12 or 3.13, and make.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -71,7 +71,7 @@ $(STAMP2): pyproject.toml constraints.txt
 	touch $@
 
 define make_venv
-@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 2; }
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 ..."; exit 2; }
 $(PYTHON) -m venv $(1)
 endef

@@ -142,7 +142,7 @@ class Answers:
         Each figure is in its metric's own direction.
         """
         pipeline = self._fitted()
-        table = self._with_label(read_table(data, purpose="predict"))
+        table = self._with_label(read_table(data, purpose="evaluate"))
         return evaluate_predictions(
             pipeline, pipeline.predict(table), table[self.label], self.metric
         )
@@ -179,7 +179,7 @@ class Answers:
         pipeline, record = self._fitted(), self._fit_record()
         if data is None:
             return leaderboard_table(record)
-        table = self._with_label(read_table(data, purpose="predict"))
+        table = self._with_label(read_table(data, purpose="evaluate"))
         return leaderboard_table(
             record, score_on_test(pipeline, table, table[self.label], self.metric)
         )
@@ -199,7 +199,7 @@ class Answers:
             Seconds; columns that there was no time for are left out.
         """
         pipeline = self._fitted()
-        table = self._with_label(read_table(data, purpose="predict"))
+        table = self._with_label(read_table(data, purpose="evaluate"))
         y = read_labels(pipeline, table[self.label])
         # Metrics of labels judge what predict returns, thresholds included.
         by_label = self.metric.reads is Reads.LABEL

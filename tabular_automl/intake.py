@@ -89,6 +89,11 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
     if label not in table.columns:
         names = [str(column) for column in table.columns]
         raise LabelError(unknown_name("label column", label, names))
+    if not isinstance(table[label], pd.Series):
+        raise LabelError(
+            f"The label must name one column, got {label!r}, which stands for "
+            f"{table[label].shape[1]}; name one of them in full, as a tuple."
+        )
     missing = table[label].isna()
     if missing.any():
         report(Note(f"{int(missing.sum())} of {len(table)} rows have no label and were dropped."))
@@ -110,7 +115,7 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
 
 def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:
     """Return the problem type where the metric leaves one only; whole numbers could be either."""
-    if not isinstance(metric, (str, Metric)) or not pd.api.types.is_integer_dtype(y.dtype):
+    if not isinstance(metric, (str, Metric)) or not _are_whole(y):
         return None
     types = resolve_metric(metric, None).problem_types
     if types == (ProblemType.REGRESSION,):
@@ -118,6 +123,14 @@ def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:
     if ProblemType.REGRESSION in types:
         return None
     return ProblemType.BINARY if y.nunique() == 2 else ProblemType.MULTICLASS
+
+
+def _are_whole(y: pd.Series) -> bool:
+    """Return whether labels are whole numbers; those with a missing one are stored as floats."""
+    if not pd.api.types.is_float_dtype(y.dtype):
+        return pd.api.types.is_integer_dtype(y.dtype)
+    values = y.to_numpy(dtype=np.float64, na_value=np.nan)
+    return bool((values == np.floor(values)).all())
 
 
 def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:

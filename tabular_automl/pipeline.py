@@ -332,7 +332,7 @@ def _assemble(
     weights = np.zeros(len(candidates))
     weights[may_stay] = ensemble_weights(request, [candidates[i] for i in may_stay], budget)
     oof = blend([candidate.prediction for candidate in candidates], weights)
-    temperature, rule, calibrated = _calibrate(judge, oof, rows, config)
+    temperature, rule, calibrated = _calibrate(judge, oof, rows, config, budget)
     by_key = {c.bag.key: float(w) for c, w in zip(candidates, weights, strict=True)}
     pipeline = FittedPipeline(
         codec=judge.codec,
@@ -355,7 +355,7 @@ def _assemble(
 
 
 def _calibrate(
-    judge: Judge, oof: Prediction, rows: npt.NDArray[np.intp], config: FitConfig
+    judge: Judge, oof: Prediction, rows: npt.NDArray[np.intp], config: FitConfig, budget: Budget
 ) -> tuple[Temperature | None, DecisionRule | None, Prediction]:
     """Return temperature and decision rule for a classification, and the calibrated predictions."""
     if not judge.codec.task.is_classification:
@@ -366,7 +366,7 @@ def _calibrate(
         oof = temperature.apply(oof)
     if judge.metric.reads is not Reads.LABEL:
         return temperature, None, oof
-    return temperature, DecisionRule.fit(oof, y, judge.metric, weight), oof
+    return temperature, DecisionRule.fit(oof, y, judge.metric, weight, budget), oof
 
 
 def _final_score(

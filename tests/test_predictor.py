@@ -242,8 +242,12 @@ def test_imbalance_is_handled_in_the_metrics_sense(tmp_path, table_of):
     ("metric", "expected"),
     [("rmse", "regression"), ("accuracy", "multiclass"), (None, "multiclass")],
 )
-def test_a_metric_settles_what_whole_numbers_mean(tmp_path, regression_table, metric, expected):
-    table = regression_table.assign(y=np.arange(240) % 6)
+@pytest.mark.parametrize("gap", [False, True], ids=["whole", "one missing"])
+def test_a_metric_settles_what_whole_numbers_mean(
+    tmp_path, regression_table, metric, expected, gap
+):
+    y = np.arange(240) % 6
+    table = regression_table.assign(y=np.where(np.arange(240) == 7, np.nan, y) if gap else y)
     fitted = predictor(tmp_path, eval_metric=metric).fit(table, config=QUICK)
     assert fitted.plan
     assert (fitted.classes is None) == (expected == "regression")
@@ -254,6 +258,20 @@ def test_fitting_again_without_a_path_takes_a_new_folder(tmp_path, monkeypatch, 
     twice = Predictor("y", verbosity=0)
     first = twice.fit(binary_table, config=QUICK).path
     assert twice.fit(binary_table, config=QUICK).path != first
+
+
+def test_a_label_that_names_several_columns_raises(tmp_path, binary_table):
+    table = binary_table.copy()
+    table.columns = pd.MultiIndex.from_tuples([("y", str(name)) for name in table.columns])
+    with pytest.raises(LabelError, match="must name one column, got 'y'"):
+        predictor(tmp_path).fit(table, time_limit=5)
+
+
+@pytest.mark.parametrize("method", ["evaluate", "leaderboard", "feature_importance"])
+def test_a_table_without_rows_cannot_be_scored(tmp_path, binary_table, method):
+    fitted = predictor(tmp_path).fit(binary_table, config=QUICK)
+    with pytest.raises(DataError, match="must have rows"):
+        getattr(fitted, method)(binary_table.head(0))
 
 
 def test_a_tuple_is_a_fine_label(tmp_path, regression_table):

@@ -316,10 +316,11 @@ def _as_moments(values: pd.Series) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all():
         return numbers
-    try:
-        return pd.to_datetime(values, format="ISO8601")
-    except (ValueError, TypeError):
-        pass
+    for utc in (False, True):  # the latter for offsets that change, as with daylight saving
+        try:
+            return pd.to_datetime(values, format="ISO8601", utc=utc)
+        except (ValueError, TypeError):
+            pass
     try:
         with warnings.catch_warnings():  # dates in no common format are an error below
             warnings.simplefilter("ignore", UserWarning)

@@ -130,6 +130,23 @@ def missing_label(y: pd.Series, where: npt.NDArray[np.bool_]) -> LabelError:
     )
 
 
+def in_plain_dtype(y: pd.Series) -> pd.Series:
+    """Return labels of a dtype that wraps another, or has no short name, in a usual one.
+
+    Sparse labels become dense, Arrow's dictionaries their values, and its decimals float64.
+    """
+    if isinstance(y.dtype, pd.SparseDtype):
+        return y.astype(y.dtype.subtype)
+    if not isinstance(y.dtype, pd.ArrowDtype):
+        return y
+    import pyarrow as pa
+
+    arrow = y.dtype.pyarrow_dtype
+    if pa.types.is_dictionary(arrow):
+        return y.astype(pd.ArrowDtype(arrow.value_type))
+    return y.astype(np.float64) if pa.types.is_decimal(arrow) else y
+
+
 def dtype_to_json(dtype: Any) -> dict[str, Any]:
     """Return a label's dtype as plain values."""
     if isinstance(dtype, pd.CategoricalDtype):

@@ -25,6 +25,7 @@ from tabular_automl.data.labels import (
     dtype_from_json,
     dtype_to_json,
     factorize_labels,
+    in_plain_dtype,
     listed,
     missing_label,
     plain_value,
@@ -191,6 +192,7 @@ class TargetCodec:
         LabelError
             When a label cannot be used, such as -1 or less under a logarithm.
         """
+        y = in_plain_dtype(y)
         if task.is_classification:
             return cls(task, y.name, y.dtype, _sorted_classes(y))
         log = loss == "squared_log_error"
@@ -214,6 +216,7 @@ class TargetCodec:
         LabelError
             When a label is missing, infinite, not a number, or a class that was not in training.
         """
+        y = in_plain_dtype(y)
         if self.task.is_classification:
             return self._encode_classes(y)
         target = _log1p(y) if self.log else read_numbers(y)

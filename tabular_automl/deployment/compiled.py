@@ -45,9 +45,10 @@ class CompiledPredictor:
     --------
     >>> import pandas as pd
     >>> from tabular_automl import Predictor
-    >>> table = pd.DataFrame({"x": range(60), "y": ["low"] * 30 + ["high"] * 30})
-    >>> predictor = Predictor("y", verbosity=0).fit(table, time_limit=10, presets="fast")
-    >>> predictor.compile().predict_one({"x": 55})
+    >>> rows = [{"x": number / 2, "y": "low" if number < 30 else "high"} for number in range(60)]
+    >>> predictor = Predictor("y", verbosity=0)
+    >>> predictor = predictor.fit(pd.DataFrame(rows), time_limit=10, presets="fast")
+    >>> predictor.compile().predict_one({"x": 27.5})
     'high'
     """
 

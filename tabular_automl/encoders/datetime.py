@@ -32,11 +32,14 @@ from tabular_automl.encoders.storage import (
     distinct_cells,
     is_na_token,
     named_cells,
+    sample_of,
     storage_of,
 )
 
 DAY = 86_400.0
 _YMD_RANGE = (19_000_101, 21_001_231)
+_NO_FRACTION = re.compile(r"\.0+$")
+_MOST_OF_EPOCHS = (0.1, 0.9)
 _DATE_NAME = re.compile(r"date|datum|day|fecha|jour|time|stamp|(?:^|_)(?:at|on|dt|ts)$", re.I)
 _CALENDAR = ("year", "month", "day", "weekday", "dayofyear", "monthend", "hour", "minute")
 CYCLES = {"dayofyear": 365.25, "hour": 24.0}
@@ -83,7 +86,8 @@ class DatetimeEncoder(ColumnEncoder):
     def fit(self, column: pd.Series) -> Self:
         """Learn the formats, the range and which parts vary."""
         if storage_of(column) is Storage.NUMBER:
-            self.unit = _number_unit(column.dropna()) or DATE
+            sample = sample_of(column)
+            self.unit = _number_unit(sample) or _epoch_of_most(sample) or DATE
         elif storage_of(column) in (Storage.CELLS, Storage.LEVELS):
             self.formats = choose_formats(distinct_cells(column)[1])
         seconds, unread = self._read(column)
@@ -185,7 +189,9 @@ class DatetimeEncoder(ColumnEncoder):
         if self.unit in _PER_SECOND:
             seconds = np.array([_float(key) for key in keys]) / _PER_SECOND[self.unit]
         else:
-            seconds = parse_texts(keys, self.formats or [DATE, ISO])
+            # A file with gaps may hold 20240131.0, which other readers take for a number.
+            texts = [_NO_FRACTION.sub("", key) for key in keys] if self.unit == DATE else keys
+            seconds = parse_texts(texts, self.formats or [DATE, ISO])
         unread = [
             key
             for key, value in zip(keys, seconds.tolist(), strict=True)
@@ -252,6 +258,16 @@ def _number_unit(sample: pd.Series) -> str | None:
         # A few numbers may look like dates by chance; a name that says so settles it.
         return DATE if valid and (named or len(distinct) >= 5) else None
     return epoch_unit(float(values.min()), float(values.max())) if named else None
+
+
+def _epoch_of_most(sample: pd.Series) -> str | None:
+    """Return the unit in which most of the numbers count from 1970; a few may stand for none."""
+    values = as_floats(sample)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, _MOST_OF_EPOCHS)
+    return epoch_unit(float(low), float(high))
 
 
 def _claim_text(sample: pd.Series) -> str | None:

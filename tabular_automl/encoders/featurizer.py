@@ -32,7 +32,7 @@ from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
 from tabular_automl.encoders.repeats import informative
-from tabular_automl.encoders.storage import FEW_ROWS
+from tabular_automl.encoders.storage import FEW_ROWS, is_narrow_float
 
 OnError = Literal["raise", "coerce"]
 
@@ -404,7 +404,12 @@ def _write_categories(
     table: pd.DataFrame, positions: Positions, out: FeatureTable, parts: list[FeaturePart]
 ) -> list[FeaturePart]:
     """Write the features of columns of categories, cut out together; return the parts left."""
-    plain = [part for part in parts if _is_plain_category(part.encoder)]
+    dtypes = table.dtypes.to_numpy()
+    plain = [
+        part
+        for part in parts
+        if _is_plain_category(part.encoder) and not is_narrow_float(dtypes[positions[part.name]])
+    ]
     if len(plain) < 2:
         return parts
     cells = table.iloc[:, [positions[part.name] for part in plain]].to_numpy(dtype=object)
@@ -415,7 +420,8 @@ def _write_categories(
             out.numeric[:, part.numeric_at] = numbers
         if len(part.codes):
             out.codes[:, part.codes_at] = codes
-    return [part for part in parts if not _is_plain_category(part.encoder)]
+    written = {id(part) for part in plain}
+    return [part for part in parts if id(part) not in written]
 
 
 def _is_plain_category(encoder: ColumnEncoder) -> bool:

@@ -56,6 +56,7 @@ _SHAPE = {
     for mark, number in _NUMBER.items()
 }
 _GROUP_MARKS = str.maketrans("", "", " '\u2019\u00a0\u202f")
+_GROUPED = re.compile(r"\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$")  # 1.234 where the decimal mark is a comma
 _LEADING_ZERO = re.compile(r"0\d+$")
 
 
@@ -65,7 +66,7 @@ def parse_number(text: str, mark: str = ".") -> float | None:
     Reads surrounding spaces, digit groups, currency signs, per cent signs (``"12%"`` is 12),
     exponents and negative numbers in parentheses. ``mark`` is the decimal mark, "." or ",".
     """
-    if mark == "." or "," not in text:
+    if mark == "." or not ("," in text or _GROUPED.match(text)):
         try:
             number = float(text)
         except ValueError:

@@ -107,14 +107,24 @@ def distinct_cells(column: pd.Series) -> tuple[npt.NDArray[np.int64], list[str]]
     telling them apart would cost more than it saves.
     """
     if len(column) <= FEW_ROWS:
-        return _index_keys([cell_key(value) for value in column.tolist()])
+        # tolist would widen a float32: 0.1 would be another text than in a longer column
+        values = list(column.array) if is_narrow_float(column.dtype) else column.tolist()
+        return _index_keys([cell_key(value) for value in values])
     if column.dtype == object:
         # 1 and True are equal to a hash table but not to a reader: keys first.
         keys = np.array([cell_key(value) for value in column.tolist()], dtype=object)
         codes, distinct = pd.factorize(keys)
         return codes, list(distinct)
-    raw_codes, raw = pd.factorize(column.array)
+    try:
+        raw_codes, raw = pd.factorize(column.array)
+    except (TypeError, NotImplementedError):  # lists and structs of Arrow
+        return distinct_cells(column.astype(object))
     return _merge_keys(raw_codes, [cell_key(value) for value in raw.tolist()])
+
+
+def is_narrow_float(dtype: Any) -> bool:
+    """Return whether a dtype holds fewer digits than Python's floats."""
+    return isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize < 8
 
 
 def _index_keys(keys: list[str | None]) -> tuple[npt.NDArray[np.int64], list[str]]:

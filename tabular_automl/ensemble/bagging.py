@@ -176,7 +176,8 @@ def fit_bag(
     if outcomes is None:
         outcomes = _fit_in_waves(request, budget, machine, check, memory, known)
     elif memory is not None and len(known) < len(outcomes):
-        memory.record(request, dict(enumerate(outcomes)))
+        new = {fold: fit for fold, fit in enumerate(outcomes) if fold not in known}
+        memory.record(request, new)
     fitted = tuple(FittedSpec(request.spec.family, outcome.model) for outcome in outcomes)
     bag = Bag(request.key, request.layer, fitted)
     bag.use_threads(machine.n_cores)

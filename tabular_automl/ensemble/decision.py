@@ -7,6 +7,7 @@ learned from out-of-fold predictions, and kept only where it helps rows that did
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble.objectives import sample_rows
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
 
@@ -28,6 +30,8 @@ _MOST_CLASSES = 30  # for which a factor each is learned
 _N_THRESHOLDS = 100  # quantiles of the positive rows, and as many of the negative ones
 _N_SPLITS = 20
 _N_PARTS = 5
+_TIME_SHARE = 0.7  # of what is left, for a metric that is slow
+_LEAST_ROWS = 500  # unless the table has fewer
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FACTORS = np.exp(np.linspace(-0.8, 0.8, 9))
 _STEPS = np.linspace(-0.3, 0.3, 7)
@@ -57,6 +61,7 @@ class DecisionRule:
         y: npt.NDArray[Any],
         metric: Metric,
         weight: npt.NDArray[Any] | None = None,
+        budget: Budget | None = None,
     ) -> DecisionRule:
         """Return the rule that does best on a metric, or the most probable class.
 
@@ -75,15 +80,21 @@ class DecisionRule:
         metric : Metric
             Bound to the user's classes, if it is a function of the user's own.
         weight : ndarray of shape (n_samples,), optional
+        budget : Budget, optional
+            A metric that is slow for it is asked on fewer rows, or not at all.
         """
         if metric.reads is not Reads.LABEL or metric.name in _HITS or len(np.unique(y)) < 2:
             return cls()
         p = np.asarray(probabilities, dtype=np.float64)
         codes = y.astype(np.intp)
+        budget = budget or Budget.unlimited()
         if p.shape[1] == 2:
-            return _fit_threshold(p[:, 1], codes, metric, weight)
-        rows, weight = sample_rows(codes, metric, weight, _MOST_ROWS)
-        return _fit_several(_Rows(p[rows], codes[rows], weight), metric)
+            return _fit_threshold(p[:, 1], codes, metric, weight, budget)
+        n_rows = _rows_in_time(codes, metric, _calls_of_ways(p.shape[1]), budget)
+        if not n_rows:
+            return cls()
+        rows, weight = sample_rows(codes, metric, weight, n_rows)
+        return _fit_several(_Rows(p[rows], codes[rows], weight), metric, budget)
 
     def decide(self, probabilities: npt.NDArray[Any]) -> Codes:
         """Return class codes.
@@ -124,6 +135,20 @@ class DecisionRule:
             if name in state.arrays
         }
         return cls(**parts)
+
+
+def _rows_in_time(y: Codes, metric: Metric, n_calls: int, budget: Budget) -> int:
+    """Return for how many rows a metric can be asked so often; 0 for too few to learn from."""
+    n_rows = min(len(y), _MOST_ROWS)
+    if not budget.limited:
+        return n_rows
+    rows, _ = sample_rows(y, metric, None, n_rows)
+    start = time.monotonic()
+    metric.score(y[rows], y[rows])
+    seconds = max(1e-9, time.monotonic() - start)
+    part = min(1.0, _TIME_SHARE * budget.remaining() / (n_calls * seconds))
+    affordable = int(part * n_rows)
+    return affordable if affordable >= min(n_rows, _LEAST_ROWS) else 0
 
 
 # ---- two classes ----------------------------------------------------------------------------
@@ -177,11 +202,15 @@ def _candidates(rank: Floats, y: Codes, n_thresholds: int) -> Floats:
 
 
 def _fit_threshold(
-    rank: Floats, y: Codes, metric: Metric, weight: npt.NDArray[Any] | None
+    rank: Floats, y: Codes, metric: Metric, weight: npt.NDArray[Any] | None, budget: Budget
 ) -> DecisionRule:
     """Choose on random halves of the rows, judge on the other halves."""
     if isinstance(metric.function, OnLabels):
-        rows, _ = sample_rows(y, metric, None, _MOST_ROWS)
+        n_calls = _N_SPLITS * _N_THRESHOLDS // 4  # of half of the rows: thresholds of both classes
+        n_rows = _rows_in_time(y, metric, n_calls, budget)
+        if not n_rows:
+            return DecisionRule()
+        rows, _ = sample_rows(y, metric, None, n_rows)
         rank, y = rank[rows], y[rows]
     curve = _Curve(rank, y, metric, weight)
     half = int(np.searchsorted(curve.thresholds, 0.5))
@@ -189,6 +218,8 @@ def _fit_threshold(
     found, gains = [], []
     for _ in range(_N_SPLITS // (2 if curve.own_function else 1)):
         one = rng.binomial(curve.counts, 0.5)
+        if budget.expired():
+            break
         parts = [part for part in (one, curve.counts - one) if part.sum(axis=0).all()]
         if len(parts) < 2:  # a class is so rare that one half has none of it
             continue
@@ -230,13 +261,21 @@ class _Rows:
 _Fit = Callable[[_Rows, Metric], DecisionRule]
 
 
-def _fit_several(rows: _Rows, metric: Metric) -> DecisionRule:
+def _calls_of_ways(n_classes: int) -> int:
+    """Return about how often a metric is asked to choose and judge a rule for so many classes."""
+    of_factors = _N_PASSES * n_classes * len(_FACTORS) if n_classes <= _MOST_CLASSES else 0
+    return (_N_PARTS + 1) * (2 * len(_POWERS) + of_factors)
+
+
+def _fit_several(rows: _Rows, metric: Metric, budget: Budget) -> DecisionRule:
     """Return the best of a few ways to make a rule, by the gain on rows that did not choose it."""
     part = _parts(rows.y)
     best_gain, best_fit = 0.0, None
     for fit in _ways(metric, rows.p.shape[1]):
         gains = []
         for k in range(_N_PARTS):
+            if budget.expired():
+                return DecisionRule()
             held, rule = rows.take(part == k), fit(rows.take(part != k), metric)
             gains.append(held.score(rule, metric) - held.score(DecisionRule(), metric))
         if np.mean(gains) > max(best_gain, np.std(gains) / np.sqrt(_N_PARTS)):

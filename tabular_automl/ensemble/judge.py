@@ -37,6 +37,11 @@ class Judge:
             return output
         return self.codec.decode(output).reshape(-1, 1)
 
+    def error(self, prediction: Prediction, rows: npt.NDArray[np.intp]) -> float:
+        """Return the error (0 is perfect) of decoded predictions of the given rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return self.metric.error(self.y[rows], prediction, weight)
+
     def score(self, prediction: Prediction, rows: npt.NDArray[np.intp]) -> float:
         """Return the score (greater is better) of decoded predictions of the given rows."""
         weight = None if self.weight is None else self.weight[rows]

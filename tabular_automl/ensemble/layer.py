@@ -202,6 +202,7 @@ class Layer:
         self.given_up: set[str] = set()
         self.late: set[str] = set()
         self.seconds_to_save: dict[str, float] = {}
+        self._weights = np.empty(0)  # of the candidates that were weighed last
         self._hopeless: set[str] = set()
         self._released = time.monotonic()
         self._since_gain = 0
@@ -209,11 +210,16 @@ class Layer:
 
     def weights(self) -> dict[str, float]:
         """Return the weight of each bag in the ensemble so far, by key."""
-        if not self.candidates:
-            return {}
-        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
         keys = [candidate.bag.key for candidate in self.candidates]
-        return dict(zip(keys, weights.tolist(), strict=True))
+        return dict(zip(keys, self._weigh().tolist(), strict=True))
+
+    def _weigh(self) -> npt.NDArray[np.float64]:
+        """Return the candidates' weights; the same candidates are weighed once."""
+        if len(self._weights) != len(self.candidates):  # none ever goes
+            self._weights = ensemble_weights(
+                self.request, self.candidates, self.budget, guard=False
+            )
+        return self._weights
 
     def key_of(self, spec: ModelSpec) -> str:
         """Return the name of the spec's bag in this layer."""
@@ -303,10 +309,9 @@ class Layer:
         """Count specs in a row that did not improve the ensemble; only without a user's limit."""
         if self.request.patience is None:
             return
-        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
-        blended = blend([c.prediction for c in self.candidates], weights)
-        judge, rows = self.request.judge, self.request.folds.validated
-        error, before = judge.metric.error(judge.y[rows], blended), self._ensemble_error
+        blended = blend([c.prediction for c in self.candidates], self._weigh())
+        error = self.request.judge.error(blended, self.request.folds.validated)
+        before = self._ensemble_error
         gained = before is None or error < before * (1.0 - _GAIN)
         self._since_gain = 0 if gained else self._since_gain + 1
         self._ensemble_error = error if before is None else min(error, before)
@@ -348,8 +353,7 @@ class Layer:
         ours = judge.decode(output)
 
         def error(weight: float) -> float:
-            mix = blend([theirs, ours], np.array([1.0 - weight, weight]))
-            return judge.metric.error(judge.y[rows], mix)
+            return judge.error(blend([theirs, ours], np.array([1.0 - weight, weight])), rows)
 
         before, alone = error(0.0), error(1.0)
         if alone > _FAR_BEHIND * before > 0 and all(error(mix) >= before for mix in _MIXES):

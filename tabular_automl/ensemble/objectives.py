@@ -53,6 +53,7 @@ def make_objective(
     y: npt.NDArray[Any],
     metric: Metric,
     weight: npt.NDArray[Any] | None = None,
+    most_rows: int | None = None,
 ) -> Objective:
     """Return the objective that selection minimises for a metric.
 
@@ -63,6 +64,8 @@ def make_objective(
     y : ndarray of shape (n_samples,)
     metric : Metric
     weight : ndarray of shape (n_samples,), optional
+    most_rows : int, optional
+        To judge by, instead of 50,000.
 
     Notes
     -----
@@ -73,9 +76,10 @@ def make_objective(
     if any(metric is METRICS.get(name) for name in _SQUARED):
         return SquaredError(np.stack([p.reshape(len(y)) for p in predictions]) - y, weight)
     is_log_loss = metric is METRICS.get("log_loss")
+    most_rows = most_rows or _MOST_ROWS
     n_outputs = predictions[0].shape[1]
     # A log loss reads one column however many there are; other metrics may sort each of them.
-    limit = 2 * _MOST_ROWS if is_log_loss else max(5000, 2 * _MOST_ROWS // max(2, n_outputs))
+    limit = 2 * most_rows if is_log_loss else max(5000, 2 * most_rows // max(2, n_outputs))
     rows, weight = sample_rows(y, metric, weight, limit)
     y = y[rows]
     if is_log_loss or metric.reads is Reads.LABEL:

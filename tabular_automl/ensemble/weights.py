@@ -19,6 +19,7 @@ _SMALL = 0.1  # a smaller weight costs prediction time and may change nothing
 _TOLERANCE = 3e-4  # relative error that pruning may cost
 _N_SPLITS = 6  # into halves, for few rows
 _FEW_ROWS = 10_000
+_WATCHED_ROWS = 15_000  # are enough to watch progress by
 
 
 def blend(predictions: Sequence[npt.NDArray[Any]], weights: npt.NDArray[Any]) -> Floats:
@@ -90,7 +91,7 @@ def select_weights(
         return _alone(n_bags, predictions)
     budget = budget or Budget.unlimited()
     rows = _Rows([np.asarray(p) for p in predictions], y, metric, weight).without_zero_weight()
-    objective = rows.objective()
+    objective = rows.objective(None if guard else _WATCHED_ROWS)
     weights = _greedy(objective, max_steps, budget)
     if guard:
         if len(rows.y) <= _few_rows(objective, rows.predictions[0].shape[1]):
@@ -108,8 +109,8 @@ class _Rows:
     metric: Metric
     weight: npt.NDArray[Any] | None
 
-    def objective(self) -> Objective:
-        return make_objective(self.predictions, self.y, self.metric, self.weight)
+    def objective(self, most_rows: int | None = None) -> Objective:
+        return make_objective(self.predictions, self.y, self.metric, self.weight, most_rows)
 
     def take(self, rows: npt.NDArray[Any]) -> _Rows:
         weight = None if self.weight is None else self.weight[rows]

@@ -26,6 +26,8 @@ MAX_LEARNING_RATE = 0.3
 _CONVERGED = 50.0
 # Times the first learning rate, from which slower learning would clearly be better.
 _HURRIED = 1.3
+# Rounds after which the pace is looked at, and the part of the time that so many must not take.
+_FIRST_LOOK, _EARLY_LOOK, _MUCH_TIME = 8, 3, 0.1
 # Rounds after which the end of a fit is rehearsed: early, when the trees are typical, and when they
 # no longer fit into the processor's caches, which makes each of them slower to ask.
 _REHEARSALS = (16, 128, 512)
@@ -286,7 +288,7 @@ class Progress:
         self._is_refit = is_refit
         self._first_rate = learning_rate
         self._pace = Pace()
-        self._next_check = 8
+        self._next_check = _FIRST_LOOK
         self._finish_seconds = 0.0  # for each round done
 
     @property
@@ -365,10 +367,11 @@ class Progress:
     def hastens(self) -> bool:
         """Set `learning_rate` to converge in the time left; True if it changed.
 
-        Looks at the measured pace after 8, 16, 32, ... rounds; the rate never falls below the one
-        to start with. Never without a deadline, so that the seed alone decides the result then.
+        Looks at the measured pace after 8, 16, 32, ... rounds, first after 3 where 8 would be much
+        of the time; the rate never falls below the one to start with. Never without a deadline, so
+        that the seed alone decides the result then.
         """
-        if not self._budget.limited or self.round < self._next_check:
+        if not self._budget.limited or not self._looks():
             return False
         self._next_check = 2 * self.round
         seconds = max(1e-9, self._pace.seconds + self._finish_seconds)
@@ -380,6 +383,13 @@ class Progress:
             return False
         self.learning_rate = rate
         return True
+
+    def _looks(self) -> bool:
+        """Return whether it is time to look at the pace."""
+        if self._next_check == _FIRST_LOOK and self.round >= _EARLY_LOOK:
+            seconds = _FIRST_LOOK * self._pace.seconds
+            return seconds > _MUCH_TIME * self._time_to_boost() or self.round >= _FIRST_LOOK
+        return self.round >= self._next_check
 
     def _time_to_boost(self) -> float:
         """Return the seconds left without those that the rounds done will need at the end."""

@@ -329,7 +329,9 @@ def _recipe(model: NeuralNetwork, training: Any, n_rows: int) -> Any:
 
 def _columns_of_many_values(table: FeatureTable) -> list[int]:
     """Return the numeric features with many values; none when there are too many of those."""
-    sample = table.take(np.arange(min(len(table), _SAMPLE_ROWS))).numeric
+    # From all over the table: it may be sorted by one of the columns.
+    spread = np.linspace(0, len(table) - 1, min(len(table), _SAMPLE_ROWS)).astype(np.intp)
+    sample = table.take(spread).numeric
     columns = [
         column
         for column in range(sample.shape[1])

@@ -103,7 +103,6 @@ class XGBoost(Model):
         training = self._quantiles(self.outputs.encode(train), None)
         held_out = self.outputs.held_out(valid)
         validation = None if held_out is None else self._quantiles(held_out, training)
-        progress = Progress(self.params.n_rounds, rate, len(train), budget, held_out is None)
         caches = [training] if validation is None else [training, validation]
         options = {**self._options(), "learning_rate": rate}
 
@@ -114,6 +113,7 @@ class XGBoost(Model):
         n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
         options["nthread"] = n_threads
         booster = xgb.Booster(options, caches)
+        progress = Progress(self.params.n_rounds, rate, len(train), budget, held_out is None)
 
         def rehearse() -> None:
             progress.rehearse(

@@ -229,8 +229,9 @@ def test_time_holdout_is_the_latest_part():
         pd.Series([str(number) for number in range(20)], dtype=object),
         pd.Series(pd.period_range("2020-01", periods=20, freq="M")),
         list(range(20)),
+        pd.Series([f"2024-10-{day + 10:02}T00:00+0{2 - day // 17}:00" for day in range(20)]),
     ],
-    ids=["zone", "nullable", "slashes", "category", "digits", "period", "list"],
+    ids=["zone", "nullable", "slashes", "category", "digits", "period", "list", "offsets"],
 )
 def test_time_of_any_kind_is_put_in_order(time):
     folds = make_folds(REGRESSION, np.zeros(20), n_folds=2, time=time)

@@ -157,6 +157,32 @@ def test_classes_come_back_in_their_own_dtype_also_after_saving(y):
         pd.testing.assert_index_equal(one.classes, codec.classes)
 
 
+WRAPPED = {
+    "sparse": (pd.Series([0, 1, 0], dtype="Sparse[int64]"), "int64"),
+    "decimal": (pd.Series([1.5, 2.5, 1.5]).astype(pd.ArrowDtype(pa.decimal128(10, 2))), "float64"),
+    "dictionary": (
+        pd.Series(["b", "a", "b"]).astype(pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))),
+        pd.ArrowDtype(pa.string()),
+    ),
+}
+
+
+@pytest.mark.parametrize(("y", "plain"), WRAPPED.values(), ids=WRAPPED)
+def test_classes_of_a_dtype_that_wraps_another_come_back_in_that_one(y, plain):
+    y = y.rename("label")
+    codec = classes_codec(y)
+    for one in (codec, saved_and_loaded(codec)):
+        codes = one.encode(y)
+        pd.testing.assert_series_equal(one.labels(codes), y.astype(plain))
+
+
+@pytest.mark.parametrize("name", ["sparse", "decimal"])
+def test_numbers_of_a_dtype_that_wraps_another_are_saved(name):
+    y = WRAPPED[name][0].rename("label")
+    codec = TargetCodec.fit(y, Task(ProblemType.REGRESSION), "squared_error")
+    np.testing.assert_array_equal(saved_and_loaded(codec).encode(y), codec.encode(y))
+
+
 def test_classes_are_sorted_and_categories_keep_their_order():
     assert list(classes_codec(pd.Series(["yes", "no"])).classes) == ["no", "yes"]
     assert list(classes_codec(pd.Series([True, False])).classes) == [False, True]

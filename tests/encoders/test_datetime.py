@@ -84,6 +84,26 @@ def test_epochs_need_a_name_that_says_so():
     assert encoder.read(column([1_700_000_000_500]))[0] == 1_700_000_000.5
 
 
+def test_dates_that_another_reader_took_for_numbers_are_read():
+    encoder = DatetimeEncoder().fit(column([20240131.0, np.nan, 20230201.0, 20200615.0] * 3))
+    expected = encoder.read(column([20240131.0, np.nan]))
+    np.testing.assert_array_equal(encoder.read(column(["20240131.0", None])), expected)
+
+
+def test_a_few_numbers_that_are_no_epoch_do_not_spoil_the_others():
+    """Nor does it matter whether the first look at a long column met them."""
+    seconds = np.linspace(1_600_000_000, 1_700_000_000, 3_000).round()
+    seconds[[5, 1_700]] = -1, 0
+    encoder = DatetimeEncoder().fit(column(seconds, name="created_at"))
+    assert encoder.unit == "s"
+    assert encoder.read(column([1_650_000_000.0]))[0] == 1_650_000_000
+
+
+def test_an_epoch_is_read_whatever_its_name_when_it_is_said_to_be_a_time():
+    encoder = DatetimeEncoder().fit(column([1_600_000_000_000, 1_650_000_000_000], name="seen"))
+    assert encoder.unit == "ms"
+
+
 @pytest.mark.parametrize(
     "values",
     [

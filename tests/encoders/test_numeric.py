@@ -49,6 +49,22 @@ def test_numbers_are_read_as_people_write_them(text, expected):
     assert parse_number(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("56,7", 56.7),
+        ("1.234,5", 1234.5),
+        ("1.234", 1234),
+        ("-1.234.567", -1234567),
+        ("12.34", 12.34),
+        ("1234", 1234),
+        ("1e3", 1000),
+    ],
+)
+def test_a_point_groups_digits_where_the_decimal_mark_is_a_comma(text, expected):
+    assert parse_number(text, ",") == expected
+
+
 def test_decimal_comma_is_chosen_when_it_reads_more_values():
     assert decimal_mark(["1,5", "2,25", "1.234,5"]) == ","
     assert decimal_mark(["1,234", "5,678"]) == "."

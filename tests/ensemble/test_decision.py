@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble.decision import DecisionRule, _Curve
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.metrics.resolve import make_metric
@@ -166,3 +167,34 @@ def test_state_gives_the_same_rule_back(rule: DecisionRule) -> None:
     restored = DecisionRule.from_state(rule.state(), 3)
 
     np.testing.assert_array_equal(restored.decide(p), rule.decide(p))
+
+
+class Clock:
+    """Moves on by so many seconds for each row that a metric reads."""
+
+    def __init__(self, monkeypatch, seconds_a_row):
+        self.now, self.calls, self._seconds_a_row = 100.0, [], seconds_a_row
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+    def f1_like(self, y_true, y_pred):
+        self.calls.append(len(y_true))
+        self.now += self._seconds_a_row * len(y_true)
+        hits = np.sum((y_true == 1) & (y_pred == 1))
+        return 2 * hits / max(1, np.sum(y_true == 1) + np.sum(y_pred == 1))
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("seconds_a_row", [1e-9, 1e-6, 1e-3])
+def test_a_slow_metric_is_asked_on_fewer_rows_or_not_at_all(monkeypatch, n_classes, seconds_a_row):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, n_classes, 20_000)
+    p = rng.dirichlet(np.ones(n_classes), 20_000)
+    clock = Clock(monkeypatch, seconds_a_row)
+    metric = make_metric(clock.f1_like, greater_is_better=True).bind(np.arange(n_classes))
+    started = clock.now
+    rule = DecisionRule.fit(p, y, metric, None, Budget(started + 5.0))
+    asked_once = seconds_a_row * 20_000
+    assert clock.now - started <= 6.0 + asked_once
+    if asked_once > 5.0:
+        assert rule == DecisionRule()
+        assert len(clock.calls) == 1

@@ -14,7 +14,12 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble import resuming
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import Candidate, PlannedSpec, StackRequest
+from tabular_automl.ensemble.layer import (
+    Candidate,
+    PlannedSpec,
+    StackRequest,
+    ensemble_weights,
+)
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.schedule import _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
@@ -371,6 +376,21 @@ def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypat
     keys = [c.bag.key for c in fitted.candidates]
     assert keys[:3] == ["oracle", "distant", "oracle_v1"]
     assert len(keys) == 2 + 6  # a variant that is the same earns nothing, six times in a row
+
+
+def test_the_same_bags_are_weighed_once(run, monkeypatch):
+    weighed = []
+
+    def counted(request, candidates, budget=None, *, guard=True):
+        if not guard:
+            weighed.append(len(candidates))
+        return ensemble_weights(request, candidates, budget, guard=guard)
+
+    monkeypatch.setattr("tabular_automl.ensemble.layer.ensemble_weights", counted)
+    monkeypatch.setitem(SPACES, "oracle", {})
+    run(["oracle", "distant"], budget=Budget.start(60))
+    assert len(weighed) > 2
+    assert len(set(weighed)) == len(weighed)
 
 
 def test_a_budget_in_trials_tries_no_variants(run, monkeypatch):

@@ -291,6 +291,20 @@ def test_the_rate_returns_when_the_pace_picks_up(monkeypatch: pytest.MonkeyPatch
     assert follower.learning_rate == 0.05
 
 
+def test_the_rate_rises_early_where_eight_rounds_are_much_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 100.0))
+    raised = []
+    for _ in range(4):
+        clock.now += 5.0
+        follower.record(1.0)
+        raised.append(follower.hastens())
+    assert raised == [False, False, True, False]
+    assert follower.learning_rate == boosting.MAX_LEARNING_RATE
+
+
 def test_boosting_stops_when_another_round_would_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock(monkeypatch)
     follower = progress(budget=Budget(clock.now + 10.0))
