@@ -177,10 +177,9 @@ def export(arguments: argparse.Namespace) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Show all of it on a table that scikit-learn ships."""
-    from tabular_automl.cli import main
     from tabular_automl.demo import show_all
 
-    return show_all(Path(arguments.out), arguments.time_limit, PROGRAM, main)
+    return show_all(Path(arguments.out), arguments.time_limit, PROGRAM, arguments.main)
 
 
 def _load(path: str) -> Predictor:

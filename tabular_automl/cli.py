@@ -267,6 +267,7 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument(
         "--out", default="demo", metavar="FOLDER", help="folder to write to (default: demo)"
     )
+    parser.set_defaults(main=main)  # whose commands the demo goes through
 
 
 def _add(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:

@@ -95,7 +95,7 @@ def cell_key(value: object) -> str | None:
 def _float_key(value: Any) -> str | None:
     if value != value:
         return None
-    if abs(value) < 1e15 and value == int(value):
+    if abs(float(value)) < 1e15 and value == int(value):
         return str(int(value))
     return str(value)
 
