@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +62,14 @@ def write_made(path: Path, n_rows: int, seed: int) -> None:
         writer.write_table(rows)
     if writer is not None:
         writer.close()
+
+
+def add_place_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add where such tables are written to, where the results go, and the cores to use."""
+    results = f"benchmarks/results/{time.strftime('%Y-%m-%d')}-{name}.csv"
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="cores")
+    parser.add_argument("--folder", help="where there is room for the tables")
+    parser.add_argument("--out", type=Path, default=Path(results), help=f"(default: {results})")
 
 
 def _chunks(n_rows: int, seed: int) -> Iterator[pd.DataFrame]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import error_of
-from benchmarks.made import LABEL, made_rows, write_made
+from benchmarks.made import LABEL, add_place_options, made_rows, write_made
 from benchmarks.memory import PeakMemory
 from benchmarks.run import write_row
 from benchmarks.worker import keep_to_cores
@@ -91,14 +90,11 @@ def fit(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    results = f"benchmarks/results/{time.strftime('%Y-%m-%d')}-sizes.csv"
     rows = ",".join(map(str, ROWS))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes", description=__doc__)
     parser.add_argument("--rows", default=rows, help="numbers of rows, comma-separated")
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds of each fit")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="cores")
-    parser.add_argument("--folder", help="where there is room for the files")
-    parser.add_argument("--out", type=Path, default=Path(results), help=f"(default: {results})")
+    add_place_options(parser, "sizes")
     parser.add_argument("--fit", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.made import LABEL, made_rows, write_made
+from benchmarks.made import LABEL, add_place_options, made_rows, write_made
 from benchmarks.memory import PeakMemory
 from benchmarks.run import write_row
 from benchmarks.worker import keep_to_cores
@@ -98,15 +98,12 @@ def is_in_order(folder: Path) -> bool:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    results = f"benchmarks/results/{time.strftime('%Y-%m-%d')}-streaming.csv"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000, help="rows to predict")
     parser.add_argument("--train-rows", type=int, default=50_000, help="rows to fit on")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds of the fit")
     parser.add_argument("--preset", default="fast", help="of the fit")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="cores")
-    parser.add_argument("--folder", help="where there is room for the file")
-    parser.add_argument("--out", type=Path, default=Path(results), help=f"(default: {results})")
+    add_place_options(parser, "streaming")
     parser.add_argument("--predict", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -33,7 +33,8 @@ from tabular_automl.models.xgboost import XGBoost
 FEW_ROWS = 64  # for more, what a call costs is little next to what the rows cost
 TOLERANCE = 1e-6
 _BOOSTED = (LightGBM, XGBoost, CatBoost)
-# For each megabyte that the folds of a bag hold; measured on one core.
+# For each megabyte that the folds of a bag hold. Those of the boosters were measured on one core;
+# the other families only put arrays together, and a hundredth is an upper guess.
 _SECONDS_TO_JOIN: dict[type[Model], float] = {
     LightGBM: 0.015,
     XGBoost: 0.12,

@@ -175,7 +175,8 @@ class LightGBM(Model):
         if self._booster is None:
             return
         # What LightGBM has read, and what was saved: forms for few rows are made of the latter.
-        for text in (self._booster.get().model_to_string(), self._booster.raw.decode()):
+        read = self._booster.get().model_to_string(num_iteration=-1)
+        for text in (read, self._booster.raw.decode()):
             header, *trees = text.partition("end of trees")[0].split("\nTree=")
             self._vet_header(_fields(header), table.n_features)
             for number, tree in enumerate(trees):

@@ -160,3 +160,12 @@ def pipelines() -> Callable[..., FittedPipeline]:
 def plain_pipelines(pipelines: Callable[..., FittedPipeline]) -> Callable[..., FittedPipeline]:
     """Return what `pipelines` does, for what every way to deploy can hold."""
     return partial(pipelines, families=PLAIN_FAMILIES, columns=PLAIN)
+
+
+@pytest.fixture(scope="module")
+def curved_table() -> pd.DataFrame:
+    """300 rows of four numbers, of which two tell ``y``."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
+    table["y"] = table["a"] + np.abs(table["b"]) + 0.2 * rng.normal(size=300)
+    return table

@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
@@ -18,18 +17,10 @@ from tabular_automl.deployment.few_rows import MOST_ROWS, FewRows, quick_pipelin
 
 
 @pytest.fixture(scope="module")
-def table():
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
-    table["y"] = table["a"] + np.abs(table["b"]) + 0.2 * rng.normal(size=300)
-    return table
-
-
-@pytest.fixture(scope="module")
-def predictor(table, tmp_path_factory):
+def predictor(curved_table, tmp_path_factory):
     config = FitConfig(max_specs=3, n_folds=2, families=("lightgbm", "xgboost", "linear"))
     path = tmp_path_factory.mktemp("few") / "p"
-    return Predictor("y", path=path, verbosity=0).fit(table, config=config)
+    return Predictor("y", path=path, verbosity=0).fit(curved_table, config=config)
 
 
 def joined_keys(pipeline):
@@ -61,7 +52,7 @@ def test_seconds_follow_from_what_folds_hold(predictor):
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("no"), MemoryError()])
-def test_a_form_that_fails_leaves_the_ordinary_way(predictor, table, monkeypatch, error):
+def test_a_form_that_fails_leaves_the_ordinary_way(predictor, curved_table, monkeypatch, error):
     def failing(models, rows, n_threads):
         def predict(rows):
             raise error
@@ -71,7 +62,7 @@ def test_a_form_that_fails_leaves_the_ordinary_way(predictor, table, monkeypatch
     monkeypatch.setattr(fast_bags, "_join", failing)
     form = quick_pipeline(predictor._pipeline)
     assert not joined_keys(form)
-    features = table.drop(columns="y").head(2)
+    features = curved_table.drop(columns="y").head(2)
     np.testing.assert_array_equal(form.predict(features), predictor._pipeline.predict(features))
 
 

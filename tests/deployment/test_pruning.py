@@ -12,19 +12,11 @@ from tabular_automl.deployment import pruning
 
 
 @pytest.fixture(scope="module")
-def table():
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
-    table["y"] = table["a"] + np.abs(table["b"]) + 0.2 * rng.normal(size=300)
-    return table
-
-
-@pytest.fixture(scope="module")
-def predictor(table, tmp_path_factory):
+def predictor(curved_table, tmp_path_factory):
     families = ("lightgbm", "linear", "extra_trees", "catboost")
     config = FitConfig(max_specs=4, n_folds=2, n_layers=1, families=families)
     path = tmp_path_factory.mktemp("pruned") / "p"
-    return Predictor("y", path=path, verbosity=0).fit(table, config=config)
+    return Predictor("y", path=path, verbosity=0).fit(curved_table, config=config)
 
 
 @pytest.fixture
@@ -71,13 +63,13 @@ def test_the_front_holds_what_nothing_beats(predictor, fixed_clock):
         assert row["on_front"] == (not (faster & better & strictly).any())
 
 
-def test_a_latency_limit_drops_models_until_it_is_met(predictor, table, fixed_clock):
+def test_a_latency_limit_drops_models_until_it_is_met(predictor, curved_table, fixed_clock):
     stack = predictor.compile(max_latency_ms=1.0)._pipeline.stack
     assert len(stack.bags) == 1
     assert sum(stack.weights.values()) == pytest.approx(1.0)
-    row = table.drop(columns="y").iloc[0].to_dict()
+    row = curved_table.drop(columns="y").iloc[0].to_dict()
     pruned = predictor.compile(max_latency_ms=1.0).predict_one(row)
-    assert pruned == pytest.approx(table["y"].iloc[0], abs=1.5)
+    assert pruned == pytest.approx(curved_table["y"].iloc[0], abs=1.5)
     full = predictor.compile(max_latency_ms=100.0).predict_one(row)
     assert full == predictor.compile().predict_one(row)
 
@@ -94,7 +86,7 @@ def test_a_limit_must_be_a_positive_number(predictor, limit):
 
 
 @pytest.fixture
-def limited(table, tmp_path, fixed_clock):
+def limited(curved_table, tmp_path, fixed_clock):
     """Return what fits as `predictor` was, with a limit on the latency."""
 
     def fit(limit, events=None):
@@ -104,26 +96,28 @@ def limited(table, tmp_path, fixed_clock):
         )
         reporter = None if events is None else events.append
         predictor = Predictor("y", path=tmp_path / "p", verbosity=0, reporter=reporter)
-        return predictor.fit(table, config=config)
+        return predictor.fit(curved_table, config=config)
 
     return fit
 
 
-def test_a_fit_with_a_latency_limit_weighs_what_meets_it_anew(predictor, limited, table):
+def test_a_fit_with_a_latency_limit_weighs_what_meets_it_anew(predictor, limited, curved_table):
     small = limited(1.0)
     assert list(small._pipeline.stack.weights.values()) == [1.0]
     board = small.leaderboard().set_index("model")
     assert set(board.index[board["weight"] > 0]) == small._pipeline.stack.weights.keys()
     # The score is that of the small ensemble, not of the one it was chosen from.
     assert small._record.score < predictor._record.score
-    rmse = np.sqrt(np.mean((small.oof_predictions() - table["y"]) ** 2))
+    rmse = np.sqrt(np.mean((small.oof_predictions() - curved_table["y"]) ** 2))
     assert -small._record.score == pytest.approx(rmse)
 
 
-def test_a_fit_whose_latency_limit_is_met_anyway_is_as_it_would_be(predictor, limited, table):
+def test_a_fit_whose_latency_limit_is_met_anyway_is_as_it_would_be(
+    predictor, limited, curved_table
+):
     same = limited(100.0)
     assert same._pipeline.stack.weights == predictor._pipeline.stack.weights
-    pd.testing.assert_series_equal(same.predict(table), predictor.predict(table))
+    pd.testing.assert_series_equal(same.predict(curved_table), predictor.predict(curved_table))
 
 
 def test_a_fit_that_cannot_meet_its_latency_limit_takes_the_fastest_and_says_so(limited):

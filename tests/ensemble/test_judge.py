@@ -36,3 +36,4 @@ def test_only_the_given_rows_and_their_weights_count():
     judge = judge_of(y, "regression", "mean_absolute_error", np.array([1.0, 3.0, 1.0, 1.0]))
     prediction = np.array([[1.0], [1.0]])
     assert judge.score(prediction, np.array([0, 1])) == pytest.approx(-0.25)
+    assert judge.error(prediction, np.array([0, 1])) == pytest.approx(0.25)
