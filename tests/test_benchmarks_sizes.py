@@ -10,7 +10,7 @@ def test_a_size_is_fitted_and_one_that_fails_says_why(tmp_path):
     sizes.main(["--rows", "400", "--time-limit", "3", "--out", str(out), *folder])
     sizes.main(["--rows", "400", "--time-limit", "-1", "--out", str(out), *folder])
     fitted, failed = (row for _, row in pd.read_csv(out).iterrows())
-    assert 0 < fitted["error"] < 0.5
+    assert 0 < fitted["error"] < 1
     assert fitted["n_models"] >= 1
     assert fitted["peak_mb"] > 50
     assert "time_limit must be a positive" in failed["failure"]
