@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +100,12 @@ class Candidate:
         """Whether more time would have made the fit longer, or let it learn in smaller steps."""
         hurried = any(fitted.model.hurried for fitted in self.bag.models)
         return hurried or self.fit.fit_seconds > _CUT_SHORT * self.fit.given_seconds
+
+    def longer_spec(self) -> ModelSpec | None:
+        """Return a spec that learns for longer, where most of the models used their rounds up."""
+        longer = [fitted.model.longer_params() for fitted in self.bag.models]
+        found = [params for params in longer if params is not None]
+        return replace(self.fit.spec, params=found[0]) if 2 * len(found) > len(longer) else None
 
 
 @dataclass(frozen=True)
@@ -246,6 +252,7 @@ class Layer:
     def try_spec(self, spec: ModelSpec, key: str, budget: Budget, part: float = 1.0) -> None:
         """Fit one spec in a part of the budget; a failure becomes a visible row."""
         self._report_start(key)
+        self._forget_late(key)
         try:
             self._prepare(spec)
             candidate = self._judged(self._fit(spec, key, budget.share(part)))
@@ -253,8 +260,8 @@ class Layer:
             self._hopeless.add(spec.family)
             self.give_up(key, str(verdict))
         except OutOfTimeError as error:
-            self.late.add(key)
             self.skip(key, f"out of time: {error}")
+            self.late.add(key)
         except OutOfMemoryError as error:
             self.skip(key, f"out of memory: {error}")
         except Exception as error:  # the one place where a model's failure is caught
@@ -369,8 +376,15 @@ class Layer:
 
     def skip(self, key: str, reason: str, *, failed: bool = False) -> None:
         """Note that a spec gives no bag."""
+        self._forget_late(key)
         self.skipped.append(Skipped(key, self.number, reason, failed))
         self.request.report(SpecSkipped(key, self.number, reason, failed))
+
+    def _forget_late(self, key: str) -> None:
+        """Let go what was noted of a spec that did not end in time and is now tried again."""
+        if key in self.late:
+            self.late.remove(key)
+            self.skipped = [skip for skip in self.skipped if skip.key != key]
 
     def _report_start(self, key: str) -> None:
         position = len(self.candidates) + len(self.skipped) + 1

@@ -20,7 +20,9 @@ from tabular_automl.search.variants import SPACES, draw_variant
 _BEFORE_READERS = 3  # specs that show what a cheap reader of texts is worth beside them
 _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
 _MOST_FOR_READERS = 0.75  # of the time, for the costly ones: the others are to have a turn
+_FIRST_BAG = 0.05  # of the time, at least: what is returned if nothing else ends
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
+_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
 _MOST_VARIANTS = 30
 _ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
@@ -95,7 +97,9 @@ class Schedule:
             return layer.try_all(specs, self.budget.share(part))
         # One whole bag first: from then on there is something to return.
         first = self._finished(specs) or ([] if layer.candidates else list(specs[:1]))
-        late = layer.try_all(first, self._share(part, first, specs))
+        share = max(_FIRST_BAG, part * _cost(first) / _cost(specs)) if first else 0.0
+        late = layer.try_all(first, self.budget.share(share))
+        late += [planned for planned in first if layer.key_of(planned.spec) in layer.late]
         scout = Layer(scout_request(layer.request), layer.number, layer.samples, self.budget)
         scout.memory = Scouting(self._memory)
         scout.candidates = [
@@ -129,21 +133,20 @@ class Schedule:
         self, part: float, some: Sequence[PlannedSpec], specs: Sequence[PlannedSpec]
     ) -> Budget:
         """Return what some of the specs cost, of the part of the time that all of them have."""
-        costs = [sum(planned.cost for planned in group) for group in (some, specs)]
-        return self.budget.share(part * costs[0] / costs[1] if some else 0.0)
+        return self.budget.share(part * _cost(some) / _cost(specs) if some else 0.0)
 
     def _choose(self, scout: Layer, n_known: int) -> None:
         """Complete the bags that earned weight on the first folds and had time enough there."""
         if not scout.candidates:
             return
         weights = ensemble_weights(scout.request, scout.candidates, self.budget)
-        found = list(zip(scout.candidates, weights.tolist(), strict=True))[n_known:]
+        found = list(zip(scout.candidates, weights.tolist(), strict=True))
         scout.candidates.clear()
-        for candidate, weight in found:
+        self._scouted_weights = {each.bag.key: weight for each, weight in found}
+        for candidate, weight in found[n_known:]:
             key = candidate.bag.key
             if weight > 0.0:
                 self._scouts[key] = candidate
-                self._scouted_weights[key] = weight
             else:
                 self._memory.forget(key)
                 self.layer.give_up(key, "interrupted" if self.budget.stopped else _NO_WEIGHT)
@@ -193,7 +196,7 @@ class Schedule:
         return False
 
     def _repeat_cut_short(self) -> None:
-        """Give what its share of the time cut short a longer one, the best first."""
+        """Give what ended too early a longer try, the best first."""
         while (found := self._most_weighty()) is not None:
             candidate, part = found
             key, fit = candidate.bag.key, candidate.fit
@@ -202,10 +205,11 @@ class Schedule:
             budget = self._time_beside_save()
             # Its save grows with it.
             growth = self._saving(key) / max(1e-9, fit.fit_seconds)
-            left, least = budget.remaining() / (1.0 + growth), _LONGER * seconds
+            left, longer = budget.remaining() / (1.0 + growth), candidate.longer_spec()
+            least = seconds * (_LONGER if longer is None else _MORE_ROUNDS)
             if part > 0.0 and least <= left:
                 share = max(least, left * min(_MOST_OF_REST, part))
-                self.layer.try_spec(fit.spec, key + _LONG, budget.within(share))
+                self.layer.try_spec(longer or fit.spec, key + _LONG, budget.within(share))
             if key not in self._scouts:
                 continue
             if any(each.bag.key == key + _LONG for each in self.layer.candidates):
@@ -218,19 +222,25 @@ class Schedule:
         return self.layer.seconds_to_save.get(key, self._scouts_saving.get(key, 0.0))
 
     def _most_weighty(self) -> tuple[Candidate, float] | None:
-        """Return the weightiest bag that was cut short, and its part of the weight of all such.
+        """Return the weightiest bag that ended too early, and its part of the weight of all such.
 
-        Each is returned once, and no repeats of others.
+        The share of its time cut it short, or it used its rounds up. Each is returned once, and no
+        repeats of others. None without a deadline: a budget in trials says itself what to try.
         """
+        if not self.budget.limited:
+            return None
         known = {**self._scouts, **{each.bag.key: each for each in self.layer.candidates}}
         waiting = {
             key: candidate
             for key, candidate in known.items()
-            if candidate.was_cut_short and key not in self._seen
+            if key not in self._seen
+            and (candidate.was_cut_short or candidate.longer_spec() is not None)
         }
         if not waiting:
             return None
-        weight_of = {**self._scouted_weights, **self.layer.weights()}
+        # Those seen together are compared as they were then: of the whole bags alone, which are few
+        # at first, the best has most of the weight however bad it is.
+        weight_of = {**self.layer.weights(), **self._scouted_weights}
         key = max(waiting, key=lambda key: weight_of[key])
         total = sum(weight_of[key] for key in waiting)
         return waiting[key], weight_of[key] / total if total > 0 else 0.0
@@ -288,3 +298,8 @@ class Schedule:
         shares = np.array([likely[name] for name in names])
         chosen = names[int(rng.choice(len(names), p=shares / shares.sum()))]
         return chosen, seconds[chosen]
+
+
+def _cost(specs: Sequence[PlannedSpec]) -> float:
+    """Return what specs cost together."""
+    return sum(planned.cost for planned in specs)

@@ -141,6 +141,14 @@ class Model(ABC):
         params: AnyParams = self.params
         return params
 
+    def longer_params(self) -> AnyParams | None:
+        """Return params that learn for longer, where fit used up its own number of rounds.
+
+        None where more rounds would not have helped, or only the deadline kept it from them; by
+        default always.
+        """
+        return None
+
     def take_over(self, fitted: Self) -> None:
         """Take what a refit needs of a fitted model beside its params; by default nothing."""
         return None

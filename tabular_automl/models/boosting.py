@@ -25,7 +25,7 @@ MAX_LEARNING_RATE = 0.3
 # Rounds times learning rate after which boosting has usually converged.
 _CONVERGED = 50.0
 # Times the first learning rate, from which slower learning would clearly be better.
-_HURRIED = 1.3
+HURRIED = 1.3
 # Rounds after which the pace is looked at, and the part of the time that so many must not take.
 _FIRST_LOOK, _EARLY_LOOK, _MUCH_TIME = 8, 3, 0.1
 # Rounds after which the end of a fit is rehearsed: early, when the trees are typical, and when they
@@ -304,7 +304,7 @@ class Progress:
     @property
     def hurried(self) -> bool:
         """Whether the rounds kept learned clearly faster than at the first rate."""
-        return self.mean_learning_rate > _HURRIED * self._first_rate
+        return self.mean_learning_rate > HURRIED * self._first_rate
 
     def check_learned(self, family: str) -> None:
         """Raise when the budget left no time for a single round."""

@@ -20,6 +20,7 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
+    HURRIED,
     MAX_LEARNING_RATE,
     Outputs,
     Pace,
@@ -40,6 +41,8 @@ _FEW_ROWS = 64
 # Iterations whose pace decides how many the budget has room for, or the share of it they may take.
 _PROBE = 6
 _PROBE_SHARE = 0.1
+# Part of the iterations after which all count as used up, and how many times as many come next.
+_USED_UP, _MORE_ROUNDS = 0.95, 3
 # Iterations times learning rate to aim at where CatBoost has no learning rate of its own.
 _CONVERGED = 50.0
 
@@ -105,8 +108,10 @@ class CatBoost(Model):
         clock = _Clock(n_rounds, len(train), budget, may_restart=budget.limited)
         booster = self._boost(training, validation, n_rounds, clock)
         if clock.room is not None:
+            first_rate = booster.learning_rate_
             clock = _Clock(clock.room, len(train), budget, may_restart=False)
             booster = self._boost(training, validation, clock.n_rounds, clock)
+            self.hurried = booster.learning_rate_ > HURRIED * first_rate
         self._booster = booster
         self.chosen = {
             "n_rounds": int(booster.tree_count_),
@@ -130,6 +135,14 @@ class CatBoost(Model):
     def fitted_params(self) -> core_params.Params:
         """Return the params with the iterations kept and the learning rate used."""
         return replace(self.params, **self.chosen)
+
+    def longer_params(self) -> core_params.Params | None:
+        """Return params with more iterations, and so a lower rate, where all of them were used."""
+        n_rounds = self.params.n_rounds
+        is_own_choice = n_rounds != self.Params().n_rounds
+        if is_own_choice or self.chosen.get("n_rounds", 0) < _USED_UP * n_rounds:
+            return None
+        return replace(self.params, n_rounds=_MORE_ROUNDS * n_rounds)
 
     def state(self) -> State:
         """Return the known classes, the choices and the trees in CatBoost's binary format."""
