@@ -24,6 +24,7 @@ test: $(STAMP)  ## Run the fast tests.
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes.
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-pandas2: $(STAMP2)  ## Run the fast tests with pandas 2.2.

@@ -56,6 +56,7 @@ def fit(arguments: argparse.Namespace) -> int:
             config=FitConfig(
                 seed=arguments.seed,
                 n_jobs=arguments.jobs,
+                cluster=arguments.cluster,
                 exclude=tuple(arguments.exclude),
                 max_latency_ms=arguments.max_latency_ms,
             ),

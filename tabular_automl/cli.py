@@ -177,6 +177,11 @@ def _add_fit(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")
+    parser.add_argument(
+        "--cluster",
+        metavar="NAME",
+        help="fit the folds there: dask or ray, with :ADDRESS, as in dask:tcp://10.0.0.5:8786",
+    )
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("--quiet", "-q", action="store_true", help="print nothing")
     volume.add_argument("--verbose", "-v", action="store_true", help="print everything")

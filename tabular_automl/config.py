@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
+from tabular_automl.core.cluster import check_cluster
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.models.base import ModelSpec
 
@@ -73,6 +74,10 @@ class FitConfig:
         Seed of every random choice.
     n_jobs : int or None
         Cores to use; None or -1 uses all that this process may use.
+    cluster : str or None
+        Fit the folds on an existing cluster: ``"dask"`` or ``"ray"``, with an address behind a
+        colon (``"dask:tcp://10.0.0.5:8786"``) unless this process is connected to it already.
+        Needs the extra of the same name.
     on_error : {"skip", "raise"}
         What a failing spec does: become a row of the leaderboard with its cause, or raise.
     """
@@ -89,6 +94,7 @@ class FitConfig:
     calibrate: bool = True
     seed: int = 0
     n_jobs: int | None = None
+    cluster: str | None = None
     on_error: str = "skip"
 
     def __post_init__(self) -> None:
@@ -100,6 +106,8 @@ class FitConfig:
         _check_integer("seed", self.seed, 0, 2**31 - 1)
         if self.max_latency_ms is not None:
             check_milliseconds("max_latency_ms", self.max_latency_ms)
+        if self.cluster is not None:
+            check_cluster(self.cluster)
         _check_names("families", self.families)
         _check_names("exclude", self.exclude)
         fraction = self.holdout_fraction

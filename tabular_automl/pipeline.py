@@ -15,6 +15,7 @@ import pandas as pd
 from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.cluster import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
@@ -201,6 +202,14 @@ def fit_pipeline(
     ResumeError
         When the journal is one of another table or other settings.
     """
+    with connected(request.config.cluster) as cluster:
+        machine = Machine.detect(request.config.n_jobs, cluster)
+        return _fit_pipeline(request, machine, budget, report, choose)
+
+
+def _fit_pipeline(
+    request: FitRequest, machine: Machine, budget: Budget, report: Reporter, choose: Choice | None
+) -> tuple[FittedPipeline, FitRecord]:
     target = read_target(request, report)
     workbook = Workbook.open(request.journal, _identity(request, target), report, anew=request.anew)
     config = replace(request.config, **workbook.folds)
@@ -211,13 +220,12 @@ def fit_pipeline(
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
     roles = read_roles(schema, target.features)
-    machine = Machine.detect(config.n_jobs)
     shape = Shape(
         len(table),
         table.n_features,
         roles.time is not None,
         frozenset(table.raw_kinds.values()),
-        least_seconds(config, table, target.codec.task, machine.n_cores),
+        least_seconds(config, table, target.codec.task, machine.fold_cores),
     )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)

@@ -163,7 +163,7 @@ def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float |
     seconds = _CORE_SECONDS_PER_CELL * _cells(task, shape)
     if Kind.IMAGE in shape.raw_kinds:
         seconds += _CORE_SECONDS_PER_IMAGE_ROW * shape.n_samples
-    return limit * machine.n_cores / seconds
+    return limit * machine.fold_cores / seconds
 
 
 def _folds(
@@ -175,7 +175,7 @@ def _folds(
     if config.holdout_fraction is not None:
         fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
-    most = _even(8 if shape.n_samples >= 80 else 5, machine.n_cores)
+    most = _even(8 if shape.n_samples >= 80 else 5, machine.fold_cores)
     if limit is None:
         return None, most, f"{most} folds, the most that is known to help."
     has_images = Kind.IMAGE in shape.raw_kinds
@@ -183,7 +183,7 @@ def _folds(
     if affordable < 0.7 and shape.n_samples >= enough:
         fraction = _enough_to_judge(0.1, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
-    n_folds = _even(int(min(most, max(4, affordable))), machine.n_cores)
+    n_folds = _even(int(min(most, max(4, affordable))), machine.fold_cores)
     return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.clusters import CLUSTERS, Wait
+
 
 @pytest.fixture(autouse=True, scope="session")
 def heed_ctrl_c() -> Iterator[None]:
@@ -16,6 +18,21 @@ def heed_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", params=["dask", pytest.param("ray", marks=pytest.mark.slow)])
+def running_cluster(request: pytest.FixtureRequest) -> Iterator[tuple[str, Wait]]:
+    """A cluster's name, and what waits until its two workers of one core are there."""
+    with CLUSTERS[request.param]() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster_name(running_cluster: tuple[str, Wait]) -> str:
+    """The name of a running cluster of two workers of one core, whatever died before."""
+    name, wait = running_cluster
+    wait()
+    return name
 
 
 def _mixed_table(n_rows: int, seed: int) -> pd.DataFrame:

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tabular_automl.core.cluster import Cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,24 +32,38 @@ class Machine:
         Cores to keep busy; never more than this many threads compute at once.
     n_bytes : int
         Memory that is free for this process.
+    cluster : Cluster or None
+        Where folds are fitted instead, if not here.
     """
 
     n_cores: int
     n_bytes: int
+    cluster: Cluster | None = None
 
     @classmethod
-    def detect(cls, n_jobs: int | None = None) -> Machine:
+    def detect(cls, n_jobs: int | None = None, cluster: Cluster | None = None) -> Machine:
         """Look at affinity, container limits and ``n_jobs`` (None or -1: all cores)."""
         import joblib  # knows cgroup quotas, affinity and LOKY_MAX_CPU_COUNT
 
         available = joblib.cpu_count()
         wanted = available if n_jobs is None or n_jobs < 0 else n_jobs
-        return cls(n_cores=max(1, min(available, wanted)), n_bytes=_free_bytes())
+        return cls(max(1, min(available, wanted)), _free_bytes(), cluster)
+
+    @property
+    def fold_cores(self) -> int:
+        """Cores that folds are fitted on: the cluster's, where there is one."""
+        return self.n_cores if self.cluster is None else self.cluster.n_cores
+
+    @property
+    def fold_bytes(self) -> int:
+        """Memory that is free where folds are fitted."""
+        return self.n_bytes if self.cluster is None else self.cluster.n_bytes
 
     def split(self, n_items: int) -> tuple[int, int]:
-        """Return (n_workers, n_threads per worker) for ``n_items`` equal jobs."""
-        n_workers = max(1, min(self.n_cores, n_items))
-        return n_workers, max(1, self.n_cores // n_workers)
+        """Return (n_workers, n_threads per worker) for ``n_items`` equal jobs of fitting."""
+        widest = self.n_cores if self.cluster is None else self.cluster.n_threads
+        n_workers = max(1, min(self.fold_cores, n_items))
+        return n_workers, max(1, min(self.fold_cores // n_workers, widest))
 
 
 def run_parallel(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -15,11 +15,10 @@ import numpy.typing as npt
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import OutOfTimeError
 from tabular_automl.core.parallel import Machine, run_parallel
-from tabular_automl.core.watching import run_until
-from tabular_automl.data.folds import Folds
-from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.ensemble.contained import Containment
-from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Prediction, Setting
+from tabular_automl.data.table import FeatureTable
+from tabular_automl.ensemble.fold_work import BagRequest, FitFold, FoldFit, fit_together, fold_work
+from tabular_automl.ensemble.remote import fit_together_remotely, remote_work
+from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec, Prediction
 
 _BYTES_A_SECOND = 5e7  # that a slow disk takes, sums worked out on the way
 
@@ -86,49 +85,6 @@ class BagFit:
     given_seconds: float = math.inf
 
 
-@dataclass(frozen=True)
-class BagRequest:
-    """What `fit_bag` is asked to do.
-
-    Attributes
-    ----------
-    spec : ModelSpec
-    key : str
-    layer : int
-    setting : Setting
-        Its seed is the bag's; each fold gets its own from it.
-    samples : Samples
-    folds : Folds
-    """
-
-    spec: ModelSpec
-    key: str
-    layer: int
-    setting: Setting
-    samples: Samples
-    folds: Folds
-
-
-@dataclass(frozen=True)
-class FoldFit:
-    """One fold's model and its predictions of the fold's validation rows.
-
-    Attributes
-    ----------
-    model : Model
-    prediction : ndarray of shape (n_valid, n_outputs), float64
-    predict_seconds : float
-    fit_seconds, given_seconds : float
-        The fold's part of the wall time of its bag, and of what the bag was given.
-    """
-
-    model: Model
-    prediction: Prediction = field(repr=False)
-    predict_seconds: float
-    fit_seconds: float = 0.0
-    given_seconds: float = math.inf
-
-
 class FoldMemory(Protocol):
     """What knows folds that are finished already."""
 
@@ -143,7 +99,6 @@ class FoldMemory(Protocol):
 
 
 KeepGoing = Callable[[Prediction, npt.NDArray[np.intp]], None]
-_FitFold = Callable[[BagRequest, int, Budget, int], FoldFit]
 
 
 def fit_bag(
@@ -180,7 +135,7 @@ def fit_bag(
         memory.record(request, new)
     fitted = tuple(FittedSpec(request.spec.family, outcome.model) for outcome in outcomes)
     bag = Bag(request.key, request.layer, fitted)
-    bag.use_threads(machine.n_cores)
+    bag.use_threads(request.setting.n_threads)
     return BagFit(
         spec=request.spec,
         bag=bag,
@@ -198,26 +153,18 @@ def _fit_together(
     n_folds = len(request.folds)
     if len(known) == n_folds:
         return [known[fold] for fold in range(n_folds)]
-    family = MODELS.get(request.spec.family)
-    if not family.interruptible:
+    if not MODELS.get(request.spec.family).interruptible:
         return None
-    start, given = time.monotonic(), budget.remaining()
     missing = [fold for fold in range(n_folds) if fold not in known]
-    folds = [_fold_samples(request, fold) for fold in missing]
-    settings = [_fold_setting(request.setting, fold, machine.n_cores) for fold in missing]
-
-    def fit_and_validate() -> list[FoldFit] | None:
-        models = family.fit_folds(request.spec.params, settings, folds, budget)
-        if models is None:
-            return None
-        seconds = (time.monotonic() - start) / len(missing)
-        fits = dict(known)
-        for fold, model in zip(missing, models, strict=True):
-            outcome = _validate(model, request, fold, machine.n_cores)
-            fits[fold] = replace(outcome, fit_seconds=seconds, given_seconds=given / len(missing))
-        return [fits[fold] for fold in range(n_folds)]
-
-    return run_until(fit_and_validate, budget)
+    n_threads = machine.split(1)[1]
+    if machine.cluster is None:
+        new = fit_together(request, missing, budget, n_threads)
+    else:
+        new = fit_together_remotely(machine.cluster, request, missing, budget, n_threads)
+    if new is None:
+        return None
+    fits = {**known, **dict(zip(missing, new, strict=True))}
+    return [fits[fold] for fold in range(n_folds)]
 
 
 def _fit_in_waves(
@@ -252,32 +199,18 @@ def _fit_in_waves(
 
 def _place_of_work(
     request: BagRequest, machine: Machine, n_workers: int
-) -> AbstractContextManager[_FitFold]:
-    """Return how a fold is fitted: here, or in a process that can be ended."""
-    if MODELS.get(request.spec.family).interruptible:
-        return nullcontext(_fit_fold)
-    return _contained(request, machine, n_workers)
-
-
-@contextmanager
-def _contained(request: BagRequest, machine: Machine, n_workers: int) -> Iterator[_FitFold]:
-    with Containment.of(request.samples, machine, n_workers) as containment:
-
-        def fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> FoldFit:
-            setting = _fold_setting(request.setting, fold, n_threads)
-            rows = request.folds.train[fold], request.folds.valid[fold]
-            done = containment.fit(request.spec, setting, rows, budget)
-            _check_prediction(done.prediction, len(rows[1]), request)
-            return FoldFit(done.fitted.model, done.prediction, done.predict_seconds)
-
-        yield fit_fold
+) -> AbstractContextManager[FitFold]:
+    """Return how a fold is fitted: here, or on the cluster."""
+    if machine.cluster is not None:
+        return remote_work(machine.cluster)
+    return fold_work(request, machine, n_workers)
 
 
 def _fit_wave(
     request: BagRequest,
     folds: Sequence[int],
     share: Budget,
-    fit_fold: _FitFold,
+    fit_fold: FitFold,
     split: tuple[int, int],
 ) -> dict[int, FoldFit]:
     """Fit some folds at the same time and return them by number; none need no time."""
@@ -294,46 +227,6 @@ def _fit_wave(
         fold: replace(outcome, fit_seconds=seconds)
         for fold, outcome in zip(folds, outcomes, strict=True)
     }
-
-
-def _fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> FoldFit:
-    family = MODELS.get(request.spec.family)
-    model = family(request.spec.params, _fold_setting(request.setting, fold, n_threads))
-
-    def fit_and_validate() -> FoldFit:
-        train, valid = _fold_samples(request, fold)
-        model.fit(train, valid, budget)
-        return _validate(model, request, fold, n_threads)
-
-    return run_until(fit_and_validate, budget)
-
-
-def _validate(model: Model, request: BagRequest, fold: int, n_threads: int) -> FoldFit:
-    """Predict the fold's validation rows, and refuse a prediction that no ensemble could use."""
-    _, valid = _fold_samples(request, fold)
-    start = time.monotonic()
-    prediction = np.asarray(model.predict(valid.table), dtype=np.float64)
-    seconds = time.monotonic() - start
-    _check_prediction(prediction, len(valid), request)
-    return FoldFit(model, prediction, seconds)
-
-
-def _check_prediction(prediction: Prediction, n_rows: int, request: BagRequest) -> None:
-    expected = (n_rows, request.setting.task.n_outputs)
-    if prediction.shape != expected:
-        raise ValueError(f"predict must return shape {expected}, got {prediction.shape}")
-    if not np.isfinite(prediction).all():
-        raise ValueError("predict must return finite numbers, got NaN or infinity")
-
-
-def _fold_samples(request: BagRequest, fold: int) -> tuple[Samples, Samples]:
-    folds = request.folds
-    return request.samples.take(folds.train[fold]), request.samples.take(folds.valid[fold])
-
-
-def _fold_setting(setting: Setting, fold: int, n_threads: int) -> Setting:
-    # A prime step keeps the seeds of neighbouring specs' folds apart.
-    return replace(setting, seed=setting.seed + 7919 * fold, n_threads=n_threads)
 
 
 def _in_row_order(outcomes: Sequence[FoldFit], request: BagRequest) -> Prediction:

@@ -16,14 +16,8 @@ from tabular_automl.core.imports import import_installed
 from tabular_automl.core.parallel import Machine, release_memory
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
-from tabular_automl.ensemble.bagging import (
-    Bag,
-    BagFit,
-    BagRequest,
-    FoldMemory,
-    fit_bag,
-    seconds_to_save,
-)
+from tabular_automl.ensemble.bagging import Bag, BagFit, FoldMemory, fit_bag, seconds_to_save
+from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.weights import blend, select_weights
@@ -281,7 +275,7 @@ class Layer:
         n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)
         machine = self.request.machine
         n_at_once = machine.split(len(self.request.folds))[0]
-        if n_at_once * n_bytes > _MEMORY_SHARE * machine.n_bytes:
+        if n_at_once * n_bytes > _MEMORY_SHARE * machine.fold_bytes:
             raise OutOfMemoryError(f"would need {n_at_once * n_bytes / 1e9:.1f} GB of memory")
 
     def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:

@@ -8,7 +8,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from tabular_automl.core.errors import ArtifactError, PathError, ResumeError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.fingerprint import fingerprint_table, table_differences
 from tabular_automl.data.table import FeatureTable
-from tabular_automl.ensemble.bagging import BagRequest, FoldFit
-from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec
+from tabular_automl.ensemble.fold_work import BagRequest, FoldFit
+from tabular_automl.models.base import MODELS, ModelSpec
 
 _HEADER = "fit"
 _WRITING_SHARE = 0.015  # of the time since the fit began, at most, is spent on writing
@@ -31,7 +31,10 @@ _WORTH_A_WRITE = 8  # folds, where more are finished than there is time to write
 
 
 # Settings that change which work is done, or how fast, but nothing about work that is finished.
-_FREE = ("max_specs", "max_seconds_without_limit", "max_latency_ms", "n_jobs", "on_error")
+_FREE = (
+    *("max_specs", "max_seconds_without_limit", "max_latency_ms"),
+    *("n_jobs", "cluster", "on_error"),
+)
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,9 @@ class Workbook:
         keys = {fold: _key(request, fold) for fold in range(len(request.folds))}
         # Popped, since a bag is asked for once: the model needs no second copy as a state.
         known = {fold: self._finished.pop(key, None) for fold, key in keys.items()}
-        return {fold: _fold_fit(state) for fold, state in known.items() if state is not None}
+        return {
+            fold: FoldFit.from_state(state) for fold, state in known.items() if state is not None
+        }
 
     def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
         """Keep folds that were finished just now, and write what is at stake when it is much."""
@@ -285,30 +290,12 @@ def _digest_numbers(table: FeatureTable) -> bytes:
 
 def _fold_state(request: BagRequest, fold: int, fit: FoldFit) -> State:
     """Return a finished fold as data; its bag and number are there for people to read."""
+    state = fit.state(request.spec.family)
     meta = {
         "bag": request.key,
         "family": request.spec.family,
         "params": request.spec.params.to_dict(),
         "layer": request.layer,
         "fold": fold,
-        "fit_seconds": fit.fit_seconds,
-        "given_seconds": fit.given_seconds,
-        "predict_seconds": fit.predict_seconds,
-        "hurried": fit.model.hurried,
     }
-    fitted = FittedSpec(request.spec.family, fit.model)
-    return State(
-        meta=meta, arrays={"prediction": fit.prediction}, children={"fitted": fitted.state()}
-    )
-
-
-def _fold_fit(state: State) -> FoldFit:
-    model = FittedSpec.from_state(state.children["fitted"]).model
-    model.hurried = bool(state.meta.get("hurried", False))
-    return FoldFit(
-        model=model,
-        prediction=state.arrays["prediction"],
-        fit_seconds=float(state.meta["fit_seconds"]),
-        given_seconds=float(state.meta["given_seconds"]),
-        predict_seconds=float(state.meta["predict_seconds"]),
-    )
+    return replace(state, meta={**meta, **state.meta})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.data.table import Samples
-from tabular_automl.ensemble.bagging import BagRequest, fit_bag
+from tabular_automl.ensemble.bagging import fit_bag
+from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.layer import Candidate, Layer, Skipped, StackRequest, ensemble_weights
 from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.schedule import Schedule

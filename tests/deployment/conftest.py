@@ -17,7 +17,8 @@ from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.encoders.summary import summarize
-from tabular_automl.ensemble.bagging import BagFit, BagRequest, fit_bag
+from tabular_automl.ensemble.bagging import BagFit, fit_bag
+from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.stack import FittedStack, extend_table
 from tabular_automl.models.base import ModelSpec, Setting
 from tabular_automl.pipeline import FittedPipeline

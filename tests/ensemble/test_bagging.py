@@ -10,7 +10,8 @@ from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
-from tabular_automl.ensemble.bagging import BagRequest, fit_bag
+from tabular_automl.ensemble.bagging import fit_bag
+from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
 
 N_ROWS = 20

@@ -15,7 +15,8 @@ from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.ensemble import resuming
-from tabular_automl.ensemble.bagging import BagRequest, fit_bag
+from tabular_automl.ensemble.bagging import fit_bag
+from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.models.base import MODELS, ModelSpec, Setting
 

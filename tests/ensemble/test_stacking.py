@@ -1,3 +1,5 @@
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError
 from tabular_automl.core.events import SpecFinished, SpecSkipped, silent
 from tabular_automl.core.parallel import Machine
+from tabular_automl.core.params import Params, param
 from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
@@ -21,7 +24,7 @@ from tabular_automl.ensemble.layer import (
     ensemble_weights,
 )
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
-from tabular_automl.ensemble.schedule import _MOST_OF_REST
+from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -109,6 +112,31 @@ class SlowPoor(Slow):
     blur = 1.0
 
 
+class UsedUp(Oracle):
+    """Ends early with all its rounds, and learns better with more of them."""
+
+    @dataclass(frozen=True)
+    class Params(Params):
+        n_rounds: int = param(100, 1, 1_000, doc="Rounds.")
+
+    @property
+    def blur(self):
+        return 5.0 / self.params.n_rounds
+
+    def longer_params(self):
+        return None if self.params.n_rounds > 100 else replace(self.params, n_rounds=300)
+
+
+class LateAtFirst(Oracle):
+    """Has too little time when it is tried first, and not when it is tried again."""
+
+    def fit(self, train, valid, budget):
+        if "LateAtFirst" not in FITTED:
+            FITTED.append("LateAtFirst")
+            raise OutOfTimeError("too slow")
+        return super().fit(train, valid, budget)
+
+
 class Hungry(Oracle):
     @classmethod
     def estimate_bytes(cls, params, table, task):
@@ -118,7 +146,7 @@ class Hungry(Oracle):
 FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
-    "slow_poor": SlowPoor,
+    "slow_poor": SlowPoor, "used_up": UsedUp, "late_at_first": LateAtFirst,
 }  # fmt: skip
 
 
@@ -296,6 +324,18 @@ def test_what_the_first_pass_leaves_goes_to_the_best_that_was_cut_short(run, clo
     assert repeat.fit.fit_seconds > first.fit.fit_seconds
 
 
+def test_what_used_its_rounds_up_is_tried_with_more_of_them(run):
+    fitted = run(["used_up"], budget=Budget.start(60))
+    first, repeat = fitted.candidates
+    assert [first.bag.key, repeat.bag.key] == ["used_up", "used_up_long"]
+    assert repeat.fit.spec.params.n_rounds == 300
+    assert repeat.score > first.score
+
+
+def test_a_budget_in_trials_repeats_nothing(run):
+    assert [c.bag.key for c in run(["used_up"]).candidates] == ["used_up"]
+
+
 def test_a_repeat_leaves_the_time_that_its_longer_save_will_take(run, clock, monkeypatch):
     monkeypatch.setattr("tabular_automl.ensemble.layer.seconds_to_save", lambda bag: 4.0)
     fitted = run(["slow"], budget=Budget.start(100), n_first=1, first_pass=0.2)
@@ -376,6 +416,26 @@ def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypat
     keys = [c.bag.key for c in fitted.candidates]
     assert keys[:3] == ["oracle", "distant", "oracle_v1"]
     assert len(keys) == 2 + 6  # a variant that is the same earns nothing, six times in a row
+
+
+def test_the_first_bag_gets_enough_time_to_be_one(run, scouting, clock):
+    fitted = run(["oracle", *["slow"] * 99], budget=Budget.start(100), first_pass=0.1)
+    seconds = fitted.candidates[0].bag.models[0].model.seconds
+    assert seconds == pytest.approx(_FIRST_BAG * 100 / 2)  # its folds come in two waves
+
+
+def test_a_first_spec_that_came_too_late_has_another_turn(run, scouting):
+    fitted = run(["late_at_first", "distant"], budget=Budget.start(60))
+    assert "late_at_first" in {c.bag.key for c in fitted.candidates}
+    assert "late_at_first" not in reasons(fitted)
+
+
+def test_repeats_go_by_what_was_seen_together_not_by_what_is_whole(run, scouting, clock):
+    """A bad whole bag has all the weight as long as it is alone."""
+    names = ["slow_poor", "slow"]
+    fitted = run(names, budget=Budget.start(100), first_pass=0.4)
+    keys = [c.bag.key for c in fitted.candidates]
+    assert keys[:2] == ["slow_poor", "slow_long"]
 
 
 def test_the_same_bags_are_weighed_once(run, monkeypatch):

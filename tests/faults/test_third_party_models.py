@@ -17,8 +17,9 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.children import resident_bytes
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
-from tabular_automl.ensemble.bagging import BagRequest, fit_bag
+from tabular_automl.ensemble.bagging import fit_bag
 from tabular_automl.ensemble.contained import Containment
+from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.extend import Model, ModelSpec, State
 from tabular_automl.models.base import MODELS, Setting
 from tabular_automl.models.trial import REGRESSION, Trial

@@ -265,3 +265,34 @@ def test_trees_that_are_no_trees_are_refused() -> None:
     restored.restore(State(meta=model.state().meta, blobs={"booster.cbm": b"no trees at all"}))
     with pytest.raises(ArtifactError, match="must be readable by CatBoost"):
         restored.predict(samples(BINARY).table)
+
+
+def test_what_the_clock_hurried_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, valid = split(samples(REGRESSION))
+    unhurried = build(REGRESSION, learning_rate=None).fit(train, valid, Budget.start(60))
+    assert not unhurried.hurried
+    measure = catboost_family._Clock._measure
+
+    def room_for_ten(clock: catboost_family._Clock, n_done: int, pace: float) -> None:
+        measure(clock, n_done, pace)
+        clock.room = 10
+
+    monkeypatch.setattr(catboost_family._Clock, "_measure", room_for_ten)
+    hurried = build(REGRESSION, learning_rate=None).fit(train, valid, Budget.start(60))
+    assert hurried.hurried
+    assert hurried.chosen["n_rounds"] <= 10
+
+
+def test_iterations_that_are_used_up_ask_for_more() -> None:
+    train, valid = split(samples(REGRESSION))
+    default = CatBoost.Params().n_rounds
+    model = build(REGRESSION, n_rounds=default).fit(train, valid, Budget.unlimited())
+    model.chosen["n_rounds"] = default
+    longer = model.longer_params()
+    assert longer is not None
+    assert longer.to_dict() == model.params.to_dict() | {"n_rounds": 3 * default}
+    model.chosen["n_rounds"] = default // 2
+    assert model.longer_params() is None
+    asked_for, _ = fit(REGRESSION, n_rounds=3, learning_rate=0.001)
+    assert asked_for.chosen["n_rounds"] == 3
+    assert asked_for.longer_params() is None  # as many as the user wants
