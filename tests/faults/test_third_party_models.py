@@ -219,7 +219,7 @@ def test_a_model_that_does_not_stop_as_it_claims_is_left_behind(fit_with):
 
 def test_a_leak_is_ended_at_the_share_of_memory(fit_with, monkeypatch):
     machine = Machine(n_cores=1, n_bytes=900_000_000)
-    monkeypatch.setattr(Machine, "detect", lambda n_jobs: machine)
+    monkeypatch.setattr(Machine, "detect", lambda n_jobs, cluster=None: machine)
     rows = rows_of(fit_with(Leaking))
     assert rows["Leaking"][0] == "skipped"
     assert "its share of memory is 0.72 GB" in rows["Leaking"][1]
