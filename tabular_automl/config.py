@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
-from tabular_automl.core.cluster import check_cluster
+from tabular_automl.core.cluster_names import parse_cluster
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.models.base import ModelSpec
 
@@ -107,7 +107,7 @@ class FitConfig:
         if self.max_latency_ms is not None:
             check_milliseconds("max_latency_ms", self.max_latency_ms)
         if self.cluster is not None:
-            check_cluster(self.cluster)
+            parse_cluster(self.cluster)
         _check_names("families", self.families)
         _check_names("exclude", self.exclude)
         fraction = self.holdout_fraction

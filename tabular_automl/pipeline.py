@@ -15,7 +15,7 @@ import pandas as pd
 from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.cluster import connected
+from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json

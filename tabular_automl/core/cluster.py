@@ -1,72 +1,99 @@
-"""An existing Dask or Ray cluster: functions are called there, on data placed there once."""
+"""A cluster that exists already: functions are called on its workers, on data placed there once."""
 
 from __future__ import annotations
 
-import signal
+import sys
 import threading
 import time
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from tabular_automl.core.budget import Budget, Stop
-from tabular_automl.core.errors import (
-    CrashedModelError,
-    InvalidOptionError,
-    OutOfTimeError,
-    must_be,
-    unknown_name,
-)
-from tabular_automl.core.imports import import_optional
-from tabular_automl.core.parallel import Machine
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.errors import CrashedModelError, OutOfTimeError
 
 _LOOK_EVERY = 0.02  # seconds between looks at a job
-_ASK_EVERY = 0.5  # seconds between a Dask worker's questions whether to stop
-_CONNECT_SECONDS = 10.0
-_RETRIES = 3  # of a job whose worker died
+_RETURN_EVERY = 1.0  # seconds between looks for workers, while there are none
+_TRIES = 3  # of a job whose worker died
+_KEPT = 4  # values that stay placed: samples, folds, and those of a look at the first folds
+
+
+class WorkerLostError(CrashedModelError):
+    """A worker died, and with it a job, or what was placed there."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run: a worker or a node, with its cores and the memory that is free there."""
+
+    name: str
+    n_cores: int
+    n_bytes: int
 
 
 class Cluster(ABC):
     """Workers on other machines, or in other processes of this one.
 
-    Attributes
-    ----------
-    n_cores : int
-        Of all workers together.
-    n_threads : int
-        Cores of the smallest worker, beyond which no job should ask for threads.
-    n_bytes : int
-        Memory that is free on all workers together.
+    Jobs are given to the worker with the most free cores, and wait here while there are not enough:
+    their time begins when they do.
     """
 
-    n_cores: int
-    n_threads: int
-    n_bytes: int
-
     def __init__(self) -> None:
-        self._placed: dict[int, tuple[object, Any]] = {}
+        self._places = tuple(self._look())
+        self._in_use: dict[str, int] = {}
+        self._change = threading.Condition()
+        self._placed: OrderedDict[int, tuple[object, dict[str, Any]]] = OrderedDict()
         self._placing = threading.Lock()
+        self._jobs: list[Any] = []
+        self._closed = False
+
+    @property
+    def n_cores(self) -> int:
+        """Cores of all workers together."""
+        return sum(place.n_cores for place in self._places)
+
+    def split(self, n_items: int) -> tuple[int, int]:
+        """Return (jobs side by side, threads of each) for ``n_items`` equal jobs.
+
+        As many threads as let all of them run at once, none of them spread over two workers.
+        """
+        cores = [place.n_cores for place in self._places]
+        n_jobs = max(1, min(sum(cores), n_items))
+        widest = max(cores, default=0)
+        fitting = [t for t in range(1, widest + 1) if sum(c // t for c in cores) >= n_jobs]
+        return n_jobs, max(fitting, default=1)
+
+    def bytes_each(self, n_items: int) -> int:
+        """Return the memory that is free for each of so many jobs, on the fullest worker.
+
+        Without bounds while there is no worker: jobs wait for one.
+        """
+        n_jobs, n_threads = self.split(n_items)
+        used = [place for place in self._places if place.n_cores >= n_threads]
+        shares = (p.n_bytes // min(n_jobs, p.n_cores // n_threads) for p in used)
+        return min(shares, default=sys.maxsize)
 
     def run(
         self,
         function: Callable[..., Any],
         placed: Sequence[object],
-        order: object,
+        order: Callable[[], object],
         budget: Budget,
         n_threads: int = 1,
     ) -> Any:
-        """Return ``function(*placed, order, stop)`` as called on a worker.
+        """Return ``function(*placed, order(), stop)`` as called on a worker.
 
         Parameters
         ----------
         function : callable
             Of a module that the workers have, too. Its last argument is a `Stop`.
         placed : sequence of object
-            Sent to the workers the first time only.
-        order : object
-            Sent with the call.
+            Sent to a worker the first time only, while it is among the latest few.
+        order : callable
+            Gives what is sent with the call, as soon as a worker is free and has what is placed.
         budget : Budget
             How long to wait, with a little tolerance.
         n_threads : int
@@ -76,274 +103,140 @@ class Cluster(ABC):
         ------
         OutOfTimeError
             When the job did not end in time, or when the budget was stopped.
+        OutOfMemoryError
+            When its process was ended to free memory, and the cluster says so.
         CrashedModelError
             When workers died under it, one after the other.
         """
         patience = budget.tolerant()
-        for _ in range(_RETRIES):
-            handles = [self._handle(value) for value in placed]
-            job = self._start(function, handles, order, n_threads)
-            self._wait(job, budget, patience)
-            if not any(map(self._is_lost, handles)):
-                return self._result(job)
-        raise CrashedModelError("its workers were lost, and what was placed on them, too often")
+        for _ in range(_TRIES):
+            with self._free_place(n_threads, budget, patience) as place:
+                try:
+                    handles = [self._handle(value, place) for value in placed]
+                    job = self._start(function, handles, order(), place, n_threads)
+                    self._wait(job, budget, patience)
+                    return self._result(job)
+                except WorkerLostError as error:
+                    lost = error
+            self._look_again()
+        raise CrashedModelError(f"its workers died, {_TRIES} times: {lost}")
+
+    def cancel_all(self) -> None:
+        """End the jobs that run, or have them end themselves."""
+        for job in tuple(self._jobs):
+            self._cancel(job)
+
+    def close(self) -> None:
+        """End what runs, and part from the cluster."""
+        self._closed = True
+        self.cancel_all()
+        self._placed.clear()
+        self._part()
+
+    @contextmanager
+    def _free_place(self, n_threads: int, budget: Budget, patience: Budget) -> Iterator[Place]:
+        """Wait for a worker with so many free cores, or for one of its own if none is so large."""
+        looked = time.monotonic()
+        while True:
+            with self._change:
+                able = [p for p in self._places if p.n_cores >= n_threads] or self._places
+                place = max(able, key=self._n_free, default=None)
+                wanted = 0 if place is None else min(n_threads, place.n_cores)
+                if place is not None and self._n_free(place) >= wanted:
+                    self._in_use[place.name] = self._in_use.get(place.name, 0) + wanted
+                    break
+                self._change.wait(_LOOK_EVERY)
+            self._check_wanted(budget, patience)
+            if place is None and time.monotonic() - looked > _RETURN_EVERY:
+                self._look_again()
+                looked = time.monotonic()
+        try:
+            yield place
+        finally:
+            with self._change:
+                self._in_use[place.name] -= wanted
+                self._change.notify_all()
+
+    def _n_free(self, place: Place) -> int:
+        return place.n_cores - self._in_use.get(place.name, 0)
+
+    def _look_again(self) -> None:
+        """See which workers are there; one that has started again has another name."""
+        places = tuple(self._look())
+        with self._change:
+            self._places = places
 
     def _wait(self, job: Any, budget: Budget, patience: Budget) -> None:
-        """Wait for a job, or give it up."""
+        """Wait for a job, and cancel it if it is not waited for until it ends."""
+        self._jobs.append(job)
         try:
+            self._check_wanted(budget, patience)
             while not self._is_done(job):
-                if budget.stopped:
-                    raise OutOfTimeError("interrupted")
-                if patience.expired():
-                    raise OutOfTimeError("its worker did not stop at the end of its share")
                 time.sleep(_LOOK_EVERY)
-        except OutOfTimeError:
+                self._check_wanted(budget, patience)
+        except BaseException:
             self._cancel(job)
             raise
+        finally:
+            self._jobs.remove(job)
 
-    def _handle(self, value: object) -> Any:
-        """Return what stands for a placed value; threads that need the same one wait for it."""
+    def _check_wanted(self, budget: Budget, patience: Budget) -> None:
+        """Raise where there is nobody to wait for a job any more, or no time."""
+        if self._closed:
+            raise OutOfTimeError("given up, since the fit has ended")
+        if budget.stopped:
+            raise OutOfTimeError("interrupted")
+        if patience.expired():
+            raise OutOfTimeError("its worker did not stop at the end of its share")
+
+    def _handle(self, value: object, place: Place) -> Any:
+        """Return what stands for a value at a place; threads that need the same one wait for it."""
         with self._placing:
-            _, handle = self._placed.get(id(value), (None, None))
+            # The value is kept beside its handles, so that no other gets its id meanwhile.
+            _, handles = self._placed.setdefault(id(value), (value, {}))
+            self._placed.move_to_end(id(value))
+            while len(self._placed) > _KEPT:
+                self._placed.popitem(last=False)
+            handle = handles.get(place.name)
             if handle is None or self._is_lost(handle):
-                handle = self._place(value)
-                self._placed[id(value)] = value, handle  # kept, so that no other gets its id
+                handle = handles[place.name] = self._place(value, place)
             return handle
 
     @abstractmethod
-    def close(self) -> None:
-        """Let go of what was placed, and of the connection if it was made here."""
+    def _look(self) -> Sequence[Place]:
+        """Return the workers that are there."""
 
     @abstractmethod
-    def _place(self, value: object) -> Any: ...
+    def _place(self, value: object, place: Place) -> Any:
+        """Send a value, and return what stands for it."""
 
     def _is_lost(self, handle: Any) -> bool:
+        """Return whether a placed value is gone."""
         return False
 
     @abstractmethod
     def _start(
-        self, function: Callable[..., Any], handles: Sequence[Any], order: object, n_threads: int
-    ) -> Any: ...
-
-    @abstractmethod
-    def _is_done(self, job: Any) -> bool: ...
-
-    @abstractmethod
-    def _result(self, job: Any) -> Any: ...
-
-    @abstractmethod
-    def _cancel(self, job: Any) -> None: ...
-
-
-class DaskCluster(Cluster):
-    """The workers of a Dask scheduler.
-
-    A job whose worker dies is begun again on another; what no other worker had is placed again.
-    What runs cannot be ended from outside: each job asks now and then whether it is still wanted.
-
-    Parameters
-    ----------
-    address : str
-        Of the scheduler; empty for the client of this process.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__()
-        self._dask = import_optional("distributed", extra="dask", purpose="A Dask cluster")
-        self._is_ours = bool(address)
-        try:
-            self._client = (
-                self._dask.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-                if address
-                else self._dask.default_client()
-            )
-        except (OSError, ValueError) as error:
-            raise _unreachable("dask", address, error) from error
-        workers = self._client.nthreads()
-        if not workers:
-            self.close()
-            raise InvalidOptionError(must_be("cluster", "one with at least one worker", address))
-        self.n_cores = sum(workers.values())
-        self.n_threads = min(workers.values())
-        self.n_bytes = sum(self._client.run(_free_bytes).values())
-        self._stop_name = f"tabular-automl-stop-{uuid.uuid4().hex}"
-
-    def close(self) -> None:
-        """Let go of what was placed, and of the connection if it was made here."""
-        self._placed.clear()
-        if self._is_ours:
-            self._client.close()
-
-    def _place(self, value: object) -> Any:
-        return self._client.scatter(value, broadcast=True, hash=False)
-
-    def _is_lost(self, handle: Any) -> bool:
-        return bool(handle.status in ("lost", "cancelled", "error"))
-
-    def _start(
-        self, function: Callable[..., Any], handles: Sequence[Any], order: object, n_threads: int
+        self,
+        function: Callable[..., Any],
+        handles: Sequence[Any],
+        order: object,
+        place: Place,
+        n_threads: int,
     ) -> Any:
-        return self._client.submit(
-            _call_on_dask, self._stop_name, function, *handles, order, pure=False
-        )
+        """Call the function at a place, and return the job."""
 
+    @abstractmethod
     def _is_done(self, job: Any) -> bool:
-        return bool(job.done())
+        """Return whether a job has ended, one way or the other."""
 
+    @abstractmethod
     def _result(self, job: Any) -> Any:
-        try:
-            return job.result()
-        except self._dask.KilledWorker as error:
-            raise _crashed(error) from error
-        except self._dask.CancelledError as error:
-            raise _crashed(error) from error
+        """Return what an ended job returned, or raise what it raised."""
 
+    @abstractmethod
     def _cancel(self, job: Any) -> None:
-        self._dask.Event(self._stop_name, client=self._client).set()
-        job.cancel()
-        # Later jobs are wanted again.
-        self._stop_name = f"tabular-automl-stop-{uuid.uuid4().hex}"
+        """End a job, or have it end itself."""
 
-
-class RayCluster(Cluster):
-    """The nodes of a Ray cluster.
-
-    A job whose worker dies is begun again; one that is no longer wanted is ended with its process.
-
-    Parameters
-    ----------
-    address : str
-        Of the head node; empty for the cluster that this process is connected to, or the one on
-        this machine.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__()
-        self._ray = import_optional("ray", extra="ray", purpose="A Ray cluster")
-        self._is_ours = not self._ray.is_initialized()
-        if self._is_ours:
-            try:
-                self._ray.init(address or "auto", logging_level="error", log_to_driver=False)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise _unreachable("ray", address, error) from error
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
-        if not cores:
-            self.close()
-            raise InvalidOptionError(must_be("cluster", "one with at least one core", address))
-        self.n_cores = sum(cores)
-        self.n_threads = min(cores)
-        self.n_bytes = int(sum(node.get("memory", 0.0) for node in nodes))
-        self._call = self._ray.remote(_call_on_ray)
-
-    def close(self) -> None:
-        """Let go of what was placed, and of the connection if it was made here."""
-        self._placed.clear()
-        if self._is_ours:
-            self._ray.shutdown()
-
-    def _place(self, value: object) -> Any:
-        return self._ray.put(value)
-
-    def _start(
-        self, function: Callable[..., Any], handles: Sequence[Any], order: object, n_threads: int
-    ) -> Any:
-        call = self._call.options(num_cpus=n_threads, max_retries=_RETRIES)
-        return call.remote(function, *handles, order)
-
-    def _is_done(self, job: Any) -> bool:
-        return bool(self._ray.wait([job], timeout=0)[0])
-
-    def _result(self, job: Any) -> Any:
-        try:
-            return self._ray.get(job)
-        except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        except self._ray.exceptions.RayError as error:
-            raise _crashed(error) from error
-
-    def _cancel(self, job: Any) -> None:
-        self._ray.cancel(job, force=True)
-
-
-_KINDS: Mapping[str, Callable[[str], Cluster]] = {"dask": DaskCluster, "ray": RayCluster}
-
-
-@contextmanager
-def connected(name: str | None) -> Iterator[Cluster | None]:
-    """Connect to a cluster, and part from it afterwards; None without a name.
-
-    Parameters
-    ----------
-    name : str or None
-        ``"dask"`` or ``"ray"``, with an address behind a colon unless this process is connected
-        already: ``"dask:tcp://10.0.0.5:8786"``.
-
-    Raises
-    ------
-    InvalidOptionError
-        When there is no such cluster, or nobody in it.
-    MissingDependencyError
-        When the extra of that kind of cluster is not installed.
-    """
-    if name is None:
-        yield None
-        return
-    check_cluster(name)
-    kind, _, address = name.partition(":")
-    cluster = _KINDS[kind](address)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
-
-
-def check_cluster(name: object) -> None:
-    """Raise `InvalidOptionError` unless ``name`` names a kind of cluster."""
-    if not isinstance(name, str):
-        wanted = "'dask' or 'ray', with ':' and an address if need be, or None"
-        raise InvalidOptionError(must_be("cluster", wanted, name))
-    kind = name.partition(":")[0]
-    if kind not in _KINDS:
-        raise InvalidOptionError(unknown_name("cluster", kind, _KINDS))
-
-
-def _unreachable(kind: str, address: str, error: Exception) -> InvalidOptionError:
-    wanted = f"the address of a {kind} cluster that runs"
-    said = f"{type(error).__name__}: {error}"
-    if not address:
-        wanted = f"'{kind}:' and an address, unless this process is connected to a cluster"
-    return InvalidOptionError(f"{must_be('cluster', wanted, address)} ({said:.300})")
-
-
-def _crashed(error: Exception) -> CrashedModelError:
-    return CrashedModelError(f"its workers were lost: {type(error).__name__}: {error!s:.300}")
-
-
-def _free_bytes() -> int:
-    """Return the memory that is free where this is called."""
-    return Machine.detect().n_bytes
-
-
-def _call_on_ray(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments, Stop())
-
-
-def _call_on_dask(stop_name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function on a Dask worker; the event of the given name stops it."""
-    import distributed
-
-    stop, ended = Stop(), threading.Event()
-    event = distributed.Event(stop_name, client=distributed.get_client())
-
-    def watch() -> None:
-        while not ended.wait(_ASK_EVERY):
-            if event.is_set():
-                stop.signal = signal.SIGINT
-                return
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        return function(*arguments, stop)
-    finally:
-        ended.set()
+    @abstractmethod
+    def _part(self) -> None:
+        """Close the connection, if it was made here."""

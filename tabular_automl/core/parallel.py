@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_MOST_FOLDS = 8  # that the plan makes of its own accord
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _MEMORY_IN_USE = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
@@ -29,7 +30,7 @@ class Machine:
     Attributes
     ----------
     n_cores : int
-        Cores to keep busy; never more than this many threads compute at once.
+        Cores to keep busy; never more than this many threads compute here at once.
     n_bytes : int
         Memory that is free for this process.
     cluster : Cluster or None
@@ -51,19 +52,24 @@ class Machine:
 
     @property
     def fold_cores(self) -> int:
-        """Cores that folds are fitted on: the cluster's, where there is one."""
-        return self.n_cores if self.cluster is None else self.cluster.n_cores
-
-    @property
-    def fold_bytes(self) -> int:
-        """Memory that is free where folds are fitted."""
-        return self.n_bytes if self.cluster is None else self.cluster.n_bytes
+        """Cores that the folds of a bag keep busy: the cluster's, where there is one."""
+        if self.cluster is None:
+            return self.n_cores
+        n_jobs, n_threads = self.cluster.split(_MOST_FOLDS)
+        return n_jobs * n_threads
 
     def split(self, n_items: int) -> tuple[int, int]:
         """Return (n_workers, n_threads per worker) for ``n_items`` equal jobs of fitting."""
-        widest = self.n_cores if self.cluster is None else self.cluster.n_threads
-        n_workers = max(1, min(self.fold_cores, n_items))
-        return n_workers, max(1, min(self.fold_cores // n_workers, widest))
+        if self.cluster is not None:
+            return self.cluster.split(n_items)
+        n_workers = max(1, min(self.n_cores, n_items))
+        return n_workers, max(1, self.n_cores // n_workers)
+
+    def bytes_each(self, n_items: int) -> int:
+        """Return the memory that is free for each of so many equal jobs of fitting."""
+        if self.cluster is not None:
+            return self.cluster.bytes_each(n_items)
+        return self.n_bytes // self.split(n_items)[0]
 
 
 def run_parallel(
@@ -71,9 +77,8 @@ def run_parallel(
 ) -> list[Result]:
     """Apply ``function`` to every item, results in the items' order.
 
-    Work goes through joblib, so an enclosing ``joblib.parallel_config(backend=...)`` moves it to a
-    cluster. The default is threads: the model families compute outside the interpreter lock, and
-    threads share the feature arrays instead of copying them.
+    In threads: the model families compute outside the interpreter lock, and threads share the
+    feature arrays instead of copying them.
     """
     jobs = list(items)
     if n_workers <= 1 or len(jobs) <= 1:

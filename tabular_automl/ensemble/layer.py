@@ -273,10 +273,11 @@ class Layer:
         family = MODELS.get(spec.family)
         import_installed(family.modules)
         n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)
-        machine = self.request.machine
-        n_at_once = machine.split(len(self.request.folds))[0]
-        if n_at_once * n_bytes > _MEMORY_SHARE * machine.fold_bytes:
-            raise OutOfMemoryError(f"would need {n_at_once * n_bytes / 1e9:.1f} GB of memory")
+        n_free = self.request.machine.bytes_each(len(self.request.folds))
+        if n_bytes > _MEMORY_SHARE * n_free:
+            raise OutOfMemoryError(
+                f"a fold would need {n_bytes / 1e9:.1f} GB of memory, it has {n_free / 1e9:.1f}"
+            )
 
     def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:
         return fit_bag(

@@ -1,32 +1,37 @@
 """Folds that are fitted on the workers of a cluster, by the same code as here.
 
-A worker keeps the samples and the folds that were placed on it once; a job brings the spec, and
-its result is the fold as data.
+A worker keeps the samples and the folds that were placed on it; a job brings the spec, and its
+result is the fold as data.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.cluster import Cluster
+from tabular_automl.core.imports import import_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.fold_work import BagRequest, FitFold, FoldFit, fit_together, fold_work
-from tabular_automl.models.base import MODELS, ModelSpec, Setting
+from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
+
+_ON_THE_WAY = 0.2  # seconds by which a worker gives up before it is given up here
 
 
 @dataclass(frozen=True)
 class _Order:
     """What a job is told beside samples and folds.
 
-    The family travels as a class, since it may live in a notebook; the time as seconds, since
-    clocks differ.
+    The family travels as a class, since it may live in a notebook; times as seconds, since clocks
+    differ.
     """
 
     family: type[Any]
@@ -36,13 +41,20 @@ class _Order:
     setting: Setting
     numbers: tuple[int, ...]
     seconds: float | None
+    patience: float
     n_threads: int
+    n_bytes: int
 
     @classmethod
     def of(
-        cls, request: BagRequest, numbers: Sequence[int], budget: Budget, n_threads: int
+        cls,
+        cluster: Cluster,
+        request: BagRequest,
+        numbers: Sequence[int],
+        budget: Budget,
+        n_threads: int,
     ) -> _Order:
-        """Say which folds to fit, in what is left of a budget."""
+        """Say which folds to fit in what is left of a budget."""
         return cls(
             family=MODELS.get(request.spec.family),
             spec=request.spec,
@@ -51,32 +63,48 @@ class _Order:
             setting=request.setting,
             numbers=tuple(numbers),
             seconds=budget.remaining() if budget.limited else None,
+            patience=budget.tolerant().remaining() - _ON_THE_WAY,
             n_threads=n_threads,
+            n_bytes=cluster.bytes_each(len(request.folds)),
         )
 
     def request(self, samples: Samples, folds: Folds) -> BagRequest:
         """Return the request as it was, on the worker; the worker then knows the family too."""
         MODELS.register(self.spec.family, self.family)
+        import_installed(self.family.modules)
         return BagRequest(self.spec, self.key, self.layer, self.setting, samples, folds)
+
+    def budget(self, stop: Stop) -> Budget:
+        """Return the time there is, from now on."""
+        if self.seconds is None:
+            return Budget.start(None, stop)
+        now = time.monotonic()
+        return Budget(now + self.seconds, now + max(self.seconds, self.patience), stop)
 
 
 @contextmanager
 def remote_work(cluster: Cluster) -> Iterator[FitFold]:
-    """Return how a fold is fitted on a cluster."""
+    """Return how a fold is fitted on a cluster; jobs that still run when it is left are ended."""
 
     def fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> FoldFit:
-        order = _Order.of(request, [fold], budget, n_threads)
+        order = partial(_Order.of, cluster, request, [fold], budget, n_threads)
         placed = request.samples, request.folds
         return FoldFit.from_state(cluster.run(_fit_there, placed, order, budget, n_threads))
 
-    yield fit_fold
+    try:
+        yield fit_fold
+    finally:
+        cluster.cancel_all()
 
 
 def fit_together_remotely(
     cluster: Cluster, request: BagRequest, folds: Sequence[int], budget: Budget, n_threads: int
 ) -> list[FoldFit] | None:
     """Do what `fit_together` does, on one worker."""
-    order = _Order.of(request, folds, budget, n_threads)
+    family = MODELS.get(request.spec.family)
+    if family.fit_folds.__func__ is Model.fit_folds.__func__:  # type: ignore[attr-defined]
+        return None  # as every family says that does not know how
+    order = partial(_Order.of, cluster, request, folds, budget, n_threads)
     placed = request.samples, request.folds
     states = cluster.run(_fit_together_there, placed, order, budget, n_threads)
     return None if states is None else [FoldFit.from_state(state) for state in states]
@@ -85,11 +113,11 @@ def fit_together_remotely(
 def _fit_there(samples: Samples, folds: Folds, order: _Order, stop: Stop) -> State:
     """Fit one fold on a worker."""
     request = order.request(samples, folds)
-    machine = Machine.detect(order.n_threads)
+    machine = Machine(order.n_threads, order.n_bytes)
+    budget = order.budget(stop)
     (fold,) = order.numbers
     with fold_work(request, machine, n_workers=1) as fit_fold:
-        fit = fit_fold(request, fold, Budget.start(order.seconds, stop), order.n_threads)
-    return fit.state(order.spec.family)
+        return fit_fold(request, fold, budget, order.n_threads).state(order.spec.family)
 
 
 def _fit_together_there(
@@ -97,6 +125,5 @@ def _fit_together_there(
 ) -> list[State] | None:
     """Fit folds at once on a worker."""
     request = order.request(samples, folds)
-    budget = Budget.start(order.seconds, stop)
-    fits = fit_together(request, order.numbers, budget, order.n_threads)
+    fits = fit_together(request, order.numbers, order.budget(stop), order.n_threads)
     return None if fits is None else [fit.state(order.spec.family) for fit in fits]

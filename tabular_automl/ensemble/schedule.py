@@ -22,7 +22,7 @@ _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is wo
 _MOST_FOR_READERS = 0.75  # of the time, for the costly ones: the others are to have a turn
 _FIRST_BAG = 0.05  # of the time, at least: what is returned if nothing else ends
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
-_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
+_WITH_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
 _MOST_VARIANTS = 30
 _ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
@@ -97,9 +97,7 @@ class Schedule:
             return layer.try_all(specs, self.budget.share(part))
         # One whole bag first: from then on there is something to return.
         first = self._finished(specs) or ([] if layer.candidates else list(specs[:1]))
-        share = max(_FIRST_BAG, part * _cost(first) / _cost(specs)) if first else 0.0
-        late = layer.try_all(first, self.budget.share(share))
-        late += [planned for planned in first if layer.key_of(planned.spec) in layer.late]
+        late = self._try_before_others(first, part, specs)
         scout = Layer(scout_request(layer.request), layer.number, layer.samples, self.budget)
         scout.memory = Scouting(self._memory)
         scout.candidates = [
@@ -118,6 +116,24 @@ class Schedule:
         late += layer.try_all(again, self._share(part, again, specs))
         self._scouts_saving = scout.seconds_to_save
         self._choose(scout, n_known)
+        return late
+
+    def _try_before_others(
+        self, first: Sequence[PlannedSpec], part: float, specs: Sequence[PlannedSpec]
+    ) -> list[PlannedSpec]:
+        """Try specs in their share of the time, or a little more; return those that need another.
+
+        What they finish stays known until they are whole.
+        """
+        layer = self.layer
+        share = max(_FIRST_BAG, part * _cost(first) / _cost(specs)) if first else 0.0
+        layer.memory = Scouting(self._memory)
+        late = layer.try_all(first, self.budget.share(share))
+        layer.memory = self._memory
+        late += [planned for planned in first if layer.key_of(planned.spec) in layer.late]
+        for planned in first:
+            if planned not in late:
+                self._memory.forget(layer.key_of(planned.spec))
         return late
 
     def _finished(self, specs: Sequence[PlannedSpec]) -> list[PlannedSpec]:
@@ -206,7 +222,7 @@ class Schedule:
             # Its save grows with it.
             growth = self._saving(key) / max(1e-9, fit.fit_seconds)
             left, longer = budget.remaining() / (1.0 + growth), candidate.longer_spec()
-            least = seconds * (_LONGER if longer is None else _MORE_ROUNDS)
+            least = seconds * (_LONGER if longer is None else _WITH_MORE_ROUNDS)
             if part > 0.0 and least <= left:
                 share = max(least, left * min(_MOST_OF_REST, part))
                 self.layer.try_spec(longer or fit.spec, key + _LONG, budget.within(share))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.data.table import Samples
@@ -93,9 +93,10 @@ def _stack_samples(samples: Samples, inputs: Sequence[Candidate]) -> Samples:
 
 
 def _base_rate(request: StackRequest) -> Candidate:
-    """Fit the base rate, which needs no time to speak of."""
+    """Fit the base rate, which needs no time to speak of; here, whatever became of a cluster."""
     spec = ModelSpec.make("prior")
     bag_request = BagRequest(spec, spec.key, 1, request.setting, request.samples, request.folds)
-    fit = fit_bag(bag_request, Budget.unlimited(), request.machine)
+    here = replace(request.machine, cluster=None)
+    fit = fit_bag(bag_request, Budget.unlimited(), here)
     prediction = request.judge.decode(fit.oof)
     return Candidate(fit, prediction, request.judge.score(prediction, request.folds.validated))

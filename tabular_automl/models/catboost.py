@@ -137,7 +137,7 @@ class CatBoost(Model):
         return replace(self.params, **self.chosen)
 
     def longer_params(self) -> core_params.Params | None:
-        """Return params with more iterations, and so a lower rate, where all of them were used."""
+        """Return params with more iterations, where all of them were used."""
         n_rounds = self.params.n_rounds
         is_own_choice = n_rounds != self.Params().n_rounds
         if is_own_choice or self.chosen.get("n_rounds", 0) < _USED_UP * n_rounds:

@@ -1,159 +1,220 @@
-"""Jobs on the workers of a cluster. What they call is nested, and so travels as code."""
+"""What all clusters share, on one made of threads: who gets a job, and what becomes of it."""
 
 from __future__ import annotations
 
-import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
-from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget, Stop
-from tabular_automl.core.cluster import Cluster, connected
-from tabular_automl.core.errors import CrashedModelError, InvalidOptionError, OutOfTimeError
+from tabular_automl.core.cluster import Cluster, Place, WorkerLostError
+from tabular_automl.core.errors import CrashedModelError, OutOfTimeError
 from tabular_automl.core.parallel import Machine
 
 UNLIMITED = Budget.unlimited()
 
 
-@pytest.fixture
-def cluster(cluster_name: str) -> Iterator[Cluster]:
-    with connected(cluster_name) as cluster:
-        assert cluster is not None
-        yield cluster
+class Threads(Cluster):
+    """Workers that are names; their jobs run in threads of this process."""
+
+    def __init__(self, *places: Place) -> None:
+        self.there = list(places)
+        self.sent: list[tuple[object, str]] = []  # value and place
+        self.begun: list[tuple[str, int]] = []  # place and threads
+        self.dying: set[str] = set()
+        self.cancelled: list[object] = []
+        self.parted = False
+        self._pool = ThreadPoolExecutor(8)
+        super().__init__()
+
+    def _look(self):
+        return self.there
+
+    def _place(self, value, place):
+        self.sent.append((value, place.name))
+        return value, place.name
+
+    def _is_lost(self, handle):
+        return handle[1] not in {place.name for place in self.there}
+
+    def _start(self, function, handles, order, place, n_threads):
+        self.begun.append((place.name, n_threads))
+        if place.name in self.dying:
+            self.there = [each for each in self.there if each.name != place.name]
+            return self._pool.submit(self._die)
+        return self._pool.submit(function, *(value for value, _ in handles), order, Stop())
+
+    def _die(self):
+        raise WorkerLostError("it is gone")
+
+    def _is_done(self, job):
+        return job.done()
+
+    def _result(self, job):
+        return job.result()
+
+    def _cancel(self, job):
+        self.cancelled.append(job)
+
+    def _part(self):
+        self.parted = True
+        self._pool.shutdown(wait=False)
 
 
-def test_a_job_runs_elsewhere_on_what_was_placed(cluster: Cluster) -> None:
-    def add(numbers, more, stop):
-        return os.getpid(), numbers + more
-
-    numbers = np.arange(5)
-    pid, total = cluster.run(add, [numbers], 10, UNLIMITED)
-    assert pid != os.getpid()
-    assert total.tolist() == [10, 11, 12, 13, 14]
+def cluster_of(*n_cores: int, n_bytes: int = 100) -> Threads:
+    return Threads(*(Place(f"w{i}", n, n_bytes) for i, n in enumerate(n_cores)))
 
 
-def test_a_value_is_placed_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    placed = []
-    place = cluster._place
-
-    def counted(value):
-        placed.append(value)
-        return place(value)
-
-    monkeypatch.setattr(cluster, "_place", counted)
-
-    def size(numbers, order, stop):
-        return len(numbers)
-
-    numbers = np.arange(7)
-    assert [cluster.run(size, [numbers], None, UNLIMITED) for _ in range(3)] == [7, 7, 7]
-    assert len(placed) == 1
-
-
-def test_an_error_of_a_job_is_raised_here(cluster: Cluster) -> None:
-    def fail(order, stop):
-        raise OutOfTimeError("no time for a tree")
-
-    with pytest.raises(OutOfTimeError, match="no time for a tree"):
-        cluster.run(fail, [], None, UNLIMITED)
-
-
-def test_a_job_that_does_not_end_is_given_up(cluster: Cluster) -> None:
-    def sleep(order, stop):
-        time.sleep(3)
-
-    with pytest.raises(OutOfTimeError, match="did not stop"):
-        cluster.run(sleep, [], None, Budget(*[time.monotonic() + 0.2] * 2))
-
-
-def test_who_is_stopped_does_not_wait_and_the_job_learns_of_it(
-    cluster_name: str, tmp_path: Path
-) -> None:
-    def wait(path, stop):
-        Path(path).write_text("begun")
-        while stop.signal is None:
-            time.sleep(0.05)
-        Path(path).write_text("stopped")
-
-    path, stop = tmp_path / "job", Stop()
-
-    def interrupt() -> None:
-        while not path.exists():
-            time.sleep(0.05)
-        stop.signal = signal.SIGINT
-
-    threading.Thread(target=interrupt).start()
-    with connected(cluster_name) as cluster:
-        assert cluster is not None
-        with pytest.raises(OutOfTimeError, match="interrupted"):
-            cluster.run(wait, [], str(path), Budget.start(None, stop))
-        if cluster_name.startswith("dask"):  # Ray has ended the process
-            deadline = time.monotonic() + 60
-            while path.read_text() != "stopped" and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert path.read_text() == "stopped"
-
-
-def test_a_job_whose_worker_dies_is_begun_again(cluster: Cluster, tmp_path: Path) -> None:
-    def die_once(numbers, path, stop):
-        if not Path(path).exists():
-            Path(path).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return int(numbers.sum())
-
-    numbers = np.arange(4)
-    assert cluster.run(die_once, [numbers], str(tmp_path / "died"), UNLIMITED) == 6
-
-
-def test_a_job_that_kills_its_workers_has_crashed(cluster: Cluster) -> None:
-    def die(order, stop):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.raises(CrashedModelError, match="workers were lost"):
-        cluster.run(die, [], None, UNLIMITED)
-
-
-def test_folds_are_split_over_the_cores_of_the_cluster(cluster: Cluster) -> None:
-    assert cluster.n_cores == 2  # Dask's on two workers, Ray's on one node
-    assert cluster.n_bytes > 0
-    machine = Machine(n_cores=16, n_bytes=1, cluster=cluster)
-    assert machine.split(8) == (2, 1)
-    assert machine.split(1) == (1, cluster.n_threads)
-    assert (machine.fold_cores, machine.fold_bytes) == (2, cluster.n_bytes)
-
-
-def test_without_a_name_there_is_none() -> None:
-    with connected(None) as cluster:
-        assert cluster is None
+def total(value, order, stop):
+    return value + order
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("dusk", "Did you mean 'dask'"), ("spark:7077", "Known: dask, ray"), (8786, "cluster must")],
+    ("n_cores", "n_items", "expected"),
+    [
+        ((1, 1), 8, (2, 1)),
+        ((1, 1), 1, (1, 1)),
+        ((4, 4), 1, (1, 4)),
+        ((4, 4), 8, (8, 1)),
+        ((8, 8, 8), 8, (8, 2)),  # three threads each would leave two jobs waiting
+        ((8, 8), 5, (5, 2)),
+        ((1, 16), 4, (4, 4)),
+        ((16,), 8, (8, 2)),
+        ((), 4, (1, 1)),
+    ],
 )
-def test_an_unknown_cluster_is_refused_before_any_work(name: object, said: str) -> None:
-    with pytest.raises(InvalidOptionError, match=said):
-        FitConfig(cluster=name)  # type: ignore[arg-type]
+def test_all_jobs_fit_at_once_and_none_is_spread_over_workers(n_cores, n_items, expected):
+    cluster = cluster_of(*n_cores)
+    assert cluster.split(n_items) == expected
+    assert Machine(n_cores=2, n_bytes=1, cluster=cluster).split(n_items) == expected
 
 
-def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tabular_automl.core.cluster._CONNECT_SECONDS", 0.5)
-    with (
-        pytest.raises(InvalidOptionError, match=r"address of a dask cluster that runs.*1:1"),
-        connected("dask:tcp://127.0.0.1:1"),
-    ):
-        pass
+def test_a_machine_counts_the_cores_that_a_bag_keeps_busy():
+    machine = Machine(n_cores=2, n_bytes=7, cluster=cluster_of(32, 32))
+    assert machine.fold_cores == 64
+    assert Machine(n_cores=2, n_bytes=7, cluster=cluster_of(3)).fold_cores == 3
+    assert Machine(n_cores=2, n_bytes=7).fold_cores == 2
 
 
-def test_without_an_address_this_process_must_be_connected() -> None:
-    with (
-        pytest.raises(InvalidOptionError, match="'dask:' and an address"),
-        connected("dask"),
-    ):
-        pass
+def test_each_job_gets_its_share_of_the_fullest_workers_memory():
+    assert cluster_of(4, 4, n_bytes=100).bytes_each(8) == 25
+    assert cluster_of(4, 4, n_bytes=100).bytes_each(1) == 100
+    assert Threads(Place("a", 2, 100), Place("b", 2, 30)).bytes_each(4) == 15
+    assert Threads(Place("large", 8, 100), Place("small", 1, 5)).bytes_each(2) == 50
+    assert cluster_of().bytes_each(4) == sys.maxsize  # it waits for a worker
+    assert Machine(n_cores=2, n_bytes=100).bytes_each(8) == 50
+
+
+def test_a_value_is_sent_to_each_worker_once():
+    cluster, value = cluster_of(1, 1), 40
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(cluster.run, total, [value], lambda: 2, UNLIMITED) for _ in range(8)]
+        assert [job.result() for job in jobs] == [42] * 8
+    assert len(cluster.sent) == len(set(cluster.sent)) <= 2
+
+
+def test_only_the_latest_values_stay_placed():
+    cluster, values = cluster_of(1), [1000 + i for i in range(9)]
+    for value in (*values, values[0]):
+        cluster.run(total, [value], lambda: 0, UNLIMITED)
+    assert [value for value, _ in cluster.sent].count(values[0]) == 2
+    assert len(cluster._placed) <= 4
+
+
+def test_a_job_waits_for_free_cores_and_is_told_of_its_time_then():
+    cluster, release, told = cluster_of(2), threading.Event(), []
+
+    def hold(order, stop):
+        release.wait()
+
+    def note(order, stop):
+        told.append(order)
+
+    budget = Budget.start(60)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cluster.run, hold, [], lambda: None, UNLIMITED, 2)
+        while not cluster.begun:
+            time.sleep(0.01)
+        second = pool.submit(cluster.run, note, [], budget.remaining, budget, 1)
+        time.sleep(0.1)
+        waited_until = budget.remaining()
+        assert cluster.begun == [("w0", 2)]
+        release.set()
+        first.result()
+        second.result()
+    assert told[0] <= waited_until
+
+
+def test_a_job_whose_worker_dies_runs_on_another():
+    cluster, value = cluster_of(2, 1), 40
+    cluster.dying = {"w0"}
+    assert cluster.run(total, [value], lambda: 2, UNLIMITED) == 42
+    assert cluster.begun == [("w0", 1), ("w1", 1)]
+    assert cluster.sent == [(value, "w0"), (value, "w1")]
+
+
+def test_a_job_under_which_workers_die_three_times_has_crashed():
+    cluster = cluster_of(4, 3, 2, 1)
+    cluster.dying = {"w0", "w1", "w2", "w3"}
+    with pytest.raises(CrashedModelError, match="its workers died, 3 times: it is gone"):
+        cluster.run(total, [1], lambda: 2, UNLIMITED)
+
+
+def test_who_finds_no_worker_waits_for_one(monkeypatch):
+    monkeypatch.setattr("tabular_automl.core.cluster._RETURN_EVERY", 0.02)
+    cluster = cluster_of()
+    threading.Timer(0.1, cluster.there.append, [Place("late", 1, 1)]).start()
+    assert cluster.run(total, [1], lambda: 2, Budget.start(60)) == 3
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (lambda: Budget(*[time.monotonic() + 0.1] * 2), "did not stop"),
+        (lambda: Budget.start(None, Stop(signal.SIGINT)), "interrupted"),
+    ],
+    ids=["late", "stopped"],
+)
+def test_a_job_that_is_not_waited_for_is_cancelled(budget, said):
+    cluster, release = cluster_of(1), threading.Event()
+
+    def hold(order, stop):
+        release.wait()
+
+    with pytest.raises(OutOfTimeError, match=said):
+        cluster.run(hold, [], lambda: None, budget())
+    release.set()
+    assert len(cluster.cancelled) == len(cluster.begun)
+
+
+def test_closing_ends_what_runs_and_who_waits():
+    cluster, release = cluster_of(1), threading.Event()
+
+    def hold(order, stop):
+        release.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(cluster.run, hold, [], lambda: None, UNLIMITED) for _ in range(2)]
+        while not cluster.begun:
+            time.sleep(0.01)
+        cluster.close()
+        for job in jobs:
+            with pytest.raises(OutOfTimeError, match="the fit has ended"):
+                job.result()
+    release.set()
+    assert cluster.cancelled
+    assert cluster.parted
+
+
+def test_an_error_of_a_job_is_raised_here_and_its_cores_are_free_again():
+    def fail(order, stop):
+        raise ZeroDivisionError("the cause")
+
+    cluster = cluster_of(1)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="the cause"):
+            cluster.run(fail, [], lambda: None, UNLIMITED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.artifacts.state import State
-from tabular_automl.core.budget import Budget
 from tabular_automl.core.cluster import Cluster
-from tabular_automl.core.events import Event, SpecStarted
+from tabular_automl.core.errors import CrashedModelError
 from tabular_automl.models.base import MODELS, Model, ModelSpec
+from tabular_automl.models.lightgbm import LightGBM
 
 Fit = Callable[..., Predictor]
 
@@ -26,10 +27,10 @@ Fit = Callable[..., Predictor]
 def fit(tmp_path: Path, binary_table: pd.DataFrame) -> Fit:
     """Return a function that fits a few specs, here or on a cluster."""
 
-    def fit(cluster: str | None, reporter=None, time_limit=None, **config) -> Predictor:
+    def fit(cluster: str | None, time_limit=None, **config) -> Predictor:
         path = tmp_path / f"on-{(cluster or 'this').partition(':')[0]}"
         settings = {"n_folds": 4, "max_specs": 3, "n_jobs": 2} | config
-        predictor = Predictor("y", path=path, verbosity=0, reporter=reporter)
+        predictor = Predictor("y", path=path, verbosity=0)
         settings = FitConfig(cluster=cluster, **settings)
         return predictor.fit(binary_table, time_limit=time_limit, config=settings)
 
@@ -58,53 +59,89 @@ def test_the_predictor_is_that_of_this_machine(
     assert_same(here, there, binary_table)
 
 
-def test_folds_trained_in_one_batch_are_trained_on_one_worker(
-    fit: Fit, cluster_name: str, binary_table: pd.DataFrame
+def test_folds_trained_in_one_batch_are_one_job(
+    fit: Fit, cluster_name: str, binary_table: pd.DataFrame, jobs: list[str]
 ) -> None:
     specs = (ModelSpec.make("neural", n_epochs=2),)
     here, there = (fit(name, specs=specs, max_specs=1) for name in (None, cluster_name))
     rows = binary_table.drop(columns="y")
     np.testing.assert_allclose(here.predict_proba(rows), there.predict_proba(rows), atol=1e-3)
+    assert jobs == ["_fit_together_there"]
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(
-    fit: Fit, cluster_name: str, binary_table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+def test_a_family_that_cannot_do_that_is_not_asked(fit: Fit, cluster_name, jobs) -> None:
+    fit(cluster_name, specs=SPECS[:1], max_specs=1)
+    assert jobs == ["_fit_there"] * 4
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The functions that were called on workers."""
+    called: list[str] = []
+    run = Cluster.run
+
+    def noted(cluster, function, *arguments, **options):
+        called.append(function.__name__)
+        return run(cluster, function, *arguments, **options)
+
+    monkeypatch.setattr(Cluster, "run", noted)
+    return called
+
+
+def test_a_worker_that_dies_in_the_middle_changes_nothing(
+    fit: Fit, cluster_name: str, binary_table: pd.DataFrame, tmp_path: Path
 ) -> None:
-    begun, killed = threading.Event(), []
-    run_as_ever = Cluster.run
+    died = tmp_path / "died"
 
-    def pid_of(order, stop):
-        return os.getpid()
+    class Deadly(LightGBM):
+        """Takes its process with it, the first time."""
 
-    def run(cluster, *arguments, **options):
-        if begun.is_set() and not killed:
-            pid = run_as_ever(cluster, pid_of, [], None, Budget.unlimited())
-            killed.append(pid)
-            threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()  # while it fits
-        return run_as_ever(cluster, *arguments, **options)
+        def fit(self, train, valid, budget):
+            if threading.current_thread() is not threading.main_thread() and not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().fit(train, valid, budget)
 
-    def report(event: Event) -> None:
-        if isinstance(event, SpecStarted) and event.key == "catboost":
-            begun.set()
+    MODELS.register("deadly", Deadly)
+    try:
+        specs = (SPECS[0], ModelSpec.make("deadly", n_rounds=20), SPECS[2])
+        there = fit(cluster_name, specs=specs)
+        assert died.exists()
+        here = fit(None, specs=specs)
+        assert_same(here, there, binary_table)
+    finally:
+        MODELS.unregister("deadly")
 
-    monkeypatch.setattr(Cluster, "run", run)
-    there = fit(cluster_name, report, specs=SPECS)
-    assert killed
-    assert_same(fit(None, specs=SPECS), there, binary_table)
+
+def test_a_slow_model_has_the_tolerance_that_it_has_here(fit: Fit, cluster_name: str) -> None:
+    class Slow(LightGBM):
+        """A little late, each time."""
+
+        def fit(self, train, valid, budget):
+            super().fit(train, valid, budget)
+            time.sleep(budget.remaining() + 0.3)
+            return self
+
+    MODELS.register("slow", Slow)
+    try:
+        specs = (ModelSpec.make("slow", n_rounds=5),)
+        predictor = fit(cluster_name, families=("linear",), specs=specs, time_limit=15, n_folds=2)
+        board = predictor.leaderboard().set_index("model")
+        assert board.loc["slow", "status"] == "ok"
+    finally:
+        MODELS.unregister("slow")
 
 
-def test_the_table_is_placed_once(fit: Fit, monkeypatch: pytest.MonkeyPatch, cluster_name) -> None:
-    placed = []
-    place = Cluster._handle
+def test_the_base_rate_is_fitted_here_when_nothing_works_there(
+    fit: Fit, cluster_name: str, monkeypatch: pytest.MonkeyPatch, binary_table: pd.DataFrame
+) -> None:
+    def lost(*arguments, **options):
+        raise CrashedModelError("its workers died")
 
-    def counted(cluster, value):
-        if id(value) not in cluster._placed:
-            placed.append(type(value).__name__)
-        return place(cluster, value)
-
-    monkeypatch.setattr(Cluster, "_handle", counted)
-    fit(cluster_name, specs=SPECS)
-    assert sorted(placed) == ["Folds", "Samples"]
+    monkeypatch.setattr(Cluster, "run", lost)
+    predictor = fit(cluster_name, specs=SPECS)
+    assert predictor.leaderboard().set_index("model").loc["prior", "weight"] == 1.0
+    assert "workers died" in predictor.leaderboard()["reason"].str.cat()
 
 
 def test_a_model_of_a_notebook_travels_and_one_that_hangs_is_ended(
