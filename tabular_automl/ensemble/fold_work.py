@@ -79,6 +79,7 @@ class FoldFit:
             "fit_seconds": self.fit_seconds,
             "given_seconds": self.given_seconds,
             "hurried": self.model.hurried,
+            "converged_after": self.model.converged_after,
         }
         fitted = FittedSpec(family, self.model).state()
         return State(meta=meta, arrays={"prediction": self.prediction}, children={"fitted": fitted})
@@ -88,6 +89,7 @@ class FoldFit:
         """Build the fold again."""
         model = FittedSpec.from_state(state.children["fitted"]).model
         model.hurried = bool(state.meta.get("hurried", False))
+        model.converged_after = state.meta.get("converged_after")
         return cls(
             model=model,
             prediction=state.arrays["prediction"],

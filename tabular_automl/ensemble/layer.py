@@ -32,6 +32,7 @@ _SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the c
 _RELEASE_SECONDS = 4.0  # between releases of memory, which take a tenth of a second or two
 NO_TIME = "no time left"
 _MEMORY_SHARE = 0.8
+_BEYOND = 1.5  # times what boosters needed before, since the next may need more
 _GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
 
@@ -92,8 +93,11 @@ class Candidate:
     @property
     def was_cut_short(self) -> bool:
         """Whether more time would have made the fit longer, or let it learn in smaller steps."""
-        hurried = any(fitted.model.hurried for fitted in self.bag.models)
-        return hurried or self.fit.fit_seconds > _CUT_SHORT * self.fit.given_seconds
+        hurried = [fitted.model.hurried for fitted in self.bag.models]
+        return (
+            2 * sum(hurried) >= len(hurried)
+            or self.fit.fit_seconds > _CUT_SHORT * self.fit.given_seconds
+        )
 
     def longer_spec(self) -> ModelSpec | None:
         """Return a spec that learns for longer, where most of the models used their rounds up."""
@@ -148,10 +152,12 @@ def ensemble_weights(
     budget: Budget | None = None,
     *,
     guard: bool = True,
+    prune: bool = True,
 ) -> npt.NDArray[np.float64]:
     """Return the weights of the best ensemble of the candidates, shape (n_candidates,).
 
     ``guard=False`` is quicker and trusts the rows more: good enough to watch progress by.
+    ``prune=False`` keeps small weights.
     """
     judge, rows = request.judge, request.folds.validated
     return select_weights(
@@ -161,6 +167,7 @@ def ensemble_weights(
         weight=None if judge.weight is None else judge.weight[rows],
         budget=budget or Budget.unlimited(),
         guard=guard,
+        prune=prune,
     )
 
 
@@ -185,6 +192,8 @@ class Layer:
     skipped : list of Skipped
     given_up, late : set of str
         Keys of those skipped because they are of no use, and because they did not end in time.
+    converged_after : list of float
+        What boosters say of themselves, see `Model.converged_after`.
     seconds_to_save : dict of str to float
         About how long a save of each bag takes; only where there is a deadline.
     """
@@ -204,6 +213,7 @@ class Layer:
         self.seconds_to_save: dict[str, float] = {}
         self._weights = np.empty(0)  # of the candidates that were weighed last
         self._hopeless: set[str] = set()
+        self.converged_after: list[float] = []
         self._released = time.monotonic()
         self._since_gain = 0
         self._ensemble_error: float | None = None
@@ -291,11 +301,15 @@ class Layer:
     def bag_request(self, spec: ModelSpec, key: str) -> BagRequest:
         """Return what the layer asks `fit_bag` for."""
         setting, folds = self.request.setting, self.request.folds
+        if self.converged_after:
+            setting = replace(setting, aim=_BEYOND * max(self.converged_after))
         return BagRequest(spec, key, self.number, setting, self.samples, folds)
 
     def _judged(self, fit: BagFit) -> Candidate:
         judge, rows = self.request.judge, self.request.folds.validated
         prediction = judge.decode(fit.oof)
+        found = (fitted.model.converged_after for fitted in fit.bag.models)
+        self.converged_after += [learned for learned in found if learned is not None]
         return Candidate(fit, prediction, judge.score(prediction, rows))
 
     def _keep(self, candidate: Candidate) -> None:

@@ -22,6 +22,7 @@ _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is wo
 _MOST_FOR_READERS = 0.75  # of the time, for the costly ones: the others are to have a turn
 _FIRST_BAG = 0.05  # of the time, at least: what is returned if nothing else ends
 _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to differ
+_LEAST_PART = 0.1  # of the weight of all that wait, for a repeat
 _WITH_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
 _MOST_VARIANTS = 30
@@ -100,6 +101,7 @@ class Schedule:
         late = self._try_before_others(first, part, specs)
         scout = Layer(scout_request(layer.request), layer.number, layer.samples, self.budget)
         scout.memory = Scouting(self._memory)
+        scout.converged_after = layer.converged_after
         scout.candidates = [
             seen_by(each, layer.request, scout.request) for each in layer.candidates
         ]
@@ -155,7 +157,7 @@ class Schedule:
         """Complete the bags that earned weight on the first folds and had time enough there."""
         if not scout.candidates:
             return
-        weights = ensemble_weights(scout.request, scout.candidates, self.budget)
+        weights = ensemble_weights(scout.request, scout.candidates, self.budget, prune=False)
         found = list(zip(scout.candidates, weights.tolist(), strict=True))
         scout.candidates.clear()
         self._scouted_weights = {each.bag.key: weight for each, weight in found}
@@ -223,7 +225,7 @@ class Schedule:
             growth = self._saving(key) / max(1e-9, fit.fit_seconds)
             left, longer = budget.remaining() / (1.0 + growth), candidate.longer_spec()
             least = seconds * (_LONGER if longer is None else _WITH_MORE_ROUNDS)
-            if part > 0.0 and least <= left:
+            if part >= _LEAST_PART and least <= left:
                 share = max(least, left * min(_MOST_OF_REST, part))
                 self.layer.try_spec(longer or fit.spec, key + _LONG, budget.within(share))
             if key not in self._scouts:

@@ -51,6 +51,7 @@ def select_weights(
     max_steps: int = 40,
     budget: Budget | None = None,
     guard: bool = True,
+    prune: bool = True,
 ) -> Floats:
     """Return the weights of the ensemble that does best on held-out predictions.
 
@@ -75,6 +76,8 @@ def select_weights(
         Whether to average over halves on few rows and to prune small weights; without it one
         greedy pass is made, quickly, and the ensemble's error on these rows (on the sample of them
         that is judged) never exceeds the best bag's.
+    prune : bool
+        Whether a guarded selection drops small weights.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def select_weights(
     if guard:
         if len(rows.y) <= _few_rows(objective, rows.predictions[0].shape[1]):
             weights = _averaged_over_halves(rows, weights, max_steps, budget)
-        weights = _pruned(weights, objective)
+        weights = _pruned(weights, objective) if prune else weights
     return _summing_to_one(weights)
 
 

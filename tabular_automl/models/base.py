@@ -34,12 +34,16 @@ class Setting:
         Seed of every random choice; differs by fold.
     n_threads : int
         Threads that this model may keep busy.
+    aim : float or None
+        Rounds times learning rate after which boosters that were fitted before no longer improved,
+        and half as much again: where time is short, what is worth hurrying to. None while unknown.
     """
 
     task: Task
     loss: str
     seed: int = 0
     n_threads: int = 1
+    aim: float | None = None
 
 
 class Model(ABC):
@@ -72,6 +76,8 @@ class Model(ABC):
     hurried : bool
         Whether fit learned in larger steps than it would have with more time. Such a fit may end
         early, and yet be worth a longer one.
+    converged_after : float or None
+        Of a booster that stopped because its loss no longer fell: rounds times learning rate kept.
     """
 
     Params: ClassVar[type[AnyParams]] = AnyParams
@@ -84,6 +90,7 @@ class Model(ABC):
         self.params: Any = params
         self.setting = setting
         self.hurried = False
+        self.converged_after: float | None = None
 
     @abstractmethod
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:

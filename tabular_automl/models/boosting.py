@@ -264,6 +264,8 @@ class Progress:
     is_refit : bool
         Whether there are no validation rows: the latest round is the best then, and what
         ``n_rounds`` at ``learning_rate`` would learn is the aim.
+    enough : float or None
+        Rounds times learning rate to hurry to where time is short, if less than is usual.
 
     Attributes
     ----------
@@ -274,7 +276,13 @@ class Progress:
     """
 
     def __init__(
-        self, n_rounds: int, learning_rate: float, n_samples: int, budget: Budget, is_refit: bool
+        self,
+        n_rounds: int,
+        learning_rate: float,
+        n_samples: int,
+        budget: Budget,
+        is_refit: bool,
+        enough: float | None = None,
     ) -> None:
         self.n_rounds = n_rounds
         self.learning_rate = learning_rate
@@ -285,6 +293,7 @@ class Progress:
         # What is learned is counted as the sum of the learning rates so far.
         self._learned = [0.0]
         self._aim = n_rounds * learning_rate
+        self._enough = _CONVERGED if enough is None else min(enough, _CONVERGED)
         self._is_refit = is_refit
         self._first_rate = learning_rate
         self._pace = Pace()
@@ -300,6 +309,15 @@ class Progress:
     def mean_learning_rate(self) -> float:
         """The constant rate that learns as much in the rounds kept; for a refit."""
         return round(self._learned[self.best_round] / max(1, self.best_round), 9)
+
+    @property
+    def _no_longer_improves(self) -> bool:
+        return self.round - self.best_round >= max(self._patience, 0.3 * self.best_round + 20)
+
+    @property
+    def converged_after(self) -> float | None:
+        """Rounds times learning rate kept, if boosting ended because the loss no longer fell."""
+        return self._learned[self.best_round] if self._no_longer_improves else None
 
     @property
     def hurried(self) -> bool:
@@ -321,11 +339,10 @@ class Progress:
 
     def stops(self) -> bool:
         """Return whether to stop: all learned, no better for long, or no time for another round."""
-        patience = max(self._patience, 0.3 * self.best_round + 20)
         return (
             self.round >= self.n_rounds
             or self._learned[-1] > self._aim - 0.5 * self.learning_rate
-            or self.round - self.best_round >= patience
+            or self._no_longer_improves
             or self._time_to_boost() <= self._pace.seconds + self._finish_seconds
         )
 
@@ -376,7 +393,7 @@ class Progress:
         self._next_check = 2 * self.round
         seconds = max(1e-9, self._pace.seconds + self._finish_seconds)
         affordable = max(1.0, self._time_to_boost() / seconds)
-        aim = self._aim if self._is_refit else min(self._aim, _CONVERGED)
+        aim = self._aim if self._is_refit else min(self._aim, self._enough)
         needed = (aim - self._learned[-1]) / affordable
         rate = max(self._first_rate, min(needed, MAX_LEARNING_RATE))
         if 1 / 1.2 < rate / self.learning_rate < 1.2:

@@ -126,7 +126,7 @@ class LightGBM(Model):
         if held_out is not None:
             booster.add_valid(self._subset(held_out, train.table.root), "valid")
         n_rounds = self.params.n_rounds
-        progress = Progress(n_rounds, rate, len(train), budget, held_out is None)
+        progress = Progress(n_rounds, rate, len(train), budget, held_out is None, self.setting.aim)
 
         def rehearse() -> None:
             # LightGBM's number of threads is one for the process: a prediction sets it too.
@@ -139,6 +139,7 @@ class LightGBM(Model):
         _boost(booster, progress, rehearse)
         progress.check_learned("LightGBM")
         self.hurried = progress.hurried
+        self.converged_after = progress.converged_after
         self.chosen = {
             "n_rounds": progress.best_round,
             "learning_rate": progress.mean_learning_rate,

@@ -256,6 +256,7 @@ def _fit_together(
         model._arrays = result.arrays
         model._epoch, model._n_epochs = result.epoch, result.n_epochs
         model._chosen = dataclasses.replace(model._chosen, n_members=len(result.arrays["bias_0"]))
+        model.hurried = model._chosen.n_members < recipe.n_members
 
 
 def _encode_fold(

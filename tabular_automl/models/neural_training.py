@@ -34,9 +34,9 @@ Array = npt.NDArray[Any]
 
 _AVERAGED_EPOCHS = 3.0  # a mean over these hides the noise of single steps
 _BETAS = (0.9, 0.95)
-_PROBE_STEPS = 16
+_WARMING_STEPS, _PROBE_STEPS = 4, 12
 _MIN_EPOCHS = 3
-_GOOD_EPOCHS = 12  # rather fewer members than fewer epochs
+_GOOD_EPOCHS = 20  # rather fewer members than fewer epochs
 _VALID_CHUNK = 4096
 _INIT_ROWS = 256
 _SEED_OF_OTHER_HALF = 104_729  # far from the seeds of folds and of the members in them
@@ -218,19 +218,24 @@ class _Run:
 
     def probe(self) -> float:
         """Take some steps to learn what one costs; return the epochs that there is time for."""
-        self.n_probed = min(_PROBE_STEPS, self.n_steps)
-        if not self._steps(self.n_probed, self.n_steps * self.recipe.n_epochs):
-            self._raise_out_of_time()
+        n_left = self.n_steps * self.recipe.n_epochs
+        self.n_probed = 0
+        for n_steps in (_WARMING_STEPS, _PROBE_STEPS):  # the first ones are slower
+            n_steps = min(n_steps, self.n_steps - self.n_probed)
+            if n_steps and not self._steps(n_steps, n_left - self.n_probed):
+                self._raise_out_of_time()
+            self.n_probed += n_steps
         return self.budget.remaining() / (self.seconds_per_step * self.n_steps)
 
     def descend(self) -> None:
         """Train until the schedule ends, the folds stop improving, or the time is over."""
         done = self.n_probed
         for epoch in range(1, self.recipe.n_epochs + 1):
-            n_left = self._plan(epoch, self.n_steps - done)
-            if n_left <= 0:
+            n_now = self.n_steps - done
+            n_left = self._plan(epoch, n_now)
+            if n_now and n_left <= 0:
                 break
-            finished = self._steps(self.n_steps - done, n_left)
+            finished = not n_now or self._steps(n_now, n_left)
             done = 0
             if not finished or not self._look(epoch):
                 break

@@ -113,7 +113,9 @@ class XGBoost(Model):
         n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
         options["nthread"] = n_threads
         booster = xgb.Booster(options, caches)
-        progress = Progress(self.params.n_rounds, rate, len(train), budget, held_out is None)
+        progress = Progress(
+            self.params.n_rounds, rate, len(train), budget, held_out is None, self.setting.aim
+        )
 
         def rehearse() -> None:
             progress.rehearse(
@@ -125,6 +127,7 @@ class XGBoost(Model):
         _boost(booster, (training, validation), progress, rehearse)
         progress.check_learned("XGBoost")
         self.hurried = progress.hurried
+        self.converged_after = progress.converged_after
         self.chosen = {
             "n_rounds": progress.best_round,
             "learning_rate": progress.mean_learning_rate,

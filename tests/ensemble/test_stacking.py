@@ -18,6 +18,7 @@ from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble import resuming
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import (
+    _BEYOND,
     Candidate,
     PlannedSpec,
     StackRequest,
@@ -127,6 +128,18 @@ class UsedUp(Oracle):
         return None if self.params.n_rounds > 100 else replace(self.params, n_rounds=300)
 
 
+class Converged(Oracle):
+    """A booster whose loss stopped falling."""
+
+    def fit(self, train, valid, budget):
+        self.converged_after = 8.0
+        return super().fit(train, valid, budget)
+
+
+class SlowDifferent(Slow, Different):
+    """Worth some weight beside the slow one."""
+
+
 class LateAtFirst(Oracle):
     """Has too little time when it is tried first, and not when it is tried again."""
 
@@ -147,6 +160,7 @@ FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
     "slow_poor": SlowPoor, "used_up": UsedUp, "late_at_first": LateAtFirst,
+    "converged": Converged, "slow_different": SlowDifferent,
 }  # fmt: skip
 
 
@@ -330,6 +344,21 @@ def test_what_used_its_rounds_up_is_tried_with_more_of_them(run):
     assert [first.bag.key, repeat.bag.key] == ["used_up", "used_up_long"]
     assert repeat.fit.spec.params.n_rounds == 300
     assert repeat.score > first.score
+
+
+def test_what_earned_little_is_not_repeated(run, clock, monkeypatch):
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._LEAST_PART", 0.5)
+    names = ["slow_different", "slow"]
+    fitted = run(names, budget=Budget.start(100), first_pass=0.4)
+    longer = [c.bag.key for c in fitted.candidates if c.bag.key.endswith("_long")]
+    assert longer == ["slow_long"]
+
+
+def test_boosters_are_told_what_those_before_needed(run):
+    fitted = run(["converged", "converged", "oracle"], budget=Budget.start(60))
+    aims = [c.bag.models[0].model.setting.aim for c in fitted.candidates]
+    assert aims[0] is None
+    assert aims[1:3] == [pytest.approx(_BEYOND * 8.0)] * 2
 
 
 def test_a_budget_in_trials_repeats_nothing(run):

@@ -93,6 +93,18 @@ def test_equal_bags_give_the_first_all_the_weight() -> None:
     np.testing.assert_array_equal(weights, [1, 0, 0])
 
 
+def test_small_weights_stay_where_nothing_is_pruned() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=300)
+    wrong = y + 0.1 * rng.normal(size=300)
+    close = [(wrong + 1e-3 * rng.normal(size=300))[:, None] for _ in range(30)]
+    metric = METRICS.get("rmse")
+    kept = select_weights(close, y, metric, prune=False)
+    pruned = select_weights(close, y, metric)
+    assert 0 < kept[kept > 0].min() < 0.1
+    assert (pruned > 0).sum() < (kept > 0).sum()
+
+
 def test_one_bag_needs_no_selection() -> None:
     predictions, y = _bags(0, 10, 2, 1)
 

@@ -152,6 +152,27 @@ def test_a_close_deadline_raises_the_learning_rate(monkeypatch: pytest.MonkeyPat
     assert not follower.hastens()  # the next look is after 16 rounds
 
 
+@pytest.mark.parametrize(("enough", "aim"), [(20.0, 20), (80.0, 50), (None, 50)])
+def test_it_is_raised_no_further_than_others_needed(
+    monkeypatch: pytest.MonkeyPatch, enough: float | None, aim: float
+) -> None:
+    clock = FakeClock(monkeypatch)
+    follower = progress(budget=Budget(clock.now + 208.0), enough=enough)
+    for _ in range(8):
+        clock.now += 1.0
+        follower.record(1.0 / (follower.round + 1))
+    assert follower.hastens()
+    assert follower.learning_rate == pytest.approx((aim - 8 * 0.05) / 200)
+
+
+def test_what_was_needed_is_known_once_the_loss_no_longer_falls() -> None:
+    follower = progress()
+    run(follower, [1.0, 0.9])
+    assert follower.converged_after is None
+    run(follower, [0.95] * 500)
+    assert follower.converged_after == pytest.approx(2 * 0.05)
+
+
 def test_a_very_close_deadline_raises_it_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock(monkeypatch)
     follower = progress(budget=Budget(clock.now + 20.0))

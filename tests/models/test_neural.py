@@ -231,6 +231,17 @@ def test_a_short_time_shortens_the_schedule():
     assert 3 <= model._n_epochs < 2000
 
 
+def test_fewer_members_than_wanted_were_hurried():
+    trial = Trial.make(BINARY)
+    calm = make_model(BINARY, n_epochs=3, n_members=2).fit(trial.train, trial.valid, FOREVER)
+    assert not calm.hurried
+    assert calm.fitted_params().n_members == 2
+    model = make_model(BINARY, n_epochs=2000, batch_size=8, width=256, n_members=32)
+    model.fit(trial.train, trial.train, Budget.start(1.5))
+    assert model.hurried
+    assert model.fitted_params().n_members < 32
+
+
 def explode_after(monkeypatch, n_steps):
     """Turn the training loss into NaN from some step on."""
     calls = []
