@@ -97,7 +97,7 @@ def test_small_weights_stay_where_nothing_is_pruned() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=300)
     wrong = y + 0.1 * rng.normal(size=300)
-    close = [(wrong + 1e-3 * rng.normal(size=300))[:, None] for _ in range(30)]
+    close = [(wrong + 2e-2 * rng.normal(size=300))[:, None] for _ in range(30)]
     metric = METRICS.get("rmse")
     kept = select_weights(close, y, metric, prune=False)
     pruned = select_weights(close, y, metric)
