@@ -29,6 +29,7 @@ _MOST_VARIANTS = 30
 _ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
 _IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
+_LEAST_SHARE = 0.3  # seconds: a family that took a moment may take two
 _SHORT_VARIANT = 0.5  # of them are enough where the clock had the last word anyway
 _SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
 _NO_WEIGHT = "no weight in the ensemble of the first folds"
@@ -286,7 +287,8 @@ class Schedule:
             family, seconds = choice
             spec = draw_variant(family, f"{family}_v{number}", rng)
             key = self.layer.key_of(spec)
-            budget = self._time_beside_save().within(_VARIANT_SHARE * seconds)
+            share = max(_LEAST_SHARE, _VARIANT_SHARE * seconds)
+            budget = self._time_beside_save().within(share)
             self.layer.try_spec(spec, key, budget)
             idle = 0 if self.layer.weights().get(key, 0.0) > 0.0 else idle + 1
 
