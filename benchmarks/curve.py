@@ -44,6 +44,8 @@ def curve_points(results: pd.DataFrame) -> pd.DataFrame:
     A limit at which a seed failed is left out.
     """
     timed = results[results["time_limit"] != ""]
+    preset = timed["preset"].where(timed["preset"] == "", ":" + timed["preset"])
+    timed = timed.assign(system=timed["system"] + preset)
     timed = timed.assign(limit=timed["time_limit"].astype(float), failed=timed["failure"] != "")
     groups = timed.groupby(["set", "system", "metric", "limit"], sort=False)
     points = groups.agg(

@@ -17,6 +17,8 @@ from tabular_automl.core.errors import CrashedModelError, OutOfTimeError
 
 _LOOK_EVERY = 0.02  # seconds between looks at a job
 _RETURN_EVERY = 1.0  # seconds between looks for workers, while there are none
+_ALONE_SECONDS = 300.0  # without any worker, before a job is given up
+_CLOSE_SECONDS = 5.0  # for calls to notice that they are over
 _TRIES = 3  # of a job whose worker died
 _KEPT = 4  # values that stay placed: samples, folds, and those of a look at the first folds
 
@@ -27,11 +29,20 @@ class WorkerLostError(CrashedModelError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs run: a worker or a node, with its cores and the memory that is free there."""
+    """Where jobs run: a worker or a node, with its cores and the memory that is meant for it."""
 
     name: str
     n_cores: int
     n_bytes: int
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of `Cluster.run`: its time, its tolerance, and the calls that it belongs to."""
+
+    budget: Budget
+    patience: Budget
+    number: int
 
 
 class Cluster(ABC):
@@ -39,7 +50,14 @@ class Cluster(ABC):
 
     Jobs are given to the worker with the most free cores, and wait here while there are not enough:
     their time begins when they do.
+
+    Attributes
+    ----------
+    errors : tuple of type
+        What the cluster's own library raises when something is wrong with the cluster.
     """
+
+    errors: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError)
 
     def __init__(self) -> None:
         self._places = tuple(self._look())
@@ -48,7 +66,8 @@ class Cluster(ABC):
         self._placed: OrderedDict[int, tuple[object, dict[str, Any]]] = OrderedDict()
         self._placing = threading.Lock()
         self._jobs: list[Any] = []
-        self._closed = False
+        self._n_calls = 0  # that go on
+        self._n_ended = 0  # times that all calls were ended
 
     @property
     def n_cores(self) -> int:
@@ -80,11 +99,11 @@ class Cluster(ABC):
         self,
         function: Callable[..., Any],
         placed: Sequence[object],
-        order: Callable[[], object],
+        order: Callable[[int], object],
         budget: Budget,
         n_threads: int = 1,
     ) -> Any:
-        """Return ``function(*placed, order(), stop)`` as called on a worker.
+        """Return ``function(*placed, order(n_threads), stop)`` as called on a worker.
 
         Parameters
         ----------
@@ -93,11 +112,12 @@ class Cluster(ABC):
         placed : sequence of object
             Sent to a worker the first time only, while it is among the latest few.
         order : callable
-            Gives what is sent with the call, as soon as a worker is free and has what is placed.
+            Given the cores that the job may keep busy, gives what is sent with the call, as soon as
+            a worker is free and what is placed has been sent.
         budget : Budget
             How long to wait, with a little tolerance.
         n_threads : int
-            Cores that the job keeps busy.
+            Cores that the job would keep busy.
 
         Raises
         ------
@@ -108,85 +128,123 @@ class Cluster(ABC):
         CrashedModelError
             When workers died under it, one after the other.
         """
-        patience = budget.tolerant()
-        for _ in range(_TRIES):
-            with self._free_place(n_threads, budget, patience) as place:
+        call = _Call(budget, budget.tolerant(), self._n_ended)
+        with self._change:
+            self._n_calls += 1
+        try:
+            for _ in range(_TRIES):
                 try:
-                    handles = [self._handle(value, place) for value in placed]
-                    job = self._start(function, handles, order(), place, n_threads)
-                    self._wait(job, budget, patience)
-                    return self._result(job)
+                    return self._try(function, placed, order, call, n_threads)
                 except WorkerLostError as error:
                     lost = error
-            self._look_again()
-        raise CrashedModelError(f"its workers died, {_TRIES} times: {lost}")
+                self._check_wanted(call)
+                self.look_again()
+            raise CrashedModelError(f"its workers died, {_TRIES} times: {lost}")
+        finally:
+            with self._change:
+                self._n_calls -= 1
+                self._change.notify_all()
 
-    def cancel_all(self) -> None:
-        """End the jobs that run, or have them end themselves."""
+    def look_again(self) -> None:
+        """See which workers are there: one that has started again has another name.
+
+        Raises
+        ------
+        CrashedModelError
+            When the cluster does not answer.
+        """
+        try:
+            places = tuple(self._look())
+        except self.errors as error:
+            raise CrashedModelError(f"the cluster does not answer: {error!s:.300}") from error
+        with self._change:
+            self._places = places
+
+    def end_calls(self) -> None:
+        """End the jobs that run, or have them end themselves; nobody waits for them any more."""
+        self._n_ended += 1
         for job in tuple(self._jobs):
             self._cancel(job)
 
     def close(self) -> None:
         """End what runs, and part from the cluster."""
-        self._closed = True
-        self.cancel_all()
+        self.end_calls()
+        with self._change:  # who uses the connection still is to see that first
+            self._change.wait_for(lambda: self._n_calls == 0, _CLOSE_SECONDS)
         self._placed.clear()
         self._part()
 
+    def _try(
+        self,
+        function: Callable[..., Any],
+        placed: Sequence[object],
+        order: Callable[[int], object],
+        call: _Call,
+        n_threads: int,
+    ) -> Any:
+        """Do a job on the worker with the most free cores."""
+        with self._free_place(n_threads, call) as (place, n_threads):
+            handles = [self._handle(value, place) for value in placed]
+            job = self._start(function, handles, order(n_threads), place, n_threads)
+            self._wait(job, call)
+            return self._result(job)
+
     @contextmanager
-    def _free_place(self, n_threads: int, budget: Budget, patience: Budget) -> Iterator[Place]:
-        """Wait for a worker with so many free cores, or for one of its own if none is so large."""
-        looked = time.monotonic()
+    def _free_place(self, n_threads: int, call: _Call) -> Iterator[tuple[Place, int]]:
+        """Wait for a worker with so many free cores; return it with the cores that it has.
+
+        Where no worker is so large, with all cores of one that is not.
+        """
+        alone_since = looked = time.monotonic()
         while True:
             with self._change:
                 able = [p for p in self._places if p.n_cores >= n_threads] or self._places
                 place = max(able, key=self._n_free, default=None)
-                wanted = 0 if place is None else min(n_threads, place.n_cores)
-                if place is not None and self._n_free(place) >= wanted:
-                    self._in_use[place.name] = self._in_use.get(place.name, 0) + wanted
+                n_taken = 0 if place is None else min(n_threads, place.n_cores)
+                if place is not None and self._n_free(place) >= n_taken:
+                    self._in_use[place.name] = self._in_use.get(place.name, 0) + n_taken
                     break
                 self._change.wait(_LOOK_EVERY)
-            self._check_wanted(budget, patience)
-            if place is None and time.monotonic() - looked > _RETURN_EVERY:
-                self._look_again()
-                looked = time.monotonic()
+            self._check_wanted(call)
+            now = time.monotonic()
+            if place is not None:
+                alone_since = now
+            elif now - alone_since > _ALONE_SECONDS:
+                raise CrashedModelError(f"no worker came back in {_ALONE_SECONDS:.0f} s")
+            elif now - looked > _RETURN_EVERY:
+                self.look_again()
+                looked = now
         try:
-            yield place
+            yield place, n_taken
         finally:
             with self._change:
-                self._in_use[place.name] -= wanted
+                self._in_use[place.name] -= n_taken
                 self._change.notify_all()
 
     def _n_free(self, place: Place) -> int:
         return place.n_cores - self._in_use.get(place.name, 0)
 
-    def _look_again(self) -> None:
-        """See which workers are there; one that has started again has another name."""
-        places = tuple(self._look())
-        with self._change:
-            self._places = places
-
-    def _wait(self, job: Any, budget: Budget, patience: Budget) -> None:
+    def _wait(self, job: Any, call: _Call) -> None:
         """Wait for a job, and cancel it if it is not waited for until it ends."""
         self._jobs.append(job)
         try:
-            self._check_wanted(budget, patience)
+            self._check_wanted(call)
             while not self._is_done(job):
                 time.sleep(_LOOK_EVERY)
-                self._check_wanted(budget, patience)
+                self._check_wanted(call)
         except BaseException:
             self._cancel(job)
             raise
         finally:
             self._jobs.remove(job)
 
-    def _check_wanted(self, budget: Budget, patience: Budget) -> None:
+    def _check_wanted(self, call: _Call) -> None:
         """Raise where there is nobody to wait for a job any more, or no time."""
-        if self._closed:
-            raise OutOfTimeError("given up, since the fit has ended")
-        if budget.stopped:
+        if call.number != self._n_ended:
+            raise OutOfTimeError("given up, since another fold has failed or the fit has ended")
+        if call.budget.stopped:
             raise OutOfTimeError("interrupted")
-        if patience.expired():
+        if call.patience.expired():
             raise OutOfTimeError("its worker did not stop at the end of its share")
 
     def _handle(self, value: object, place: Place) -> Any:

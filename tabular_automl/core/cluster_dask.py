@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tabular_automl.core.budget import Stop
@@ -43,7 +44,7 @@ class DaskCluster(Cluster):
         try:
             self._client.run(_check_library)
             super().__init__()
-        except (ImportError, OSError, RuntimeError, ValueError) as error:
+        except (ImportError, *self.errors) as error:
             self._part()
             raise unreachable("dask", address, error) from error
 
@@ -63,6 +64,7 @@ class DaskCluster(Cluster):
         return [
             Place(name, worker["nthreads"], worker["memory_limit"] or sys.maxsize)
             for name, worker in known.items()
+            if worker.get("status", "running") == "running"
         ]
 
     def _part(self) -> None:
@@ -72,8 +74,8 @@ class DaskCluster(Cluster):
     def _place(self, value: object, place: Place) -> Any:
         try:
             return self._client.scatter([value], workers=[place.name], hash=False)[0]
-        except (OSError, ValueError) as error:
-            raise WorkerLostError(str(error)) from error
+        except (KeyError, *self.errors) as error:  # a KeyError where the worker is not known
+            raise WorkerLostError(f"{type(error).__name__}: {error}") from error
 
     def _is_lost(self, handle: Any) -> bool:
         return bool(handle.status in ("lost", "cancelled", "error"))
@@ -106,9 +108,10 @@ class DaskCluster(Cluster):
 
     def _cancel(self, job: Any) -> None:
         name = self._stops.pop(job.key, None)
-        if name is not None:
-            self._dask.Event(name, client=self._client).set()
-        job.cancel()
+        with suppress(*self.errors):  # what matters is why it is cancelled
+            if name is not None:
+                self._dask.Event(name, client=self._client).set()
+            job.cancel()
 
 
 def _check_library() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -37,11 +38,14 @@ class RayCluster(Cluster):
         if address and not self._is_ours:
             connected = ValueError("this process is connected to a Ray already: name no address")
             raise unreachable("ray", address, connected)
+        self._raised = self._ray.exceptions
+        self.errors = (*Cluster.errors, self._raised.RayError)
         try:
             if self._is_ours:
                 self._ray.init(address or "auto", logging_level="error", log_to_driver=False)
+            self._ray.get(self._ray.remote(_check_library).remote())
             super().__init__()
-        except (OSError, RuntimeError, ValueError) as error:
+        except (ImportError, *self.errors) as error:
             self._part()
             raise unreachable("ray", address, error) from error
         self._call = self._ray.remote(_call)
@@ -63,7 +67,10 @@ class RayCluster(Cluster):
         _, handles = self._placed[id(value)]
         for handle in handles.values():
             return handle  # each node fetches it once from the one where it lies
-        return self._ray.put(value)
+        try:
+            return self._ray.put(value)
+        except self._raised.RayError as error:
+            raise CrashedModelError(f"its data could not be placed: {error}") from error
 
     def _start(
         self,
@@ -81,21 +88,28 @@ class RayCluster(Cluster):
         return bool(self._ray.wait([job], timeout=0)[0])
 
     def _result(self, job: Any) -> Any:
-        errors = self._ray.exceptions
+        raised = self._raised
         try:
             # Arrays come as views of Ray's store, which they would fill for the whole fit.
             return copy.deepcopy(self._ray.get(job))
-        except errors.RayTaskError as error:
+        except raised.RayTaskError as error:
+            if isinstance(error.cause, raised.RayError):  # what was placed could not be fetched
+                raise WorkerLostError(str(error.cause)) from error
             raise error.cause from error
-        except errors.OutOfMemoryError as error:
+        except raised.OutOfMemoryError as error:
             raise OutOfMemoryError(f"its process was ended to free memory: {error}") from error
-        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
+        except (raised.WorkerCrashedError, raised.NodeDiedError, raised.ObjectLostError) as error:
             raise WorkerLostError(str(error)) from error
-        except errors.RayError as error:
+        except raised.RayError as error:
             raise CrashedModelError(f"{type(error).__name__}: {error}") from error
 
     def _cancel(self, job: Any) -> None:
-        self._ray.cancel(job, force=True)
+        with suppress(*self.errors):  # what matters is why it is cancelled
+            self._ray.cancel(job, force=True)
+
+
+def _check_library() -> None:
+    """Do nothing, where this library is: elsewhere it cannot even be called."""
 
 
 def _call(function: Callable[..., Any], references: list[Any], order: object) -> Any:

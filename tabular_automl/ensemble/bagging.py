@@ -127,6 +127,8 @@ def fit_bag(
         When the budget ends before every fold has a model.
     """
     known = dict(memory.recall(request)) if memory is not None else {}
+    if machine.cluster is not None and len(known) < len(request.folds):
+        machine.cluster.look_again()  # workers may have come or gone
     outcomes = _fit_together(request, budget, machine, known)
     if outcomes is None:
         outcomes = _fit_in_waves(request, budget, machine, check, memory, known)

@@ -87,14 +87,14 @@ def remote_work(cluster: Cluster) -> Iterator[FitFold]:
     """Return how a fold is fitted on a cluster; jobs that still run when it is left are ended."""
 
     def fit_fold(request: BagRequest, fold: int, budget: Budget, n_threads: int) -> FoldFit:
-        order = partial(_Order.of, cluster, request, [fold], budget, n_threads)
+        order = partial(_Order.of, cluster, request, [fold], budget)
         placed = request.samples, request.folds
         return FoldFit.from_state(cluster.run(_fit_there, placed, order, budget, n_threads))
 
     try:
         yield fit_fold
     finally:
-        cluster.cancel_all()
+        cluster.end_calls()
 
 
 def fit_together_remotely(
@@ -104,7 +104,7 @@ def fit_together_remotely(
     family = MODELS.get(request.spec.family)
     if family.fit_folds.__func__ is Model.fit_folds.__func__:  # type: ignore[attr-defined]
         return None  # as every family says that does not know how
-    order = partial(_Order.of, cluster, request, folds, budget, n_threads)
+    order = partial(_Order.of, cluster, request, folds, budget)
     placed = request.samples, request.folds
     states = cluster.run(_fit_together_there, placed, order, budget, n_threads)
     return None if states is None else [FoldFit.from_state(state) for state in states]
@@ -112,9 +112,9 @@ def fit_together_remotely(
 
 def _fit_there(samples: Samples, folds: Folds, order: _Order, stop: Stop) -> State:
     """Fit one fold on a worker."""
+    budget = order.budget(stop)
     request = order.request(samples, folds)
     machine = Machine(order.n_threads, order.n_bytes)
-    budget = order.budget(stop)
     (fold,) = order.numbers
     with fold_work(request, machine, n_workers=1) as fit_fold:
         return fit_fold(request, fold, budget, order.n_threads).state(order.spec.family)
@@ -124,6 +124,7 @@ def _fit_together_there(
     samples: Samples, folds: Folds, order: _Order, stop: Stop
 ) -> list[State] | None:
     """Fit folds at once on a worker."""
+    budget = order.budget(stop)
     request = order.request(samples, folds)
-    fits = fit_together(request, order.numbers, order.budget(stop), order.n_threads)
+    fits = fit_together(request, order.numbers, budget, order.n_threads)
     return None if fits is None else [fit.state(order.spec.family) for fit in fits]

@@ -176,7 +176,8 @@ class Schedule:
     def _complete(self, scouted: Candidate) -> None:
         """Fit the other folds of a bag, about as long as the first ones, if there is time."""
         key = scouted.bag.key
-        self._seen.add(key)
+        if scouted.longer_spec() is None:
+            self._seen.add(key)
         self._scouts.pop(key, None)
         seconds = self._seconds_of_whole(scouted) - scouted.fit.fit_seconds
         budget = self._time_beside_save()

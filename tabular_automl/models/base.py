@@ -35,8 +35,9 @@ class Setting:
     n_threads : int
         Threads that this model may keep busy.
     aim : float or None
-        Rounds times learning rate after which boosters that were fitted before no longer improved,
-        and half as much again: where time is short, what is worth hurrying to. None while unknown.
+        Rounds times learning rate after which the boosters fitted before no longer improved, and
+        half as much again: where time is short, what a booster need not hurry beyond. None while
+        that is unknown.
     """
 
     task: Task
@@ -74,8 +75,8 @@ class Model(ABC):
     params : Params
         After fit, `fitted_params` gives them with the choices made from the data filled in.
     hurried : bool
-        Whether fit learned in larger steps than it would have with more time. Such a fit may end
-        early, and yet be worth a longer one.
+        Whether fit learned in larger steps, or fewer networks, than it would have with more time.
+        Such a fit may end early, and yet be worth a longer one.
     converged_after : float or None
         Of a booster that stopped because its loss no longer fell: rounds times learning rate kept.
     """

@@ -52,9 +52,11 @@ class Threads(Cluster):
         raise WorkerLostError("it is gone")
 
     def _is_done(self, job):
-        return job.done()
+        return job.done() or job in self.cancelled
 
     def _result(self, job):
+        if job in self.cancelled:
+            raise WorkerLostError("cancelled")
         return job.result()
 
     def _cancel(self, job):
@@ -112,7 +114,7 @@ def test_each_job_gets_its_share_of_the_fullest_workers_memory():
 def test_a_value_is_sent_to_each_worker_once():
     cluster, value = cluster_of(1, 1), 40
     with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(cluster.run, total, [value], lambda: 2, UNLIMITED) for _ in range(8)]
+        jobs = [pool.submit(cluster.run, total, [value], lambda n: 2, UNLIMITED) for _ in range(8)]
         assert [job.result() for job in jobs] == [42] * 8
     assert len(cluster.sent) == len(set(cluster.sent)) <= 2
 
@@ -120,7 +122,7 @@ def test_a_value_is_sent_to_each_worker_once():
 def test_only_the_latest_values_stay_placed():
     cluster, values = cluster_of(1), [1000 + i for i in range(9)]
     for value in (*values, values[0]):
-        cluster.run(total, [value], lambda: 0, UNLIMITED)
+        cluster.run(total, [value], lambda n: 0, UNLIMITED)
     assert [value for value, _ in cluster.sent].count(values[0]) == 2
     assert len(cluster._placed) <= 4
 
@@ -136,10 +138,10 @@ def test_a_job_waits_for_free_cores_and_is_told_of_its_time_then():
 
     budget = Budget.start(60)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(cluster.run, hold, [], lambda: None, UNLIMITED, 2)
+        first = pool.submit(cluster.run, hold, [], lambda n: None, UNLIMITED, 2)
         while not cluster.begun:
             time.sleep(0.01)
-        second = pool.submit(cluster.run, note, [], budget.remaining, budget, 1)
+        second = pool.submit(cluster.run, note, [], lambda n: budget.remaining(), budget, 1)
         time.sleep(0.1)
         waited_until = budget.remaining()
         assert cluster.begun == [("w0", 2)]
@@ -152,7 +154,7 @@ def test_a_job_waits_for_free_cores_and_is_told_of_its_time_then():
 def test_a_job_whose_worker_dies_runs_on_another():
     cluster, value = cluster_of(2, 1), 40
     cluster.dying = {"w0"}
-    assert cluster.run(total, [value], lambda: 2, UNLIMITED) == 42
+    assert cluster.run(total, [value], lambda n: 2, UNLIMITED) == 42
     assert cluster.begun == [("w0", 1), ("w1", 1)]
     assert cluster.sent == [(value, "w0"), (value, "w1")]
 
@@ -161,14 +163,14 @@ def test_a_job_under_which_workers_die_three_times_has_crashed():
     cluster = cluster_of(4, 3, 2, 1)
     cluster.dying = {"w0", "w1", "w2", "w3"}
     with pytest.raises(CrashedModelError, match="its workers died, 3 times: it is gone"):
-        cluster.run(total, [1], lambda: 2, UNLIMITED)
+        cluster.run(total, [1], lambda n: 2, UNLIMITED)
 
 
 def test_who_finds_no_worker_waits_for_one(monkeypatch):
     monkeypatch.setattr("tabular_automl.core.cluster._RETURN_EVERY", 0.02)
     cluster = cluster_of()
     threading.Timer(0.1, cluster.there.append, [Place("late", 1, 1)]).start()
-    assert cluster.run(total, [1], lambda: 2, Budget.start(60)) == 3
+    assert cluster.run(total, [1], lambda n: 2, Budget.start(60)) == 3
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_a_job_that_is_not_waited_for_is_cancelled(budget, said):
         release.wait()
 
     with pytest.raises(OutOfTimeError, match=said):
-        cluster.run(hold, [], lambda: None, budget())
+        cluster.run(hold, [], lambda n: None, budget())
     release.set()
     assert len(cluster.cancelled) == len(cluster.begun)
 
@@ -198,7 +200,7 @@ def test_closing_ends_what_runs_and_who_waits():
         release.wait()
 
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(cluster.run, hold, [], lambda: None, UNLIMITED) for _ in range(2)]
+        jobs = [pool.submit(cluster.run, hold, [], lambda n: None, UNLIMITED) for _ in range(2)]
         while not cluster.begun:
             time.sleep(0.01)
         cluster.close()
@@ -210,6 +212,57 @@ def test_closing_ends_what_runs_and_who_waits():
     assert cluster.parted
 
 
+def test_calls_that_were_ended_do_not_begin_again():
+    cluster, release = cluster_of(1, 1), threading.Event()
+
+    def hold(order, stop):
+        release.wait()
+
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(cluster.run, hold, [], lambda n: None, UNLIMITED) for _ in range(3)]
+        while len(cluster.begun) < 2:
+            time.sleep(0.01)
+        cluster.end_calls()
+        for job in jobs:
+            with pytest.raises(OutOfTimeError, match="another fold has failed"):
+                job.result()
+    assert len(cluster.begun) == 2
+    release.set()
+    assert cluster.run(total, [1], lambda n: 2, UNLIMITED) == 3  # the next bag has its turn
+
+
+def test_a_job_never_asks_for_more_cores_than_a_worker_has():
+    cluster = cluster_of(2)
+    assert cluster.run(lambda order, stop: order, [], lambda n: n, UNLIMITED, 8) == 2
+    assert cluster.begun == [("w0", 2)]
+
+
+def test_workers_that_came_are_used_once_looked_for():
+    cluster = cluster_of(1)
+    cluster.there.append(Place("new", 4, 1))
+    assert cluster.n_cores == 1
+    cluster.look_again()
+    assert cluster.n_cores == 5
+    cluster.run(total, [1], lambda n: 2, UNLIMITED)
+    assert cluster.begun == [("new", 1)]
+
+
+def test_a_cluster_that_no_longer_answers_is_a_crash(monkeypatch):
+    def silent():
+        raise OSError("connection refused")
+
+    cluster = cluster_of(1)
+    monkeypatch.setattr(cluster, "_look", silent)
+    with pytest.raises(CrashedModelError, match="does not answer: connection refused"):
+        cluster.look_again()
+
+
+def test_a_job_is_given_up_when_no_worker_comes_back(monkeypatch):
+    monkeypatch.setattr("tabular_automl.core.cluster._ALONE_SECONDS", 0.1)
+    with pytest.raises(CrashedModelError, match="no worker came back"):
+        cluster_of().run(total, [1], lambda n: 2, UNLIMITED)
+
+
 def test_an_error_of_a_job_is_raised_here_and_its_cores_are_free_again():
     def fail(order, stop):
         raise ZeroDivisionError("the cause")
@@ -217,4 +270,4 @@ def test_an_error_of_a_job_is_raised_here_and_its_cores_are_free_again():
     cluster = cluster_of(1)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError, match="the cause"):
-            cluster.run(fail, [], lambda: None, UNLIMITED)
+            cluster.run(fail, [], lambda n: None, UNLIMITED)

@@ -14,7 +14,8 @@ import pytest
 
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget, Stop
-from tabular_automl.core.cluster import Cluster
+from tabular_automl.core.cluster import Cluster, Place
+from tabular_automl.core.cluster_dask import DaskCluster
 from tabular_automl.core.clusters import connected
 from tabular_automl.core.errors import CrashedModelError, InvalidOptionError, OutOfTimeError
 
@@ -28,7 +29,7 @@ def cluster(cluster_name: str) -> Iterator[Cluster]:
         yield cluster
 
 
-def nothing() -> None:
+def nothing(n_threads: int) -> None:
     return None
 
 
@@ -36,7 +37,7 @@ def test_a_job_runs_elsewhere_on_what_was_placed(cluster: Cluster) -> None:
     def add(numbers, more, stop):
         return os.getpid(), numbers + more
 
-    pid, total = cluster.run(add, [np.arange(5)], lambda: 10, UNLIMITED)
+    pid, total = cluster.run(add, [np.arange(5)], lambda n: 10, UNLIMITED)
     assert pid != os.getpid()
     assert total.tolist() == [10, 11, 12, 13, 14]
     total += 1  # the array is ours
@@ -94,7 +95,7 @@ def test_who_is_stopped_does_not_wait_and_the_job_ends(cluster_name: str, tmp_pa
     with connected(cluster_name) as cluster:
         assert cluster is not None
         with pytest.raises(OutOfTimeError, match="interrupted"):
-            cluster.run(work, [], lambda: str(path), Budget.start(60, stop))
+            cluster.run(work, [], lambda n: str(path), Budget.start(60, stop))
         deadline = time.monotonic() + 60
         while time.time() - path.stat().st_mtime < 2.0 and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -109,7 +110,16 @@ def test_a_job_whose_worker_dies_is_begun_again(cluster: Cluster, tmp_path: Path
         return int(numbers.sum())
 
     path = str(tmp_path / "died")
-    assert cluster.run(die_once, [np.arange(4)], lambda: path, UNLIMITED) == 6
+    assert cluster.run(die_once, [np.arange(4)], lambda n: path, UNLIMITED) == 6
+
+
+def test_a_worker_that_has_gone_is_not_missed(cluster: Cluster) -> None:
+    def total(numbers, order, stop):
+        return int(numbers.sum())
+
+    if isinstance(cluster, DaskCluster):  # Ray sends nothing to a place
+        cluster._places = (Place("tcp://127.0.0.1:9", 8, 1), *cluster._places)
+    assert cluster.run(total, [np.arange(4)], nothing, UNLIMITED) == 6
 
 
 def test_a_job_that_kills_its_workers_has_crashed(cluster: Cluster) -> None:

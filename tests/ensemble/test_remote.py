@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,14 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.cluster import Cluster
 from tabular_automl.core.errors import CrashedModelError
-from tabular_automl.models.base import MODELS, Model, ModelSpec
+from tabular_automl.ensemble.fold_work import BagRequest
+from tabular_automl.ensemble.remote import _Order
+from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
 from tabular_automl.models.lightgbm import LightGBM
+from tabular_automl.models.trial import BINARY
 
 Fit = Callable[..., Predictor]
 
@@ -113,23 +117,22 @@ def test_a_worker_that_dies_in_the_middle_changes_nothing(
         MODELS.unregister("deadly")
 
 
-def test_a_slow_model_has_the_tolerance_that_it_has_here(fit: Fit, cluster_name: str) -> None:
-    class Slow(LightGBM):
-        """A little late, each time."""
-
-        def fit(self, train, valid, budget):
-            super().fit(train, valid, budget)
-            time.sleep(budget.remaining() + 0.3)
-            return self
-
-    MODELS.register("slow", Slow)
-    try:
-        specs = (ModelSpec.make("slow", n_rounds=5),)
-        predictor = fit(cluster_name, families=("linear",), specs=specs, time_limit=15, n_folds=2)
-        board = predictor.leaderboard().set_index("model")
-        assert board.loc["slow", "status"] == "ok"
-    finally:
-        MODELS.unregister("slow")
+def test_a_worker_has_the_tolerance_that_there_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    for module in ("core.budget", "ensemble.remote"):
+        clock = SimpleNamespace(monotonic=lambda: now[0])
+        monkeypatch.setattr(f"tabular_automl.{module}.time", clock)
+    request = BagRequest(SPECS[0], "key", 1, Setting(BINARY, "log_loss"), None, range(4))
+    cluster = SimpleNamespace(bytes_each=lambda n_items: 7)
+    budget = Budget.start(60).within(10)
+    order = _Order.of(cluster, request, [2], budget, 3)
+    assert (order.numbers, order.n_threads, order.n_bytes) == ((2,), 3, 7)
+    now[0] = 5000.0  # the worker's clock is another one
+    there = order.budget(Stop())
+    assert there.remaining() == 10
+    assert 10 + 1 < there.tolerant().remaining() < 10 + 10 + 1
+    unlimited = _Order.of(cluster, request, [2], Budget.unlimited(), 3).budget(Stop())
+    assert not unlimited.limited
 
 
 def test_the_base_rate_is_fitted_here_when_nothing_works_there(

@@ -361,6 +361,11 @@ def test_boosters_are_told_what_those_before_needed(run):
     assert aims[1:3] == [pytest.approx(_BEYOND * 8.0)] * 2
 
 
+def test_so_it_is_after_a_look_on_the_first_folds(run, scouting):
+    fitted = run(["distant", "used_up"], budget=Budget.start(60))
+    assert "used_up_long" in [c.bag.key for c in fitted.candidates]
+
+
 def test_a_budget_in_trials_repeats_nothing(run):
     assert [c.bag.key for c in run(["used_up"]).candidates] == ["used_up"]
 
