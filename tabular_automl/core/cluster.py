@@ -15,6 +15,8 @@ from typing import Any
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import CrashedModelError, OutOfTimeError
 
+Errors = tuple[type[Exception], ...]
+
 _LOOK_EVERY = 0.02  # seconds between looks at a job
 _RETURN_EVERY = 1.0  # seconds between looks for workers, while there are none
 _ALONE_SECONDS = 300.0  # without any worker, before a job is given up
@@ -57,7 +59,7 @@ class Cluster(ABC):
         What the cluster's own library raises when something is wrong with the cluster.
     """
 
-    errors: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError)
+    errors: Errors = (OSError, RuntimeError, ValueError)
 
     def __init__(self) -> None:
         self._places = tuple(self._look())

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from tabular_automl.core.budget import Stop
-from tabular_automl.core.cluster import Cluster, Place, WorkerLostError
+from tabular_automl.core.cluster import Cluster, Errors, Place, WorkerLostError
 from tabular_automl.core.cluster_names import unreachable
 from tabular_automl.core.errors import CrashedModelError
 from tabular_automl.core.imports import import_optional
@@ -41,10 +41,11 @@ class DaskCluster(Cluster):
             self._client = self._connect(address)
         except (OSError, ValueError) as error:
             raise unreachable("dask", address, error) from error
+        expected: Errors = (ImportError, *self.errors)
         try:
             self._client.run(_check_library)
             super().__init__()
-        except (ImportError, *self.errors) as error:
+        except expected as error:
             self._part()
             raise unreachable("dask", address, error) from error
 
@@ -72,9 +73,10 @@ class DaskCluster(Cluster):
             self._client.close()
 
     def _place(self, value: object, place: Place) -> Any:
+        expected: Errors = (KeyError, *self.errors)  # a KeyError where the worker is not known
         try:
             return self._client.scatter([value], workers=[place.name], hash=False)[0]
-        except (KeyError, *self.errors) as error:  # a KeyError where the worker is not known
+        except expected as error:
             raise WorkerLostError(f"{type(error).__name__}: {error}") from error
 
     def _is_lost(self, handle: Any) -> bool:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from tabular_automl.core.budget import Stop
-from tabular_automl.core.cluster import Cluster, Place, WorkerLostError
+from tabular_automl.core.cluster import Cluster, Errors, Place, WorkerLostError
 from tabular_automl.core.cluster_names import unreachable
 from tabular_automl.core.errors import CrashedModelError, OutOfMemoryError
 from tabular_automl.core.imports import import_optional
@@ -40,12 +40,13 @@ class RayCluster(Cluster):
             raise unreachable("ray", address, connected)
         self._raised = self._ray.exceptions
         self.errors = (*Cluster.errors, self._raised.RayError)
+        expected: Errors = (ImportError, *self.errors)
         try:
             if self._is_ours:
                 self._ray.init(address or "auto", logging_level="error", log_to_driver=False)
             self._ray.get(self._ray.remote(_check_library).remote())
             super().__init__()
-        except (ImportError, *self.errors) as error:
+        except expected as error:
             self._part()
             raise unreachable("ray", address, error) from error
         self._call = self._ray.remote(_call)

@@ -113,7 +113,7 @@ class SlowPoor(Slow):
     blur = 1.0
 
 
-class UsedUp(Oracle):
+class UsedUp(Different):
     """Ends early with all its rounds, and learns better with more of them."""
 
     @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class UsedUp(Oracle):
 
     @property
     def blur(self):
-        return 5.0 / self.params.n_rounds
+        return 1.0 / self.params.n_rounds
 
     def longer_params(self):
         return None if self.params.n_rounds > 100 else replace(self.params, n_rounds=300)
