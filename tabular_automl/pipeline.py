@@ -225,7 +225,7 @@ def _fit_pipeline(
         table.n_features,
         roles.time is not None,
         frozenset(table.raw_kinds.values()),
-        least_seconds(config, table, target.codec.task, machine.fold_cores),
+        least_seconds(config, table, target.codec.task, machine),
     )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)

@@ -23,6 +23,7 @@ _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on bo
 _CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
 _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
+_MOST_FOLDS = 8  # unless more are asked for
 _FIRST_PASS = 0.6
 _SHORT_OF_TIME = 1.0  # folds that the portfolio could be fitted on, below which ...
 _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the rest
@@ -163,7 +164,7 @@ def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float |
     seconds = _CORE_SECONDS_PER_CELL * _cells(task, shape)
     if Kind.IMAGE in shape.raw_kinds:
         seconds += _CORE_SECONDS_PER_IMAGE_ROW * shape.n_samples
-    return limit * machine.fold_cores / seconds
+    return limit * machine.fold_cores(_MOST_FOLDS) / seconds
 
 
 def _folds(
@@ -175,7 +176,8 @@ def _folds(
     if config.holdout_fraction is not None:
         fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
-    most = _even(8 if shape.n_samples >= 80 else 5, machine.fold_cores)
+    n_cores = machine.fold_cores(_MOST_FOLDS)
+    most = _even(_MOST_FOLDS if shape.n_samples >= 80 else 5, n_cores)
     if limit is None:
         return None, most, f"{most} folds, the most that is known to help."
     has_images = Kind.IMAGE in shape.raw_kinds
@@ -183,7 +185,7 @@ def _folds(
     if affordable < 0.7 and shape.n_samples >= enough:
         fraction = _enough_to_judge(0.1, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
-    n_folds = _even(int(min(most, max(4, affordable))), machine.fold_cores)
+    n_folds = _even(int(min(most, max(4, affordable))), n_cores)
     return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
 
 
@@ -334,11 +336,12 @@ def _too_long(
 
 
 def least_seconds(
-    config: FitConfig, table: FeatureTable, task: Task, n_cores: int
+    config: FitConfig, table: FeatureTable, task: Task, machine: Machine
 ) -> dict[str, float]:
     """Return what each family that may read the table's untouched columns needs, by name."""
     readers = _readers(Shape(0, 0, raw_kinds=frozenset(table.raw_kinds.values())))
     names = [entry.family for entry in readers if _is_wanted(entry, config)]
+    n_cores = machine.fold_cores(_MOST_FOLDS)
     return {name: MODELS.get(name).least_seconds(table, task, n_cores) for name in names}
 
 

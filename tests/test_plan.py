@@ -235,9 +235,9 @@ def test_families_are_asked_for_their_time_where_they_may_read_the_table():
     plain = FeatureTable.empty(30)
     try:
         asked = FitConfig(families=("timed_reader",))
-        assert least_seconds(asked, texts, BINARY, 2) == {"timed_reader": 30.0}
-        assert least_seconds(asked, plain, BINARY, 2) == {}
-        assert least_seconds(FitConfig(families=("linear",)), texts, BINARY, 2) == {}
+        assert least_seconds(asked, texts, BINARY, Machine(2, 1)) == {"timed_reader": 30.0}
+        assert least_seconds(asked, plain, BINARY, Machine(2, 1)) == {}
+        assert least_seconds(FitConfig(families=("linear",)), texts, BINARY, Machine(2, 1)) == {}
     finally:
         MODELS.unregister("timed_reader")
 

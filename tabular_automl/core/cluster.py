@@ -39,6 +39,16 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Work:
+    """A function to call, what stands for its placed arguments, its order, and its cores."""
+
+    function: Callable[..., Any]
+    handles: Sequence[Any]
+    order: object
+    n_threads: int
+
+
+@dataclass(frozen=True)
 class _Call:
     """One call of `Cluster.run`: its time, its tolerance, and the calls that it belongs to."""
 
@@ -187,7 +197,8 @@ class Cluster(ABC):
         """Do a job on the worker with the most free cores."""
         with self._free_place(n_threads, call) as (place, n_threads):
             handles = [self._handle(value, place) for value in placed]
-            job = self._start(function, handles, order(n_threads), place, n_threads)
+            work = Work(function, handles, order(n_threads), n_threads)
+            job = self._start(work, place)
             self._wait(job, call)
             return self._result(job)
 
@@ -275,15 +286,8 @@ class Cluster(ABC):
         return False
 
     @abstractmethod
-    def _start(
-        self,
-        function: Callable[..., Any],
-        handles: Sequence[Any],
-        order: object,
-        place: Place,
-        n_threads: int,
-    ) -> Any:
-        """Call the function at a place, and return the job."""
+    def _start(self, work: Work, place: Place) -> Any:
+        """Begin the work at a place, and return the job."""
 
     @abstractmethod
     def _is_done(self, job: Any) -> bool:
@@ -300,3 +304,7 @@ class Cluster(ABC):
     @abstractmethod
     def _part(self) -> None:
         """Close the connection, if it was made here."""
+
+
+def check_library() -> None:
+    """Do nothing, where this library is: elsewhere it cannot even be called."""

@@ -11,7 +11,14 @@ from contextlib import suppress
 from typing import Any
 
 from tabular_automl.core.budget import Stop
-from tabular_automl.core.cluster import Cluster, Errors, Place, WorkerLostError
+from tabular_automl.core.cluster import (
+    Cluster,
+    Errors,
+    Place,
+    Work,
+    WorkerLostError,
+    check_library,
+)
 from tabular_automl.core.cluster_names import unreachable
 from tabular_automl.core.errors import CrashedModelError
 from tabular_automl.core.imports import import_optional
@@ -43,7 +50,7 @@ class DaskCluster(Cluster):
             raise unreachable("dask", address, error) from error
         expected: Errors = (ImportError, *self.errors)
         try:
-            self._client.run(_check_library)
+            self._client.run(check_library)
             super().__init__()
         except expected as error:
             self._part()
@@ -82,17 +89,10 @@ class DaskCluster(Cluster):
     def _is_lost(self, handle: Any) -> bool:
         return bool(handle.status in ("lost", "cancelled", "error"))
 
-    def _start(
-        self,
-        function: Callable[..., Any],
-        handles: Sequence[Any],
-        order: object,
-        place: Place,
-        n_threads: int,
-    ) -> Any:
+    def _start(self, work: Work, place: Place) -> Any:
         name = f"tabular-automl-stop-{uuid.uuid4().hex}"
         # It goes where its values are, as the only worker that has them.
-        job = self._client.submit(_call, name, function, *handles, order, pure=False)
+        job = self._client.submit(_call, name, work.function, *work.handles, work.order, pure=False)
         self._stops[job.key] = name
         return job
 
@@ -114,10 +114,6 @@ class DaskCluster(Cluster):
             if name is not None:
                 self._dask.Event(name, client=self._client).set()
             job.cancel()
-
-
-def _check_library() -> None:
-    """Do nothing, where this library is: elsewhere it cannot even be called."""
 
 
 def _call(stop_name: str, function: Callable[..., Any], *arguments: Any) -> Any:

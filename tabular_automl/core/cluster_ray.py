@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import Any
 
 from tabular_automl.core.budget import Stop
-from tabular_automl.core.cluster import Cluster, Errors, Place, WorkerLostError
+from tabular_automl.core.cluster import (
+    Cluster,
+    Errors,
+    Place,
+    Work,
+    WorkerLostError,
+    check_library,
+)
 from tabular_automl.core.cluster_names import unreachable
 from tabular_automl.core.errors import CrashedModelError, OutOfMemoryError
 from tabular_automl.core.imports import import_optional
@@ -44,7 +51,7 @@ class RayCluster(Cluster):
         try:
             if self._is_ours:
                 self._ray.init(address or "auto", logging_level="error", log_to_driver=False)
-            self._ray.get(self._ray.remote(_check_library).remote())
+            self._ray.get(self._ray.remote(check_library).remote())
             super().__init__()
         except expected as error:
             self._part()
@@ -73,17 +80,11 @@ class RayCluster(Cluster):
         except self._raised.RayError as error:
             raise CrashedModelError(f"its data could not be placed: {error}") from error
 
-    def _start(
-        self,
-        function: Callable[..., Any],
-        handles: Sequence[Any],
-        order: object,
-        place: Place,
-        n_threads: int,
-    ) -> Any:
+    def _start(self, work: Work, place: Place) -> Any:
         near = self._near(node_id=place.name, soft=True)
-        call = self._call.options(num_cpus=n_threads, max_retries=0, scheduling_strategy=near)
-        return call.remote(function, list(handles), order)  # in a list, references stay references
+        call = self._call.options(num_cpus=work.n_threads, max_retries=0, scheduling_strategy=near)
+        # In a list, references stay references.
+        return call.remote(work.function, list(work.handles), work.order)
 
     def _is_done(self, job: Any) -> bool:
         return bool(self._ray.wait([job], timeout=0)[0])
@@ -107,10 +108,6 @@ class RayCluster(Cluster):
     def _cancel(self, job: Any) -> None:
         with suppress(*self.errors):  # what matters is why it is cancelled
             self._ray.cancel(job, force=True)
-
-
-def _check_library() -> None:
-    """Do nothing, where this library is: elsewhere it cannot even be called."""
 
 
 def _call(function: Callable[..., Any], references: list[Any], order: object) -> Any:

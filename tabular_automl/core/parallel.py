@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST_FOLDS = 8  # that the plan makes of its own accord
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _MEMORY_IN_USE = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
@@ -50,12 +49,11 @@ class Machine:
         wanted = available if n_jobs is None or n_jobs < 0 else n_jobs
         return cls(max(1, min(available, wanted)), _free_bytes(), cluster)
 
-    @property
-    def fold_cores(self) -> int:
-        """Cores that the folds of a bag keep busy: the cluster's, where there is one."""
+    def fold_cores(self, n_folds: int) -> int:
+        """Return the cores for so many folds: those that they keep busy, where it is a cluster."""
         if self.cluster is None:
             return self.n_cores
-        n_jobs, n_threads = self.cluster.split(_MOST_FOLDS)
+        n_jobs, n_threads = self.cluster.split(n_folds)
         return n_jobs * n_threads
 
     def split(self, n_items: int) -> tuple[int, int]:
@@ -85,7 +83,7 @@ def run_parallel(
         return [function(job) for job in jobs]
     import joblib
 
-    parallel = joblib.Parallel(n_jobs=n_workers, prefer="threads")
+    parallel = joblib.Parallel(n_jobs=n_workers, require="sharedmem")
     return list(parallel(joblib.delayed(function)(job) for job in jobs))
 
 

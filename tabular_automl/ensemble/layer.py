@@ -193,7 +193,7 @@ class Layer:
     given_up, late : set of str
         Keys of those skipped because they are of no use, and because they did not end in time.
     converged_after : list of float
-        What boosters say of themselves, see `Model.converged_after`.
+        The most that a model of each bag of boosters needed, see `Model.converged_after`.
     seconds_to_save : dict of str to float
         About how long a save of each bag takes; only where there is a deadline.
     """
@@ -308,8 +308,10 @@ class Layer:
     def _judged(self, fit: BagFit) -> Candidate:
         judge, rows = self.request.judge, self.request.folds.validated
         prediction = judge.decode(fit.oof)
-        found = (fitted.model.converged_after for fitted in fit.bag.models)
-        self.converged_after += [learned for learned in found if learned is not None]
+        found = [fitted.model.converged_after for fitted in fit.bag.models]
+        known = [learned for learned in found if learned is not None]
+        if len(known) == len(found):  # what some needed says little while others went on
+            self.converged_after.append(max(known))
         return Candidate(fit, prediction, judge.score(prediction, rows))
 
     def _keep(self, candidate: Candidate) -> None:

@@ -41,12 +41,14 @@ class Threads(Cluster):
     def _is_lost(self, handle):
         return handle[1] not in {place.name for place in self.there}
 
-    def _start(self, function, handles, order, place, n_threads):
-        self.begun.append((place.name, n_threads))
+    def _start(self, work, place):
+        self.begun.append((place.name, work.n_threads))
         if place.name in self.dying:
             self.there = [each for each in self.there if each.name != place.name]
             return self._pool.submit(self._die)
-        return self._pool.submit(function, *(value for value, _ in handles), order, Stop())
+        return self._pool.submit(
+            work.function, *(value for value, _ in work.handles), work.order, Stop()
+        )
 
     def _die(self):
         raise WorkerLostError("it is gone")
@@ -97,9 +99,9 @@ def test_all_jobs_fit_at_once_and_none_is_spread_over_workers(n_cores, n_items, 
 
 def test_a_machine_counts_the_cores_that_a_bag_keeps_busy():
     machine = Machine(n_cores=2, n_bytes=7, cluster=cluster_of(32, 32))
-    assert machine.fold_cores == 64
-    assert Machine(n_cores=2, n_bytes=7, cluster=cluster_of(3)).fold_cores == 3
-    assert Machine(n_cores=2, n_bytes=7).fold_cores == 2
+    assert machine.fold_cores(8) == 64
+    assert Machine(n_cores=2, n_bytes=7, cluster=cluster_of(3)).fold_cores(8) == 3
+    assert Machine(n_cores=2, n_bytes=7).fold_cores(8) == 2
 
 
 def test_each_job_gets_its_share_of_the_fullest_workers_memory():

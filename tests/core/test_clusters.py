@@ -136,16 +136,23 @@ def test_cores_and_memory_are_those_of_the_workers(cluster: Cluster) -> None:
     assert 0 < cluster.bytes_each(8) <= cluster.bytes_each(1)
 
 
-def test_the_client_of_this_process_is_used_and_left_open(cluster_name: str) -> None:
-    if not cluster_name.startswith("dask:"):
-        pytest.skip("a Ray of this process is what the other tests use")
-    from distributed import Client
+def test_the_connection_of_this_process_is_used_and_left_open(cluster_name: str) -> None:
+    kind, _, address = cluster_name.partition(":")
+    if kind == "dask":
+        from distributed import Client
 
-    with Client(cluster_name.partition(":")[2]) as client:
-        with connected("dask") as cluster:
+        with Client(address) as client:
+            with connected("dask") as cluster:
+                assert cluster is not None
+                assert cluster.n_cores == 2
+            assert client.status == "running"
+    else:
+        import ray
+
+        with connected("ray") as cluster:
             assert cluster is not None
             assert cluster.n_cores == 2
-        assert client.status == "running"
+        assert ray.is_initialized()
 
 
 def test_without_a_name_there_is_none() -> None:

@@ -136,6 +136,14 @@ class Converged(Oracle):
         return super().fit(train, valid, budget)
 
 
+class PartlyConverged(Oracle):
+    """A booster whose clock ended some of its folds."""
+
+    def fit(self, train, valid, budget):
+        self.converged_after = 8.0 if self.setting.seed else None
+        return super().fit(train, valid, budget)
+
+
 class SlowDifferent(Slow, Different):
     """Worth some weight beside the slow one."""
 
@@ -160,7 +168,7 @@ FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
     "slow_poor": SlowPoor, "used_up": UsedUp, "late_at_first": LateAtFirst,
-    "converged": Converged, "slow_different": SlowDifferent,
+    "converged": Converged, "partly_converged": PartlyConverged, "slow_different": SlowDifferent,
 }  # fmt: skip
 
 
@@ -352,6 +360,11 @@ def test_what_earned_little_is_not_repeated(run, clock, monkeypatch):
     fitted = run(names, budget=Budget.start(100), first_pass=0.4)
     longer = [c.bag.key for c in fitted.candidates if c.bag.key.endswith("_long")]
     assert longer == ["slow_long"]
+
+
+def test_what_some_folds_needed_says_nothing_while_others_went_on(run):
+    fitted = run(["partly_converged", "oracle"], budget=Budget.start(60))
+    assert [c.bag.models[0].model.setting.aim for c in fitted.candidates][:2] == [None, None]
 
 
 def test_boosters_are_told_what_those_before_needed(run):
