@@ -148,7 +148,10 @@ def _add_fit(commands: Any) -> None:
         "--time-limit", type=float, metavar="SECONDS", help="time for everything, saving included"
     )
     parser.add_argument(
-        "--preset", default="best", choices=("best", "balanced", "fast"), help="(default: best)"
+        "--preset",
+        default="best",
+        choices=("best", "deploy", "balanced", "fast"),
+        help="(default: best)",
     )
     parser.add_argument(
         "--metric", help="what to optimise, such as roc_auc, log_loss, r2 (default: by task)"

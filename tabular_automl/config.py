@@ -68,6 +68,9 @@ class FitConfig:
         Drop models from the ensemble until one compiled row is answered within so many
         milliseconds, and weigh the others anew. Measured on this machine, so that a second fit may
         drop others; where no ensemble is as fast, the fastest found is taken and a note says so.
+    refit : bool
+        At the end, replace each bag by one model of all rows where the time allows, so that the
+        predictor is smaller and answers faster. Such an ensemble has one layer.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int
@@ -91,6 +94,7 @@ class FitConfig:
     max_specs: int | None = None
     max_seconds_without_limit: float = 540.0
     max_latency_ms: float | None = None
+    refit: bool = False
     calibrate: bool = True
     seed: int = 0
     n_jobs: int | None = None
@@ -108,6 +112,10 @@ class FitConfig:
             check_milliseconds("max_latency_ms", self.max_latency_ms)
         if self.cluster is not None:
             parse_cluster(self.cluster)
+        if self.refit and self.n_layers not in (None, 1):
+            raise InvalidOptionError(
+                must_be("n_layers", "1 or None with refit=True", self.n_layers)
+            )
         _check_names("families", self.families)
         _check_names("exclude", self.exclude)
         fraction = self.holdout_fraction
@@ -128,6 +136,7 @@ PRESETS: Mapping[str, FitConfig] = {
     ),
     "balanced": FitConfig(n_folds=4, n_layers=1, max_seconds_without_limit=120.0),
     "best": FitConfig(),
+    "deploy": FitConfig(n_layers=1, refit=True),
 }
 
 

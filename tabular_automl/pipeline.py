@@ -31,6 +31,7 @@ from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import StackRequest, ensemble_weights
+from tabular_automl.ensemble.refitting import refit_in_time
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
@@ -236,24 +237,30 @@ def _fit_pipeline(
     budget.heed_stop()
     try:
         stack_fit = fit_stack(
-            replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
+            replace(stack_request, workbook=workbook),
+            budget.reserve(plan.reserve + plan.refit_seconds),
         )
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
         workbook.close(_JOURNAL_SHARE * plan.reserve if in_time else math.inf)
     if budget.stopped:
         report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
-    ensemble_budget = budget.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE)).unstoppable()
+    before_refit = budget.reserve(plan.refit_seconds).unstoppable()
+    ensemble_budget = before_refit.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
     assemble = partial(
         _assemble, stack_request, stack_fit, plan, featurizer, config, ensemble_budget
     )
     pipeline, record = assemble()
     if choose is not None:
-        choice_budget = budget.reserve(plan.reserve * _SAVE_SHARE).unstoppable()
+        choice_budget = before_refit.reserve(plan.reserve * _SAVE_SHARE)
         allowed = frozenset(choose(pipeline, record, choice_budget))
         if allowed < pipeline.stack.weights.keys():
             pipeline, record = assemble(allowed=allowed)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
+    if config.refit:
+        refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
+        stack = _refitted(pipeline.stack, stack_fit, stack_request.samples, refit_budget, report)
+        pipeline = replace(pipeline, stack=stack)
     return replace(pipeline, summary=summary), record
 
 
@@ -360,6 +367,16 @@ def _assemble(
         held_out=HeldOut.sample(judge, candidates, by_key, rows),
     )
     return pipeline, record
+
+
+def _refitted(
+    stack: FittedStack, stack_fit: StackFit, samples: Samples, budget: Budget, report: Reporter
+) -> FittedStack:
+    """Return the stack with one model of all rows for each bag, the heaviest bags first."""
+    seconds = {c.bag.key: c.fit.fit_seconds for c in stack_fit.candidates}
+    order = sorted(stack.weights, key=lambda key: -stack.weights[key])
+    bags = refit_in_time(stack.bags, order, seconds, samples, budget, report)
+    return replace(stack, bags=bags)
 
 
 def _calibrate(

@@ -67,6 +67,8 @@ class FitPlan:
         Seconds for the whole fit; None when the budget is in trials.
     reserve : float
         Seconds of it kept for the ensemble and the save.
+    refit_seconds : float
+        Seconds of it kept for fitting the chosen specs on all rows.
     n_folds : int
     holdout_fraction : float or None
         Validate on one holdout instead of folds.
@@ -85,6 +87,7 @@ class FitPlan:
 
     time_limit: float | None
     reserve: float
+    refit_seconds: float
     n_folds: int
     holdout_fraction: float | None
     layers: tuple[tuple[PlannedSpec, ...], ...]
@@ -129,6 +132,7 @@ def plan_fit(
     return FitPlan(
         time_limit=limit,
         reserve=_reserve(limit, shape, task, config),
+        refit_seconds=_refit_seconds(limit, n_folds, config),
         n_folds=n_folds,
         holdout_fraction=holdout,
         layers=tuple(layers),
@@ -207,7 +211,7 @@ def _enough_to_judge(fraction: float, n_samples: int) -> float:
 
 def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: float | None) -> int:
     """Return 2 where stacking is known to pay: time, rows, and each row predicted out of fold."""
-    if holdout is not None or shape.in_time_order:
+    if holdout is not None or shape.in_time_order or config.refit:
         return 1
     if config.n_layers is not None:
         return config.n_layers
@@ -224,6 +228,13 @@ def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -
     if config.max_latency_ms is not None:
         seconds += _TIMING_SECONDS
     return min(0.25 * limit, seconds)
+
+
+def _refit_seconds(limit: float | None, n_folds: int, config: FitConfig) -> float:
+    """Return the seconds kept for one more fit of what earned weight: little next to many folds."""
+    if limit is None or not config.refit or n_folds == 1:
+        return 0.0
+    return limit / (n_folds + 1)
 
 
 def _first_layer(

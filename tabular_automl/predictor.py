@@ -141,7 +141,7 @@ class Predictor(Answers):
             A pandas, polars or pyarrow table, or the path of a CSV or Parquet file or folder.
         time_limit : float, optional
             Seconds for everything, reading and saving included.
-        presets : {"best", "balanced", "fast"}
+        presets : {"best", "deploy", "balanced", "fast"}
         columns : mapping, optional
             Column to kind ("numeric", "category", "datetime", "text", "image", "identifier",
             "ignored") or to role ("weight", "group", "time"), where the inferred one is wrong.

@@ -164,7 +164,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoMLEstimator):
     ----------
     time_limit : float, optional
         Seconds for each fit, those of a search or a cross-validation included.
-    presets : {"best", "balanced", "fast"}
+    presets : {"best", "deploy", "balanced", "fast"}
     eval_metric : str, Metric or callable, optional
         What to optimise; `score` is the accuracy whatever it is.
     columns : mapping, optional

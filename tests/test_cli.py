@@ -14,6 +14,7 @@ import pytest
 
 import tabular_automl
 from tabular_automl.cli import main
+from tabular_automl.config import PRESETS
 from tabular_automl.core.errors import LabelError
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.inspection.drift import Finding, Severity, ValidationReport
@@ -135,6 +136,12 @@ def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
         "overwrite": True,
         "resume": True,
     }
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_fit_knows_every_preset(fake: type[FakePredictor], preset: str) -> None:
+    assert main(["fit", "train.csv", "--label", "y", "--preset", preset]) == 0
+    assert fake.calls[1][1]["presets"] == preset
 
 
 def test_fit_needs_little(fake: type[FakePredictor]) -> None:

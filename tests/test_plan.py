@@ -75,6 +75,16 @@ def test_a_second_layer_needs_time_rows_and_complete_out_of_fold_predictions():
     assert len(plan(n_samples=10_000, limit=600, in_time_order=True).layers) == 1
 
 
+def test_time_is_kept_for_a_refit_where_folds_make_it_pay():
+    deploy = PRESETS["deploy"]
+    assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(12)
+    assert plan(replace(deploy, n_folds=9), limit=60).refit_seconds == pytest.approx(6)
+    assert plan(replace(deploy, holdout_fraction=0.1), limit=60).refit_seconds == 0
+    in_trials = plan(replace(deploy, max_specs=2), limit=None)
+    assert in_trials.refit_seconds == plan(limit=60).refit_seconds == 0
+    assert len(plan(deploy, n_samples=10_000, limit=3600).layers) == 1
+
+
 def test_families_and_exclude_choose_the_specs():
     only = plan(FitConfig(families=("lightgbm",), exclude=("lightgbm_extra",)))
     assert all(planned.spec.family == "lightgbm" for planned in only.layers[0])

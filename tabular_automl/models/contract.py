@@ -410,6 +410,20 @@ def check_state_restores_equal_predictions(candidate: Candidate) -> None:
                 )
 
 
+def check_saving_keeps_what_a_refit_needs(candidate: Candidate) -> None:
+    """Check that a model rebuilt from its state gives the same fitted_params."""
+    for task in TASKS:
+        model, _ = candidate.fitted(task)
+        restored = candidate.build(task)
+        restored.restore(through_files(model.state()))
+        expected, got = model.fitted_params(), restored.fitted_params()
+        require(
+            got == expected,
+            f"A restored {candidate.name} must give fitted_params as before, {expected!r}, "
+            f"got {got!r}.",
+        )
+
+
 _CHECKS = (
     check_hyperparameters_are_declared,
     check_construction_only_stores,
@@ -434,6 +448,7 @@ _CHECKS = (
     check_a_deadline_amid_the_fit_leaves_a_valid_model,
     check_state_is_plain_data,
     check_state_restores_equal_predictions,
+    check_saving_keeps_what_a_refit_needs,
 )
 
 

@@ -28,6 +28,7 @@ _MAX_BY_TARGET = 32  # levels; the order of more of them gives away the training
 _LEAF_ROWS = {ProblemType.BINARY: 5, ProblemType.MULTICLASS: 1, ProblemType.REGRESSION: 1}
 _SMOOTHINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _MAX_LOOKUPS = 5_000_000  # of leaf values while choosing among them
+_MANY_ROWS = 10_000  # from which trees for numbers gain by seeing more of the features
 _MIN_WAVES = 10  # rounds of trees that should fit into the time, on fewer rows if need be
 
 
@@ -37,7 +38,7 @@ class ForestParams(AnyParams):
 
     n_trees: int = param(150, 1, 5000, log=True, doc="trees to grow while there is time")
     max_features: float | None = param(
-        None, 0.01, 1.0, doc="fraction of the features tried at each split; None: by the task"
+        None, 0.01, 1.0, doc="part of the features tried at each split; None: by task and rows"
     )
     min_samples_leaf: int | None = param(
         None, 1, 1000, log=True, doc="fewest rows in a leaf; None: by the task"
@@ -98,7 +99,10 @@ class _Forest(Model):
         nodes = self.nodes
         n_features = len(self.fill) + len(self.levels)
         return State(
-            meta={"n_levels": [len(values) for values in self.levels]},
+            meta={
+                "n_levels": [len(values) for values in self.levels],
+                "smoothing": self.smoothing,
+            },
             arrays={
                 "feature": nodes.feature.astype(np.int16 if n_features < 2**15 else np.int32),
                 "threshold": nodes.threshold,
@@ -114,6 +118,8 @@ class _Forest(Model):
         """Take the arrays back; raises ArtifactError when they are not a forest's."""
         task, n_levels = self.setting.task, [int(n) for n in state.meta["n_levels"]]
         state.require(min(n_levels, default=0) >= 0, "n_levels", "be numbers of levels")
+        # Older artifacts do not tell.
+        self.smoothing = state.number("smoothing", least=0.0) if "smoothing" in state.meta else 0.0
         levels = state.array("levels", np.float32, (sum(n_levels),))
         self.fill = state.array("fill", np.float32, (None,))
         self.levels = np.split(levels, np.cumsum(n_levels, dtype=int))[:-1]
@@ -320,7 +326,9 @@ class _Growth:
     def _features_tried(self) -> float:
         if self.params.max_features is not None:
             return self.params.max_features
-        return 1 / math.sqrt(self.matrix.shape[1]) if self.task.is_classification else 0.5
+        if self.task.is_classification:
+            return 1 / math.sqrt(self.matrix.shape[1])
+        return 0.75 if len(self.matrix) >= _MANY_ROWS else 0.5
 
     def _class_values(self, tree: Any, values: Reals) -> Reals:
         """Return each node's class shares over all classes, and last the weight of its rows."""

@@ -76,7 +76,12 @@ class XGBoost(Model):
         grow_policy: str = param(
             "depthwise", choices=("depthwise", "lossguide"), doc="Which leaf is split next."
         )
-        min_child_weight: float = param(1.0, 0.0, 1_000.0, doc="Hessian in a leaf at least.")
+        min_child_weight: float | None = param(
+            None,
+            0.0,
+            1_000.0,
+            doc="Hessian in a leaf at least; None: 1 for classes, 5 for numbers.",
+        )
         gamma: float = param(0.0, 0.0, 100.0, doc="Gain of a split at least.")
         subsample: float = param(0.8, 0.05, 1.0, doc="Rows that each tree sees.")
         colsample_bytree: float = param(0.8, 0.05, 1.0, doc="Features that each tree sees.")
@@ -209,6 +214,9 @@ class XGBoost(Model):
             objective = "binary:logistic"
         own = self.params.to_dict()
         del own["n_rounds"], own["learning_rate"]
+        if own["min_child_weight"] is None:
+            # The Hessian of a number's loss is 1 for each row, that of a class far less.
+            own["min_child_weight"] = 1.0 if self.outputs.known else 5.0
         options = {
             **own,
             "tree_method": "hist",

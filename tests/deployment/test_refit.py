@@ -1,25 +1,7 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from tabular_automl import FitConfig, Predictor
-from tabular_automl.core.params import Params, param
-from tabular_automl.deployment.refit import common_params
-
-
-@dataclass(frozen=True)
-class Chosen(Params):
-    n_rounds: int = param(100, 1, 10_000)
-    rate: float = param(0.1, 1e-4, 1.0)
-    extra: bool = param(False)
-    kind: str = param("a", choices=("a", "b"))
-    limit: float | None = param(None, 0.0, 1.0)
-
-
-def test_numbers_are_medians_and_the_rest_the_firsts():
-    folds = [Chosen(n_rounds=n, rate=n / 1e4, extra=True, kind="b") for n in (100, 300, 260)]
-    assert common_params(folds) == Chosen(n_rounds=260, rate=0.026, extra=True, kind="b")
 
 
 def test_a_refitted_predictor_is_smaller_and_predicts_close_to_the_bags(tmp_path, regression_table):
