@@ -2,9 +2,9 @@
 
 Each set is fitted in one process and measured in another. One process asks for one row at a
 time: through `predict` with a frame, through the compiled predictor with a dictionary, and through
-one pruned to a limit. With ``--peer``, another library is fitted on the same rows for the same
-time, and asked through its own `predict`, its models held in memory. A finished row is written at
-once to a dated file.
+one pruned to a limit; the same of the predictor refitted to one model for each spec. With
+``--peer``, another library is fitted on the same rows for the same time, and asked through its own
+`predict`, its models held in memory. A finished row is written at once to a dated file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ SETS = ("adult", "titanic", "california_housing", "house_prices", "letter")
 FIELDS = (
     *("set", "time_limit", "n_models", "predict_ms", "compiled_ms", "compiled_ms_90", "pruned_ms"),
     *("n_pruned", "pruned_error_cost", "largest_difference", "import_seconds", "load_seconds"),
-    *("first_predict_seconds", "compile_seconds", "slow_paths", "n_threads", "failure"),
+    *("first_predict_seconds", "compile_seconds", "slow_paths", "rows_per_second"),
+    *("refit_seconds", "refit_rows_per_second", "refit_compiled_ms", "refit_error_cost"),
+    *("refit_pruned_ms", "refit_n_pruned", "refit_pruned_error_cost", "n_threads", "failure"),
     *("version", "python", "finished", "peer", "peer_ms", "peer_load_seconds", "peer_failure"),
 )
 N_ROWS = 200
@@ -165,7 +167,7 @@ def fit(task: Task) -> dict[str, Any]:
 def measure(task: Task) -> dict[str, Any]:
     """Load, compile and prune, and time single rows of the test part."""
     data = DataSet(**task.data)
-    _, test = read_split(Path(task.folder), data, seed=0)
+    train, test = read_split(Path(task.folder), data, seed=0)
     features = test.drop(columns=data.label)
     started = time.perf_counter()
     from tabular_automl import Predictor
@@ -191,7 +193,44 @@ def measure(task: Task) -> dict[str, Any]:
         "first_predict_seconds": first - loaded,
         "compile_seconds": compile_seconds,
         "slow_paths": "; ".join(f"{key}: {why}" for key, why in compiled.slow_paths.items()),
+        "rows_per_second": rows_per_second(predictor, features),
         **pruned_figures(predictor, compiled, test, rows, task),
+        **refitted_figures(predictor, compiled, (train, test), rows, task),
+    }
+
+
+def rows_per_second(predictor: Any, features: Any) -> float:
+    """Return how many rows `predict` answers in a second, the better of three calls."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        predictor.predict(features)
+        seconds.append(time.perf_counter() - started)
+    return len(features) / min(seconds)
+
+
+def refitted_figures(
+    predictor: Any, compiled: Any, parts: tuple[Any, Any], rows: list[dict[Any, Any]], task: Task
+) -> dict[str, Any]:
+    """Return the figures of one model of all rows for each spec, errors next to the bags'."""
+    from tabular_automl.extend import AutoMLError
+
+    train, test = parts
+    data = DataSet(**task.data)
+    started = time.perf_counter()
+    try:
+        refitted = predictor.refit(train)
+    except AutoMLError:  # a stack of several layers
+        return {}
+    seconds = time.perf_counter() - started
+    fast = refitted.compile()
+    pruned = pruned_figures(refitted, compiled, test, rows, task)
+    return {
+        "refit_seconds": seconds,
+        "refit_rows_per_second": rows_per_second(refitted, test.drop(columns=data.label)),
+        "refit_compiled_ms": statistics.median(milliseconds(fast.predict_one, rows)),
+        "refit_error_cost": error_cost(fast, compiled, test, data),
+        **{f"refit_{name}": value for name, value in pruned.items()},
     }
 
 
@@ -206,16 +245,21 @@ def pruned_figures(
         pruned = predictor.compile(max_latency_ms=task.max_latency_ms)
     except AutoMLError:  # nothing is as fast as that
         return {}
-    columns = {name: test[name].to_list() for name in test.columns if name != data.label}
-    errors = []
-    for each in (compiled, pruned):
-        predictions = predictions_of(each, columns)
-        errors.append(error_of(data.eval_metric, test[data.label], predictions))
     return {
         "pruned_ms": statistics.median(milliseconds(pruned.predict_one, rows)),
         "n_pruned": len(pruned.models),
-        "pruned_error_cost": errors[1] / errors[0] - 1.0 if errors[0] else 0.0,
+        "pruned_error_cost": error_cost(pruned, compiled, test, data),
     }
+
+
+def error_cost(changed: Any, compiled: Any, test: Any, data: DataSet) -> float:
+    """Return the share by which the changed predictor's error on the test part is larger."""
+    columns = {name: test[name].to_list() for name in test.columns if name != data.label}
+    before, after = (
+        error_of(data.eval_metric, test[data.label], predictions_of(each, columns))
+        for each in (compiled, changed)
+    )
+    return after / before - 1.0 if before else 0.0
 
 
 def predictions_of(compiled: Any, columns: dict[Any, Any]) -> Any:

@@ -69,8 +69,9 @@ class FitConfig:
         milliseconds, and weigh the others anew. Measured on this machine, so that a second fit may
         drop others; where no ensemble is as fast, the fastest found is taken and a note says so.
     refit : bool
-        At the end, replace each bag by one model of all rows where the time allows, so that the
-        predictor is smaller and answers faster. Such an ensemble has one layer.
+        At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
+        where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
+        has one layer. Models of a holdout stay as they are.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int
@@ -136,7 +137,7 @@ PRESETS: Mapping[str, FitConfig] = {
     ),
     "balanced": FitConfig(n_folds=4, n_layers=1, max_seconds_without_limit=120.0),
     "best": FitConfig(),
-    "deploy": FitConfig(n_layers=1, refit=True),
+    "deploy": FitConfig(refit=True),
 }
 
 

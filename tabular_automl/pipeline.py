@@ -31,7 +31,12 @@ from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import StackRequest, ensemble_weights
-from tabular_automl.ensemble.refitting import refit_in_time
+from tabular_automl.ensemble.refitting import (
+    RefitRequest,
+    as_refitted,
+    can_be_refitted,
+    refit_in_time,
+)
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
@@ -238,7 +243,7 @@ def _fit_pipeline(
     try:
         stack_fit = fit_stack(
             replace(stack_request, workbook=workbook),
-            budget.reserve(plan.reserve + plan.refit_seconds),
+            budget.reserve(plan.refit_seconds).reserve(plan.reserve),
         )
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
@@ -253,14 +258,20 @@ def _fit_pipeline(
     pipeline, record = assemble()
     if choose is not None:
         choice_budget = before_refit.reserve(plan.reserve * _SAVE_SHARE)
-        allowed = frozenset(choose(pipeline, record, choice_budget))
+        answering = pipeline
+        if config.refit:
+            bags = as_refitted(pipeline.stack.bags)
+            answering = replace(pipeline, stack=replace(pipeline.stack, bags=bags))
+        allowed = frozenset(choose(answering, record, choice_budget))
         if allowed < pipeline.stack.weights.keys():
             pipeline, record = assemble(allowed=allowed)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
     if config.refit:
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
-        stack = _refitted(pipeline.stack, stack_fit, stack_request.samples, refit_budget, report)
+        stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)
+        if choose is not None and any(map(can_be_refitted, stack.bags)):
+            report(Note("With the fold models that stay, a row takes longer than max_latency_ms."))
     return replace(pipeline, summary=summary), record
 
 
@@ -370,13 +381,24 @@ def _assemble(
 
 
 def _refitted(
-    stack: FittedStack, stack_fit: StackFit, samples: Samples, budget: Budget, report: Reporter
+    stack: FittedStack, stack_fit: StackFit, request: StackRequest, budget: Budget
 ) -> FittedStack:
-    """Return the stack with one model of all rows for each bag, the heaviest bags first."""
-    seconds = {c.bag.key: c.fit.fit_seconds for c in stack_fit.candidates}
-    order = sorted(stack.weights, key=lambda key: -stack.weights[key])
-    bags = refit_in_time(stack.bags, order, seconds, samples, budget, report)
-    return replace(stack, bags=bags)
+    """Return the stack with one model of all rows for each bag, the heaviest bags first.
+
+    They are fitted here, whether or not a cluster fitted the folds.
+    """
+    machine = request.machine
+    slower = max(1.0, machine.fold_cores(len(request.folds)) / machine.n_cores)
+    refit = RefitRequest(
+        samples=request.samples,
+        order=sorted(stack.weights, key=lambda key: -stack.weights[key]),
+        fit_seconds={c.bag.key: slower * c.fit.fit_seconds for c in stack_fit.candidates},
+        n_at_once=min(machine.n_cores, len(request.folds)),
+        n_bytes=Machine.detect().n_bytes,
+        on_error=request.on_error,
+        report=request.report,
+    )
+    return replace(stack, bags=refit_in_time(stack.bags, refit, budget))
 
 
 def _calibrate(

@@ -129,10 +129,13 @@ def plan_fit(
     if config.n_layers is not None and n_layers < config.n_layers:
         why += " One layer: later ones need each row predicted out of fold."
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
+    refit_seconds = _refit_seconds(limit, n_folds, config)
+    if config.refit:
+        why += _about_refit(refit_seconds, n_folds)
     return FitPlan(
         time_limit=limit,
         reserve=_reserve(limit, shape, task, config),
-        refit_seconds=_refit_seconds(limit, n_folds, config),
+        refit_seconds=refit_seconds,
         n_folds=n_folds,
         holdout_fraction=holdout,
         layers=tuple(layers),
@@ -235,6 +238,13 @@ def _refit_seconds(limit: float | None, n_folds: int, config: FitConfig) -> floa
     if limit is None or not config.refit or n_folds == 1:
         return 0.0
     return limit / (n_folds + 1)
+
+
+def _about_refit(seconds: float, n_folds: int) -> str:
+    if n_folds == 1:
+        return " No refit: a holdout has one model of each spec already."
+    kept = f" {seconds:.0f} s are kept for it." if seconds else ""
+    return f" At the end, a model of all rows replaces those of a spec's folds.{kept}"
 
 
 def _first_layer(

@@ -70,6 +70,59 @@ def test_predictions_carry_the_classes_as_columns():
     assert list(latency.predictions_of(Compiled([0, 1]), columns)) == [0, 1]
 
 
+class Worse(Compiled):
+    """Answers a row by three times its "x"."""
+
+    def predict_many(self, columns):
+        return [3 * x for x in columns["x"]]
+
+
+def test_what_a_change_costs_is_a_share_of_the_error_before():
+    data = DataSet("pets", "pets.csv", "y", "regression", "root_mean_squared_error")
+    test = pd.DataFrame({"x": [1.0, 2.0], "y": [2.5, 5.0]})
+    assert latency.error_cost(Worse(), Compiled(), test, data) == pytest.approx(0.5 / 1.5 - 1)
+    exact = test.assign(y=test["x"])
+    assert latency.error_cost(Worse(), Compiled(), exact, data) == 0.0  # no share of nothing
+
+
+class Plain(Compiled):
+    """A predictor whose refit answers three times as much."""
+
+    def predict(self, frame):
+        return frame["x"]
+
+    def refit(self, train):
+        assert list(train["x"]) == [7.0]
+        return Refitted()
+
+    def compile(self, max_latency_ms=None):
+        return Compiled()
+
+
+class Refitted(Plain):
+    def compile(self, max_latency_ms=None):
+        return PrunedOrWhole(max_latency_ms)
+
+
+class PrunedOrWhole(Worse):
+    def __init__(self, max_latency_ms):
+        super().__init__()
+        self.models = ("a",) if max_latency_ms else ("a", "b")
+
+
+def test_a_refitted_predictor_is_held_against_the_one_with_all_fold_models(tmp_path):
+    data = DataSet("pets", "pets.csv", "y", "regression", "root_mean_squared_error")
+    task = latency.Task("measure", str(tmp_path), vars(data), "model", 60, 1.0, 1)
+    test = pd.DataFrame({"x": [1.0, 2.0], "y": [2.5, 5.0]})
+    train, rows = pd.DataFrame({"x": [7.0], "y": [7.0]}), [{"x": 1.0}]
+    figures = latency.refitted_figures(Plain(), Compiled(), (train, test), rows, task)
+    assert figures["refit_error_cost"] == pytest.approx(0.5 / 1.5 - 1)
+    assert figures["refit_pruned_error_cost"] == pytest.approx(0.5 / 1.5 - 1)
+    assert figures["refit_n_pruned"] == 1
+    assert figures["refit_rows_per_second"] > 0
+    assert figures.keys() <= set(latency.FIELDS)
+
+
 def test_a_peer_is_told_with_its_version_and_its_failure(monkeypatch, tmp_path):
     figures = {"version": "peer 1", "single_row_ms": 12.5, "load_seconds": 0.5, "failure": ""}
     monkeypatch.setattr(latency, "run_peer", lambda data, seed, name, options: figures)

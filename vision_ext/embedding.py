@@ -60,9 +60,11 @@ class ImageEmbedding(Model):
         self._backbone = getattr(self, "_backbone", None) or self._load(budget)
         if self.params.copy_backbone:
             self._files = packed_files(self._backbone)
-        head = self._new_head()
+        head = self._new_head() if valid is not None else self._head_as_chosen()
         held = None if valid is None else self._extended(valid, budget)
         self._head = head.fit(self._extended(train, budget), held, budget)
+        self.hurried = head.hurried
+        self.__dict__.pop("_chosen_head", None)  # with all its trees
         return self
 
     @classmethod
@@ -99,8 +101,9 @@ class ImageEmbedding(Model):
         self._head.restore(state.children["head"])
 
     def take_over(self, fitted: Self) -> None:
-        """Use the backbone that came with the artifact: its folder may be gone."""
-        if fitted._files:
+        """Use the head's choices, and the backbone that came with an artifact."""
+        self._chosen_head = fitted._head
+        if fitted._files:  # its folder may be gone
             self._backbone = fitted._loaded()
 
     @classmethod
@@ -112,6 +115,15 @@ class ImageEmbedding(Model):
     def _new_head(self) -> Model:
         family = MODELS.get(self.params.head)
         return family(family.Params(), self.setting)
+
+    def _head_as_chosen(self) -> Model:
+        """Return a head for a refit, with what the one taken over has chosen."""
+        chosen: Model | None = getattr(self, "_chosen_head", None)
+        if chosen is None:
+            return self._new_head()
+        head = type(chosen)(chosen.fitted_params(), self.setting)
+        head.take_over(chosen)
+        return head
 
     def _load(self, budget: Budget) -> Backbone:
         params = self.params

@@ -104,8 +104,14 @@ class ImageNetwork(Model):
         self._range = np.array([0.0, 1.0])
         if not setting.task.is_classification:
             self._range = np.array([train.y.min(), train.y.max()], dtype=np.float64)
-        self._take_over(result)
+        self._take(result)
+        if valid is None:
+            self._temperature = getattr(self, "_known_temperature", result.temperature)
         return self
+
+    def take_over(self, fitted: Self) -> None:
+        """Keep the temperature, which only validation rows can tell."""
+        self._known_temperature = fitted._temperature
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the network's predictions; see `Model.predict`."""
@@ -248,7 +254,7 @@ class ImageNetwork(Model):
             n_threads=self.setting.n_threads,
         )
 
-    def _take_over(self, result: Any) -> None:
+    def _take(self, result: Any) -> None:
         self._arrays = result.arrays
         self._side, self._flip = result.side, result.flip
         self._n_epochs, self._temperature = result.n_epochs, result.temperature

@@ -20,6 +20,8 @@ from tabular_automl.ensemble.fold_work import BagRequest, FitFold, FoldFit, fit_
 from tabular_automl.ensemble.remote import fit_together_remotely, remote_work
 from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec, Prediction
 
+CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
+SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
 _BYTES_A_SECOND = 5e7  # that a slow disk takes, sums worked out on the way
 
 

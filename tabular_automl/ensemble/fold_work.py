@@ -16,6 +16,7 @@ from tabular_automl.core.parallel import Machine
 from tabular_automl.core.watching import run_until
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
+from tabular_automl.data.task import Task
 from tabular_automl.ensemble.contained import Containment
 from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Prediction, Setting
 
@@ -122,7 +123,7 @@ def fold_work(request: BagRequest, machine: Machine, n_workers: int) -> Iterator
             rows = request.folds.train[fold], request.folds.valid[fold]
             setting = request.setting_of(fold, n_threads)
             done = containment.fit(request.spec, setting, rows, budget)
-            _check_prediction(done.prediction, len(rows[1]), request)
+            check_prediction(done.prediction, len(rows[1]), request.setting.task)
             return FoldFit(done.fitted.model, done.prediction, done.predict_seconds)
 
         yield fit_fold
@@ -168,12 +169,18 @@ def _validate(model: Model, request: BagRequest, fold: int) -> FoldFit:
     start = time.monotonic()
     prediction = np.asarray(model.predict(valid.table), dtype=np.float64)
     seconds = time.monotonic() - start
-    _check_prediction(prediction, len(valid), request)
+    check_prediction(prediction, len(valid), request.setting.task)
     return FoldFit(model, prediction, seconds)
 
 
-def _check_prediction(prediction: Prediction, n_rows: int, request: BagRequest) -> None:
-    expected = (n_rows, request.setting.task.n_outputs)
+def trains_folds_together(family: type[Model]) -> bool:
+    """Return whether the family has a `fit_folds` of its own, which may train all folds at once."""
+    return family.fit_folds.__func__ is not Model.fit_folds.__func__  # type: ignore[attr-defined]
+
+
+def check_prediction(prediction: Prediction, n_rows: int, task: Task) -> None:
+    """Raise ValueError unless a prediction has the task's shape and finite numbers."""
+    expected = (n_rows, task.n_outputs)
     if prediction.shape != expected:
         raise ValueError(f"predict must return shape {expected}, got {prediction.shape}")
     if not np.isfinite(prediction).all():

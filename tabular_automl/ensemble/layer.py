@@ -16,7 +16,15 @@ from tabular_automl.core.imports import import_installed
 from tabular_automl.core.parallel import Machine, release_memory
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
-from tabular_automl.ensemble.bagging import Bag, BagFit, FoldMemory, fit_bag, seconds_to_save
+from tabular_automl.ensemble.bagging import (
+    CUT_SHORT,
+    SAVE_SECONDS,
+    Bag,
+    BagFit,
+    FoldMemory,
+    fit_bag,
+    seconds_to_save,
+)
 from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.resuming import Workbook
@@ -26,7 +34,6 @@ from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 _FAR_BEHIND = 1.15  # an error so many times the best one's earns weight only by being different
 _MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help the best one
 _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
-_CUT_SHORT = 0.75  # a fit that took more of its share would have gone on
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the clock
 _RELEASE_SECONDS = 4.0  # between releases of memory, which take a tenth of a second or two
@@ -96,7 +103,7 @@ class Candidate:
         hurried = [fitted.model.hurried for fitted in self.bag.models]
         return (
             2 * sum(hurried) >= len(hurried)
-            or self.fit.fit_seconds > _CUT_SHORT * self.fit.given_seconds
+            or self.fit.fit_seconds > CUT_SHORT * self.fit.given_seconds
         )
 
     def longer_spec(self) -> ModelSpec | None:
@@ -230,6 +237,12 @@ class Layer:
                 self.request, self.candidates, self.budget, guard=False
             )
         return self._weights
+
+    def time_beside_save(self) -> Budget:
+        """Return what is left when the save of so many models is longer than planned."""
+        weight_of, seconds_of = self.weights(), self.seconds_to_save
+        seconds = sum(seconds_of.get(key, 0.0) for key in weight_of if weight_of[key] > 0)
+        return self.budget.within(self.budget.remaining() - max(0.0, seconds - SAVE_SECONDS))
 
     def key_of(self, spec: ModelSpec) -> str:
         """Return the name of the spec's bag in this layer."""

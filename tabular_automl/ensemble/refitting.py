@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import AutoMLError
+from tabular_automl.core.errors import OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Note, Reporter
-from tabular_automl.core.params import Params
 from tabular_automl.core.watching import run_until
 from tabular_automl.data.table import Samples
-from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.ensemble.bagging import CUT_SHORT, SAVE_SECONDS, Bag, seconds_to_save
+from tabular_automl.ensemble.fold_work import check_prediction, trains_folds_together
 from tabular_automl.models.base import MODELS, FittedSpec
 
-# Of the time of an average fold: a model of all rows has more of them, and the cores for itself,
-# which do not halve its time.
+# What a model of all rows takes, in the time of a fold of two side by side: it has more rows, and
+# both cores for itself, which do not halve its time.
 _FOLDS_TIME = 1.5
+_OF_ALL_TOGETHER = 0.5  # of the bag's time, where its folds are trained as one
+_ENOUGH = 0.7  # of what is needed: with less, it is not begun
+_AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
+_LEAST_SHARE = 0.3  # seconds: what took a moment may take two
+_ROWS_TO_CHECK = 200
+
+
+@dataclass(frozen=True)
+class RefitRequest:
+    """What `refit_in_time` is asked to do.
+
+    Attributes
+    ----------
+    samples : Samples
+        All rows.
+    order : sequence of str
+        Keys of the bags in the order in which they have their turn.
+    fit_seconds : mapping of str to float
+        Wall time that each bag's folds took, by key.
+    n_at_once : int
+        Folds that were fitted side by side.
+    n_bytes : int
+        Memory there is for one model.
+    on_error : str
+        "skip" or "raise".
+    report : Reporter
+        Told which bags stay, and why.
+    """
+
+    samples: Samples = field(repr=False)
+    order: Sequence[str]
+    fit_seconds: Mapping[str, float]
+    n_at_once: int
+    n_bytes: int
+    on_error: str
+    report: Reporter
 
 
 def refit_bag(bag: Bag, samples: Samples, budget: Budget) -> Bag:
@@ -30,84 +68,117 @@ def refit_bag(bag: Bag, samples: Samples, budget: Budget) -> Bag:
     OutOfTimeError
         When the budget ends before there is a model.
     """
-    first = bag.models[0]
-    params = common_params([fitted.model.fitted_params() for fitted in bag.models])
-    model = MODELS.get(first.family)(params, first.model.setting)
-    model.take_over(first.model)
+    chosen = middle_fold(bag.models)
+    model = MODELS.get(chosen.family)(chosen.model.fitted_params(), chosen.model.setting)
+    model.take_over(chosen.model)
     model.fit(samples, None, budget)
-    return replace(bag, models=(FittedSpec(first.family, model),))
+    return replace(bag, models=(FittedSpec(chosen.family, model),))
 
 
-def refit_in_time(
-    bags: Sequence[Bag],
-    order: Sequence[str],
-    fit_seconds: Mapping[str, float],
-    samples: Samples,
-    budget: Budget,
-    report: Reporter,
-) -> tuple[Bag, ...]:
+def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) -> tuple[Bag, ...]:
     """Return the bags, those that can be fitted on all rows in time replaced by one model.
 
     A bag stays as it is where it has one model already, where its family cannot be asked to stop,
-    and where time is too short for all that its folds learned.
-
-    Parameters
-    ----------
-    bags : sequence of Bag
-    order : sequence of str
-        Keys of the bags in the order in which they have their turn.
-    fit_seconds : mapping of str to float
-        Wall time that each bag's folds took, by key.
-    samples : Samples
-        All rows.
-    budget : Budget
-        For all of them; a bag gets its part by what it is expected to need.
-    report : Reporter
+    where time or memory is too short for all that its folds learned, and where the fit fails.
     """
+    if budget.limited:  # the fold models that stay are to be saved in time
+        saving = sum(map(seconds_to_save, bags))
+        budget = budget.within(budget.remaining() - max(0.0, saving - SAVE_SECONDS))
     by_key = {bag.key: bag for bag in bags}
-    needed = {key: _seconds_needed(by_key[key], fit_seconds[key]) for key in order}
-    waiting = [key for key in order if _can_be_refitted(by_key[key])]
-    kept = []
-    while waiting:
+    waiting = [key for key in request.order if can_be_refitted(by_key[key])]
+    needed = {key: _seconds_needed(by_key[key], request) for key in waiting}
+    while waiting and not budget.stopped:
         key = waiting.pop(0)
         others = sum(needed[other] for other in waiting)
-        share = budget.share(needed[key] / max(needed[key] + others, 1e-9))
-        refitted = _refit_within(by_key[key], samples, share, needed[key])
-        if refitted is None:
-            kept.append(key)
-        else:
-            by_key[key] = refitted
-    if kept:
-        report(Note(f"No time to fit these on all rows, their fold models stay: {', '.join(kept)}"))
+        part = budget.share(needed[key] / max(1e-9, needed[key] + others))
+        ample = max(_LEAST_SHARE, _AMPLE * needed[key])
+        try:
+            share = budget.within(max(part.remaining(), ample)) if budget.limited else budget
+            by_key[key] = _refit_within(by_key[key], request, share, needed[key])
+        except (OutOfTimeError, OutOfMemoryError) as error:
+            request.report(Note(f"{key} keeps its fold models: {error}"))
+        except Exception as error:  # the fold models predict as well: nothing may be lost here
+            if request.on_error == "raise":
+                raise
+            cause = f"{type(error).__name__}: {error}"
+            request.report(
+                Note(f"{key} keeps its fold models, the fit on all rows failed: {cause}")
+            )
     return tuple(by_key[bag.key] for bag in bags)
 
 
-def common_params(chosen: Sequence[Params]) -> Params:
-    """Return one set of params for what the folds chose: medians of numbers, else the first's."""
-    values: dict[str, Any] = chosen[0].to_dict()
-    for name, first in values.items():
-        found = [getattr(params, name) for params in chosen]
-        if isinstance(first, bool) or not all(isinstance(value, (int, float)) for value in found):
-            continue
-        middle = float(np.median(found))
-        values[name] = round(middle) if isinstance(first, int) else middle
-    return type(chosen[0]).from_dict(values)
+def as_refitted(bags: Sequence[Bag]) -> tuple[Bag, ...]:
+    """Return bags that answer as fast as the refitted ones: with the first fold's model alone."""
+    return tuple(
+        replace(bag, models=bag.models[:1]) if can_be_refitted(bag) else bag for bag in bags
+    )
 
 
-def _can_be_refitted(bag: Bag) -> bool:
+def can_be_refitted(bag: Bag) -> bool:
+    """Return whether `refit_in_time` replaces the bag, given the time."""
     return len(bag.models) > 1 and MODELS.get(bag.models[0].family).interruptible
 
 
-def _seconds_needed(bag: Bag, fit_seconds: float) -> float:
-    return _FOLDS_TIME * fit_seconds / len(bag.models)
+def middle_fold(models: Sequence[FittedSpec]) -> FittedSpec:
+    """Return the fold model whose choices are in the middle of those that the folds made.
+
+    Folds are ordered by the product of the numbers in which they differ. For boosters that is what
+    they learned, rounds times learning rate, which only together make sense. Of two in the middle
+    it is the larger one: all rows bear a little more. A fold that chose nothing, for want of
+    classes, counts only where none did.
+    """
+    chosen = [fitted.model.fitted_params().to_dict() for fitted in models]
+    made = [i for i, each in enumerate(models) if chosen[i] != each.model.params.to_dict()]
+    made = made or list(range(len(models)))
+    names = [name for name in chosen[made[0]] if _differ([chosen[i][name] for i in made])]
+    ordered = sorted(made, key=lambda i: math.prod(chosen[i][name] for name in names))
+    return models[ordered[len(ordered) // 2]]
 
 
-def _refit_within(bag: Bag, samples: Samples, budget: Budget, needed: float) -> Bag | None:
-    """Return the bag with one model of all rows; None where time does not allow a good one."""
-    if budget.remaining() < needed / _FOLDS_TIME:
-        return None
-    try:
-        refitted = run_until(lambda: refit_bag(bag, samples, budget), budget)
-    except (AutoMLError, MemoryError):  # the fold models are there, and predict as well
-        return None
-    return None if refitted.models[0].model.hurried else refitted
+def _differ(values: Sequence[Any]) -> bool:
+    """Return whether the values are numbers, and not all the same."""
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    return numbers and len(set(values)) > 1
+
+
+def _seconds_needed(bag: Bag, request: RefitRequest) -> float:
+    """Return about how long a fit on all rows takes, from the wall time of the bag's folds."""
+    seconds = request.fit_seconds[bag.key]
+    if trains_folds_together(MODELS.get(bag.models[0].family)):
+        return _OF_ALL_TOGETHER * seconds
+    # More cores help one model less than they help folds side by side.
+    crowd = max(1.0, request.n_at_once / 2.0) ** 0.5
+    return _FOLDS_TIME * crowd * seconds / len(bag.models)
+
+
+def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float) -> Bag:
+    """Return the bag with one model of all rows.
+
+    Raises
+    ------
+    OutOfTimeError, OutOfMemoryError
+        When there is too little for a model as good as those of the folds.
+    """
+    first, given = bag.models[0], budget.remaining()
+    if given < _ENOUGH * needed:
+        raise OutOfTimeError(f"one of all rows needs about {needed:.1f} s, {given:.1f} are left")
+    task, family = first.model.setting.task, MODELS.get(first.family)
+    n_bytes = family.estimate_bytes(first.model.params, request.samples.table, task)
+    if n_bytes > request.n_bytes:
+        raise OutOfMemoryError(
+            f"one of all rows needs {n_bytes / 1e9:.1f} GB of memory, it has "
+            f"{request.n_bytes / 1e9:.1f}"
+        )
+    rows = request.samples.take(np.arange(min(len(request.samples), _ROWS_TO_CHECK))).table
+
+    def fit_and_check() -> Bag:
+        refitted = refit_bag(bag, request.samples, budget)
+        check_prediction(refitted.predict(rows), len(rows), task)
+        return refitted
+
+    start = time.monotonic()
+    refitted = run_until(fit_and_check, budget)
+    cut_short = time.monotonic() - start > CUT_SHORT * given
+    if cut_short or refitted.models[0].model.hurried:
+        raise OutOfTimeError("there was no time to learn as much on all rows")
+    return refitted

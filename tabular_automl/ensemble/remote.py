@@ -20,8 +20,15 @@ from tabular_automl.core.imports import import_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
-from tabular_automl.ensemble.fold_work import BagRequest, FitFold, FoldFit, fit_together, fold_work
-from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
+from tabular_automl.ensemble.fold_work import (
+    BagRequest,
+    FitFold,
+    FoldFit,
+    fit_together,
+    fold_work,
+    trains_folds_together,
+)
+from tabular_automl.models.base import MODELS, ModelSpec, Setting
 
 _ON_THE_WAY = 0.2  # seconds by which a worker gives up before it is given up here
 
@@ -102,8 +109,8 @@ def fit_together_remotely(
 ) -> list[FoldFit] | None:
     """Do what `fit_together` does, on one worker."""
     family = MODELS.get(request.spec.family)
-    if family.fit_folds.__func__ is Model.fit_folds.__func__:  # type: ignore[attr-defined]
-        return None  # as every family says that does not know how
+    if not trains_folds_together(family):
+        return None
     order = partial(_Order.of, cluster, request, folds, budget)
     placed = request.samples, request.folds
     states = cluster.run(_fit_together_there, placed, order, budget, n_threads)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tabular_automl.core.budget import Budget
+from tabular_automl.ensemble.halving import try_variants
 from tabular_automl.ensemble.layer import NO_TIME, Candidate, Layer, PlannedSpec, ensemble_weights
 from tabular_automl.ensemble.scouting import (
+    NO_WEIGHT,
     ScoutedFolds,
     Scouting,
     can_scout,
-    scout_request,
-    seen_by,
+    n_scouted,
+    note_skipped,
+    scout_layer,
 )
-from tabular_automl.search.variants import SPACES, draw_variant
 
 _BEFORE_READERS = 3  # specs that show what a cheap reader of texts is worth beside them
 _MUCH_WEIGHT = 0.25  # of a cheap reader of texts, from which a costly one is worth its time
@@ -25,14 +25,6 @@ _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to di
 _LEAST_PART = 0.1  # of the weight of all that wait, for a repeat
 _WITH_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
-_MOST_VARIANTS = 30
-_ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
-_IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
-_VARIANT_SHARE = 1.5  # of the seconds that the family took before
-_LEAST_SHARE = 0.3  # seconds: a family that took a moment may take two
-_SHORT_VARIANT = 0.5  # of them are enough where the clock had the last word anyway
-_SAVE_SECONDS = 0.2  # that the plan's reserve has for the models
-_NO_WEIGHT = "no weight in the ensemble of the first folds"
 _LONG = "_long"  # at the end of a repeat's key
 
 
@@ -62,7 +54,7 @@ class Schedule:
         self._repeat_cut_short()
         self._try_rest([*late, *others[n_first:]])
         self._repeat_cut_short()
-        self._try_variants()
+        try_variants(self.layer, self._memory)
 
     def _try_rest(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the specs that the first pass left, those that are like others after the others."""
@@ -100,20 +92,13 @@ class Schedule:
         # One whole bag first: from then on there is something to return.
         first = self._finished(specs) or ([] if layer.candidates else list(specs[:1]))
         late = self._try_before_others(first, part, specs)
-        scout = Layer(scout_request(layer.request), layer.number, layer.samples, self.budget)
-        scout.memory = Scouting(self._memory)
-        scout.converged_after = layer.converged_after
-        scout.candidates = [
-            seen_by(each, layer.request, scout.request) for each in layer.candidates
-        ]
+        n_first = n_scouted(layer.request.folds, layer.request.machine)
+        scout = scout_layer(layer, self._memory, n_first)
         n_known = len(scout.candidates)
         share = len(scout.request.folds) / len(layer.request.folds)
         others = [planned for planned in specs if planned not in first]
         late += scout.try_all(others, self.budget.share(part * share))
-        for skip in scout.skipped:
-            if skip.key not in scout.late:
-                self._memory.forget(skip.key)
-                layer.skip(skip.key, skip.reason, failed=skip.failed)
+        note_skipped(layer, self._memory, scout, scout.late)
         layer.given_up |= scout.given_up
         again = [planned for planned in specs if layer.key_of(planned.spec) in scout.late]
         late += layer.try_all(again, self._share(part, again, specs))
@@ -168,7 +153,7 @@ class Schedule:
                 self._scouts[key] = candidate
             else:
                 self._memory.forget(key)
-                self.layer.give_up(key, "interrupted" if self.budget.stopped else _NO_WEIGHT)
+                self.layer.give_up(key, "interrupted" if self.budget.stopped else NO_WEIGHT)
         for key in sorted(self._scouts, key=lambda key: -self._scouted_weights[key]):
             if not self._scouts[key].was_cut_short:
                 self._complete(self._scouts[key])
@@ -180,7 +165,7 @@ class Schedule:
             self._seen.add(key)
         self._scouts.pop(key, None)
         seconds = self._seconds_of_whole(scouted) - scouted.fit.fit_seconds
-        budget = self._time_beside_save()
+        budget = self.layer.time_beside_save()
         if seconds < budget.remaining():
             self.layer.try_spec(scouted.fit.spec, key, budget.within(_LONGER * seconds))
         else:
@@ -222,7 +207,7 @@ class Schedule:
             key, fit = candidate.bag.key, candidate.fit
             self._seen |= {key, key + _LONG}
             seconds = self._seconds_of_whole(candidate)
-            budget = self._time_beside_save()
+            budget = self.layer.time_beside_save()
             # Its save grows with it.
             growth = self._saving(key) / max(1e-9, fit.fit_seconds)
             left, longer = budget.remaining() / (1.0 + growth), candidate.longer_spec()
@@ -264,61 +249,6 @@ class Schedule:
         key = max(waiting, key=lambda key: weight_of[key])
         total = sum(weight_of[key] for key in waiting)
         return waiting[key], weight_of[key] / total if total > 0 else 0.0
-
-    def _time_beside_save(self) -> Budget:
-        """Return what is left when the save of so many models is longer than planned."""
-        weight_of, seconds_of = self.layer.weights(), self.layer.seconds_to_save
-        seconds = sum(seconds_of.get(key, 0.0) for key in weight_of if weight_of[key] > 0)
-        return self.budget.within(self.budget.remaining() - max(0.0, seconds - _SAVE_SECONDS))
-
-    def _try_variants(self) -> None:
-        """Spend the time that is left on variants of what earned weight, until none earns any.
-
-        Few rows allow few variants: the best of many is the luckiest there.
-        """
-        if not self.budget.limited:
-            return  # a budget in trials says itself what to try
-        rng = np.random.default_rng(self.layer.request.setting.seed)
-        idle = 0
-        n_rows = len(self.layer.samples)
-        for number in range(1, 1 + min(_MOST_VARIANTS, n_rows // _ROWS_OF_A_VARIANT)):
-            choice = self._family_to_vary(rng)
-            if choice is None or idle >= _IDLE_VARIANTS or self.layer.no_longer_pays():
-                return
-            family, seconds = choice
-            spec = draw_variant(family, f"{family}_v{number}", rng)
-            key = self.layer.key_of(spec)
-            share = max(_LEAST_SHARE, _VARIANT_SHARE * seconds)
-            budget = self._time_beside_save().within(share)
-            self.layer.try_spec(spec, key, budget)
-            idle = 0 if self.layer.weights().get(key, 0.0) > 0.0 else idle + 1
-
-    def _family_to_vary(self, rng: np.random.Generator) -> tuple[str, float] | None:
-        """Return a family, the likelier the more weight it has, and the seconds it needs.
-
-        None when no family that has weight would end in time.
-        """
-        weight_of = self.layer.weights()
-        weights: dict[str, float] = {}
-        seconds: dict[str, float] = {}
-        least: dict[str, float] = {}
-        for candidate in self.layer.candidates:
-            family = candidate.fit.spec.family
-            if family in SPACES:
-                weights[family] = weights.get(family, 0.0) + weight_of[candidate.bag.key]
-                seconds[family] = max(seconds.get(family, 0.0), candidate.fit.fit_seconds)
-                if candidate.was_cut_short:
-                    least[family] = _SHORT_VARIANT
-        left = self._time_beside_save().remaining()
-        likely = {
-            f: w for f, w in weights.items() if w > 0 and least.get(f, 1.1) * seconds[f] < left
-        }
-        if not likely:
-            return None
-        names = list(likely)
-        shares = np.array([likely[name] for name in names])
-        chosen = names[int(rng.choice(len(names), p=shares / shares.sum()))]
-        return chosen, seconds[chosen]
 
 
 def _cost(specs: Sequence[PlannedSpec]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,9 @@ from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
 from tabular_automl.ensemble.bagging import FoldMemory
 from tabular_automl.ensemble.fold_work import BagRequest, FoldFit
-from tabular_automl.ensemble.layer import Candidate, StackRequest
+from tabular_automl.ensemble.layer import Candidate, Layer, StackRequest
 
+NO_WEIGHT = "no weight in the ensemble of the first folds"
 _ENOUGH_ROWS = 2_500  # to tell by an ensemble's weights which specs are of use
 _EVEN = 0.9  # of the rows of the last fold's training: in time order the first folds are smaller
 
@@ -86,29 +87,55 @@ def n_scouted(folds: Folds, machine: Machine) -> int:
     return machine.split(len(folds))[0]
 
 
-def can_scout(request: StackRequest, budget: Budget) -> bool:
-    """Return whether the first folds tell enough, and leave enough to be saved.
+def look_sizes(request: StackRequest, budget: Budget) -> list[int]:
+    """Return on how many folds specs may be looked at before all: a wave, two, four and so on.
 
-    Never without a deadline: the folds' order of work is what a budget in trials can repeat.
+    Those that tell enough. None without a deadline: the folds' order of work is what a budget in
+    trials can repeat.
     """
     folds, n_first = request.folds, n_scouted(request.folds, request.machine)
-    return (
-        budget.limited
-        and n_first < len(folds)
-        and len(folds.train[0]) >= _EVEN * len(folds.train[-1])
-        and sum(map(len, folds.valid[:n_first])) >= _ENOUGH_ROWS
-    )
+    even = len(folds.train[0]) >= _EVEN * len(folds.train[-1])
+    if not (budget.limited and even):
+        return []
+    sizes = [n_first * 2**doubled for doubled in range(len(folds))]
+    return [
+        size
+        for size in sizes
+        if size < len(folds) and sum(map(len, folds.valid[:size])) >= _ENOUGH_ROWS
+    ]
 
 
-def scout_request(request: StackRequest) -> StackRequest:
-    """Return the request for a layer that sees the first folds only."""
-    n_first = n_scouted(request.folds, request.machine)
+def can_scout(request: StackRequest, budget: Budget) -> bool:
+    """Return whether the first wave of folds tells enough, and leaves enough to be saved."""
+    return n_scouted(request.folds, request.machine) in look_sizes(request, budget)
+
+
+def scout_request(request: StackRequest, n_folds: int) -> StackRequest:
+    """Return the request for a layer that sees so many of the first folds only."""
     return replace(
         request,
-        folds=request.folds.first(n_first),
+        folds=request.folds.first(n_folds),
         patience=None,
         report=_starts_only(request.report),
     )
+
+
+def scout_layer(layer: Layer, kept: ScoutedFolds, n_folds: int) -> Layer:
+    """Return a layer that sees the first folds only, with the bags so far as they are there."""
+    request = scout_request(layer.request, n_folds)
+    scout = Layer(request, layer.number, layer.samples, layer.budget)
+    scout.memory = Scouting(kept)
+    scout.converged_after = layer.converged_after
+    scout.candidates = [seen_by(each, layer.request, request) for each in layer.candidates]
+    return scout
+
+
+def note_skipped(layer: Layer, kept: ScoutedFolds, scout: Layer, but: Collection[str] = ()) -> None:
+    """Note of what gave no bag on the first folds that it gives none, but for some keys."""
+    for skip in scout.skipped:
+        if skip.key not in but:
+            kept.forget(skip.key)
+            layer.skip(skip.key, skip.reason, failed=skip.failed)
 
 
 def seen_by(candidate: Candidate, whole: StackRequest, scout: StackRequest) -> Candidate:

@@ -69,9 +69,14 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
 
 
 def _take_unclaimed(layer: Layer, book: Workbook | None) -> None:
-    """Take the bags of an earlier fit that this one did not come to: they cost nothing."""
+    """Take the bags of an earlier fit that this one did not come to: they cost nothing.
+
+    But for those whose name another bag has by now: a repeat with other params, say.
+    """
+    taken = {candidate.bag.key for candidate in layer.candidates}
     for spec in book.unclaimed(layer.bag_request) if book is not None else ():
-        layer.try_spec(spec, spec.key, layer.budget)
+        if spec.key not in taken:
+            layer.try_spec(spec, spec.key, layer.budget)
 
 
 def _stack_inputs(

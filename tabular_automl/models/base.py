@@ -121,7 +121,10 @@ class Model(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """Return what `restore` needs, params and setting excepted."""
+        """Return what `restore` needs, params and setting excepted.
+
+        Also what `fitted_params` and `take_over` read: a saved model can be refitted.
+        """
 
     @abstractmethod
     def restore(self, state: State) -> None:

@@ -411,11 +411,15 @@ def check_state_restores_equal_predictions(candidate: Candidate) -> None:
 
 
 def check_saving_keeps_what_a_refit_needs(candidate: Candidate) -> None:
-    """Check that a model rebuilt from its state gives the same fitted_params."""
+    """Check that a model rebuilt from its state is refitted as the first one would be."""
     for task in TASKS:
-        model, _ = candidate.fitted(task)
+        model, trial = candidate.fitted(task)
         restored = candidate.build(task)
         restored.restore(through_files(model.state()))
+        refitted = candidate.model_type(restored.fitted_params(), model.setting)
+        refitted.take_over(restored)
+        refitted.fit(trial.train, None, Budget.unlimited())
+        _require_valid(candidate, refitted, trial.test.table, f"{task.problem_type}, refitted")
         expected, got = model.fitted_params(), restored.fitted_params()
         require(
             got == expected,

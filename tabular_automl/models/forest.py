@@ -28,7 +28,7 @@ _MAX_BY_TARGET = 32  # levels; the order of more of them gives away the training
 _LEAF_ROWS = {ProblemType.BINARY: 5, ProblemType.MULTICLASS: 1, ProblemType.REGRESSION: 1}
 _SMOOTHINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _MAX_LOOKUPS = 5_000_000  # of leaf values while choosing among them
-_MANY_ROWS = 10_000  # from which trees for numbers gain by seeing more of the features
+_MANY_ROWS = 10_000  # from which extra trees for numbers gain by trying more of the features
 _MIN_WAVES = 10  # rounds of trees that should fit into the time, on fewer rows if need be
 
 
@@ -328,7 +328,8 @@ class _Growth:
             return self.params.max_features
         if self.task.is_classification:
             return 1 / math.sqrt(self.matrix.shape[1])
-        return 0.75 if len(self.matrix) >= _MANY_ROWS else 0.5
+        random_thresholds = not self.forest.bootstrap
+        return 0.75 if random_thresholds and len(self.matrix) >= _MANY_ROWS else 0.5
 
     def _class_values(self, tree: Any, values: Reals) -> Reals:
         """Return each node's class shares over all classes, and last the weight of its rows."""

@@ -157,7 +157,10 @@ def catches_everything(node: ast.AST) -> bool:
 def test_every_exception_is_caught_only_where_it_becomes_a_row_a_note_or_a_reason():
     trees = {named(path): ast.parse(path.read_text()) for path in files_of(LIBRARY)}
     places = [n for n, tree in trees.items() for node in ast.walk(tree) if catches_everything(node)]
-    allowed = ["deployment/fast_bags.py", "ensemble/layer.py", "ensemble/resuming.py"]
+    allowed = [
+        *("deployment/fast_bags.py", "ensemble/layer.py"),
+        *("ensemble/refitting.py", "ensemble/resuming.py"),
+    ]
     assert sorted(places) == [f"{LIBRARY}/{name}" for name in allowed]
 
 

@@ -1,3 +1,4 @@
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -6,30 +7,21 @@ import pytest
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import InvalidOptionError
-from tabular_automl.core.params import Params, param
+from tabular_automl.core.params import Params as AnyParams
+from tabular_automl.core.params import param
 from tabular_automl.data.task import ProblemType, Task
-from tabular_automl.ensemble import refitting
 from tabular_automl.ensemble.bagging import Bag
-from tabular_automl.ensemble.refitting import common_params, refit_in_time
-from tabular_automl.models.base import MODELS, FittedSpec, Setting
+from tabular_automl.ensemble.refitting import (
+    RefitRequest,
+    as_refitted,
+    middle_fold,
+    refit_in_time,
+)
+from tabular_automl.models.base import MODELS, FittedSpec, Model, Setting
 from tabular_automl.models.linear import Linear
 from tabular_automl.models.trial import Trial
 
 TASK = Task(ProblemType.REGRESSION)
-
-
-@dataclass(frozen=True)
-class Chosen(Params):
-    n_rounds: int = param(100, 1, 10_000)
-    rate: float = param(0.1, 1e-4, 1.0)
-    extra: bool = param(False)
-    kind: str = param("a", choices=("a", "b"))
-    limit: float | None = param(None, 0.0, 1.0)
-
-
-def test_numbers_are_medians_and_the_rest_the_firsts():
-    folds = [Chosen(n_rounds=n, rate=n / 1e4, extra=True, kind="b") for n in (100, 300, 260)]
-    assert common_params(folds) == Chosen(n_rounds=260, rate=0.026, extra=True, kind="b")
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +35,34 @@ def linear_bag(trial: Trial, key: str, n_models: int = 3) -> Bag:
     return Bag(key, 1, (FittedSpec("linear", model),) * n_models)
 
 
-def refit(trial, bags, *, budget=None, seconds=1e-3):
+def refit(trial, bags, *, budget=None, seconds=1e-3, **changes):
+    """Return how many models each bag has then, and what was noted."""
     notes = []
     keys = [bag.key for bag in bags]
-    fit_seconds = dict.fromkeys(keys, seconds)
-    found = refit_in_time(
-        bags, keys, fit_seconds, trial.train, budget or Budget.unlimited(), notes.append
-    )
-    return [len(bag.models) for bag in found], [note.text for note in notes]
+    options = {
+        "samples": trial.train,
+        "order": keys,
+        "fit_seconds": dict.fromkeys(keys, seconds),
+        "n_at_once": 2,
+        "n_bytes": 10**9,
+        "on_error": "skip",
+        "report": lambda note: notes.append(note.text),
+    }
+    request = RefitRequest(**options | changes)
+    found = refit_in_time(bags, request, budget or Budget.unlimited())
+    return [len(bag.models) for bag in found], notes
+
+
+def with_fit(monkeypatch, fit):
+    """Have every linear model of all rows fitted by ``fit``, given model and budget."""
+
+    original = Linear.fit
+
+    def fit_linear(model, train, valid, budget):
+        fit(model, budget)
+        return original(model, train, valid, budget)
+
+    monkeypatch.setattr(Linear, "fit", fit_linear)
 
 
 def test_each_bag_becomes_one_model_in_its_old_place(trial):
@@ -60,42 +72,119 @@ def test_each_bag_becomes_one_model_in_its_old_place(trial):
 def test_a_bag_stays_where_time_is_short_for_it(trial):
     sizes, notes = refit(trial, [linear_bag(trial, "slow")], budget=Budget.start(5), seconds=100)
     assert sizes == [3]
-    assert notes == ["No time to fit these on all rows, their fold models stay: slow"]
+    assert notes[0].startswith("slow keeps its fold models: one of all rows needs about 50.0 s, ")
+
+
+def test_a_bag_stays_where_memory_is_short_for_it(trial):
+    sizes, notes = refit(trial, [linear_bag(trial, "large")], n_bytes=10)
+    assert sizes == [3]
+    assert "large keeps its fold models: one of all rows needs 0.0 GB of memory" in notes[0]
 
 
 def test_a_bag_stays_when_the_fit_was_asked_to_stop(trial):
     stopped = Budget.start(None, Stop(signal=2))
-    assert refit(trial, [linear_bag(trial, "a")], budget=stopped)[0] == [3]
+    assert refit(trial, [linear_bag(trial, "a")], budget=stopped) == ([3], [])
 
 
 def test_a_bag_stays_when_its_model_comes_out_hurried(trial, monkeypatch):
-    def hurried(bag, samples, budget):
-        one = replace(bag, models=bag.models[:1])
-        one.models[0].model.hurried = True
-        return one
+    with_fit(monkeypatch, lambda model, budget: setattr(model, "hurried", True))
+    sizes, notes = refit(trial, [linear_bag(trial, "a")], budget=Budget.start(60))
+    assert sizes == [3]
+    assert notes == ["a keeps its fold models: there was no time to learn as much on all rows"]
 
-    monkeypatch.setattr(refitting, "refit_bag", hurried)
-    assert refit(trial, [linear_bag(trial, "a")], budget=Budget.start(60))[0] == [3]
+
+def test_a_bag_stays_when_its_model_took_nearly_all_the_time(trial, monkeypatch):
+    bag = linear_bag(trial, "a")
+    with_fit(monkeypatch, lambda model, budget: time.sleep(0.9 * budget.remaining()))
+    assert refit(trial, [bag], budget=Budget.start(1.0))[0] == [3]
+
+
+def test_a_failure_costs_nothing_but_the_refit(trial, monkeypatch):
+    def fail(model, budget):
+        raise RuntimeError("no luck")
+
+    bags = [linear_bag(trial, "a")]
+    with_fit(monkeypatch, fail)
+    note = "a keeps its fold models, the fit on all rows failed: RuntimeError: no luck"
+    assert refit(trial, bags) == ([3], [note])
+    with pytest.raises(RuntimeError, match="no luck"):
+        refit(trial, bags, on_error="raise")
+
+
+def test_a_model_that_predicts_no_numbers_is_not_taken(trial, monkeypatch):
+    bags = [linear_bag(trial, "a")]
+    monkeypatch.setattr(Linear, "predict", lambda model, table: np.full((len(table), 1), np.nan))
+    sizes, notes = refit(trial, bags)
+    assert sizes == [3]
+    assert "predict must return finite numbers" in notes[0]
 
 
 def test_a_bag_of_a_family_that_cannot_be_stopped_stays(trial, monkeypatch):
     monkeypatch.setattr(MODELS.get("linear"), "interruptible", False)
-    assert refit(trial, [linear_bag(trial, "a")])[0] == [3]
+    bags = [linear_bag(trial, "a")]
+    assert refit(trial, bags)[0] == [3]
+    assert len(as_refitted(bags)[0].models) == 3
 
 
-def test_each_bag_gets_its_part_of_the_time(trial, monkeypatch):
+def test_a_bag_answers_as_fast_as_one_of_its_models(trial):
+    assert len(as_refitted([linear_bag(trial, "a")])[0].models) == 1
+
+
+def test_each_bag_gets_its_part_of_the_time_and_ample_for_what_it_needs(trial, monkeypatch):
     given = []
+    bags = [linear_bag(trial, "a"), linear_bag(trial, "b"), linear_bag(trial, "c")]
+    with_fit(monkeypatch, lambda model, budget: given.append(budget.remaining()))
+    seconds = {"a": 4.0, "b": 12.0, "c": 4.0}  # for 2, 6 and 2 seconds of a model of all rows
+    refit(trial, bags, order=["b", "a", "c"], fit_seconds=seconds, budget=Budget.start(11))
+    assert given == [
+        pytest.approx(11, abs=1.5),
+        pytest.approx(5, abs=1.5),
+        pytest.approx(11, abs=1.5),
+    ]
 
-    def note_share(bag, samples, budget):
-        given.append(budget.remaining())
-        return replace(bag, models=bag.models[:1])
 
-    monkeypatch.setattr(refitting, "refit_bag", note_share)
-    bags = [linear_bag(trial, "a"), linear_bag(trial, "b")]
-    refit_in_time(
-        bags, ["b", "a"], {"a": 3.0, "b": 9.0}, trial.train, Budget.start(40), lambda note: None
-    )
-    assert given == [pytest.approx(30, abs=1), pytest.approx(40, abs=1)]
+class Chosen(Model):
+    """A family whose folds choose what the test says."""
+
+    @dataclass(frozen=True)
+    class Params(AnyParams):
+        n_rounds: int = param(100, 1, 10_000)
+        rate: float | None = param(None, 1e-4, 1.0)
+        extra: bool = param(False)
+
+    def fit(self, train, valid, budget):
+        raise NotImplementedError
+
+    predict = state = restore = fit
+
+    def fitted_params(self):
+        return replace(self.params, **self.chosen)
+
+
+def fold(**chosen):
+    model = Chosen(Chosen.Params(), Setting(TASK, "squared_error", 0, 1))
+    model.chosen = chosen
+    return FittedSpec("chosen", model)
+
+
+@pytest.mark.parametrize(
+    ("folds", "middle"),
+    [
+        ([(100, 0.1), (300, 0.1), (260, 0.1)], 2),  # the median
+        ([(100, 0.3), (1000, 0.01), (900, 0.02)], 2),  # of rounds times rate, not of either
+        ([(100, 0.1), (300, 0.1)], 1),  # the larger of two
+        ([(100, 0.1)] * 3, 1),  # any, where they agree
+    ],
+)
+def test_a_refit_takes_the_choices_of_the_fold_in_the_middle(folds, middle):
+    models = [fold(n_rounds=n_rounds, rate=rate) for n_rounds, rate in folds]
+    assert middle_fold(models) is models[middle]
+
+
+def test_a_fold_that_chose_nothing_counts_only_where_none_did():
+    models = [fold(), fold(n_rounds=60, rate=0.2), fold()]
+    assert middle_fold(models) is models[1]
+    assert middle_fold([models[0], models[2]]) is models[2]
 
 
 def test_the_preset_gives_one_model_for_each_bag(tmp_path, regression_table):
@@ -115,8 +204,27 @@ def test_the_preset_gives_one_model_for_each_bag(tmp_path, regression_table):
 
 def test_the_preset_ends_with_a_predictor_under_a_time_limit(tmp_path, regression_table):
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
-    predictor.fit(regression_table, presets="deploy", time_limit=8)
+    config = FitConfig(families=("linear", "lightgbm"))  # quick ones
+    predictor.fit(regression_table, presets="deploy", config=config, time_limit=8)
+    assert 1 in {len(bag.models) for bag in predictor._fitted().stack.bags}
     assert predictor.predict(regression_table).notna().all()
+
+
+def test_models_are_dropped_for_latency_by_what_the_refitted_ones_take(tmp_path, regression_table):
+    config = FitConfig(refit=True, max_specs=2, n_folds=4, max_latency_ms=1000.0)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    predictor.fit(regression_table, config=config)
+    assert {len(bag.models) for bag in predictor._fitted().stack.bags} == {1}
+
+
+def test_a_finished_fit_is_resumed_with_a_refit(tmp_path, regression_table):
+    fitted = Predictor("y", path=tmp_path / "p", verbosity=0)
+    fitted.fit(regression_table, config=FitConfig(max_specs=2, n_folds=4))
+    again = Predictor("y", path=tmp_path / "p", verbosity=0)
+    config = FitConfig(max_specs=2, n_folds=4, refit=True)
+    again.fit(regression_table, config=config, resume=True)
+    assert {len(bag.models) for bag in again._fitted().stack.bags} == {1}
+    assert again._fitted().stack.weights == fitted._fitted().stack.weights
 
 
 def test_a_stack_of_layers_cannot_be_refitted():

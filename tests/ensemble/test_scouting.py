@@ -4,7 +4,7 @@ import pytest
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
-from tabular_automl.ensemble.scouting import ScoutedFolds, Scouting, can_scout
+from tabular_automl.ensemble.scouting import ScoutedFolds, Scouting, can_scout, look_sizes
 
 
 class Request:
@@ -35,6 +35,25 @@ def folds_of(train_sizes, valid_size=2_000):
 def test_scouts_where_it_leaves_folds_and_tells_enough(request_, expected):
     assert can_scout(request_, Budget.start(60)) is expected
     assert not can_scout(request_, Budget.unlimited())
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (Request(folds_of([9_000] * 8)), [2, 4]),
+        (Request(folds_of([9_000] * 6)), [2, 4]),
+        (Request(folds_of([9_000] * 8), n_cores=3), [3, 6]),
+        (Request(folds_of([9_000] * 8, valid_size=700)), [4]),
+        (Request(folds_of([9_000] * 4), n_cores=1), [2]),
+        (Request(folds_of([9_000] * 4), n_cores=4), []),
+        (Request(folds_of([9_000])), []),
+        (Request(folds_of([1_000, 2_000, 3_000, 4_000])), []),
+    ],
+    ids=["waves", "no power", "cores", "few rows", "one core", "one wave", "holdout", "in time"],
+)
+def test_looks_double_their_waves_and_tell_enough(request_, expected):
+    assert look_sizes(request_, Budget.start(60)) == expected
+    assert look_sizes(request_, Budget.unlimited()) == []
 
 
 class Behind:

@@ -7,7 +7,7 @@ import pytest
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
-from tabular_automl.core.budget import Budget
+from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError
 from tabular_automl.core.events import SpecFinished, SpecSkipped, silent
 from tabular_automl.core.parallel import Machine
@@ -16,6 +16,7 @@ from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble import resuming
+from tabular_automl.ensemble.halving import _bags_of_halving
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import (
     _BEYOND,
@@ -29,7 +30,7 @@ from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
-from tabular_automl.search.variants import SPACES
+from tabular_automl.search.variants import SPACES, Between
 
 N_ROWS = 1200
 FITTED = []  # names of the families in the order in which folds were fitted
@@ -158,6 +159,22 @@ class LateAtFirst(Oracle):
         return super().fit(train, valid, budget)
 
 
+class Tuned(Oracle):
+    """As wrong as its hyperparameter says, and in other places for each value of it."""
+
+    @dataclass(frozen=True)
+    class Params(Params):
+        blur: float = param(0.5, 0.0, 10.0, doc="How wrong.")
+
+    def predict(self, table):
+        x, blur = table.numeric[:, 0], self.params.blur
+        return (x + blur * np.sin(1e3 * (1.0 + blur) * x)).reshape(-1, 1).astype(float)
+
+
+class SlowTuned(Slow, Tuned):
+    """Takes its whole share, however long."""
+
+
 class Hungry(Oracle):
     @classmethod
     def estimate_bytes(cls, params, table, task):
@@ -169,6 +186,7 @@ FAMILIES = {
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
     "slow_poor": SlowPoor, "used_up": UsedUp, "late_at_first": LateAtFirst,
     "converged": Converged, "partly_converged": PartlyConverged, "slow_different": SlowDifferent,
+    "tuned": Tuned, "slow_tuned": SlowTuned,
 }  # fmt: skip
 
 
@@ -207,6 +225,7 @@ def run(events):
         first_pass=1.0,
         holdout_fraction=None,
         workbook=None,
+        n_cores=2,
     ):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
@@ -221,7 +240,7 @@ def run(events):
             folds=make_folds(task, encoded, n_folds=4, holdout_fraction=holdout_fraction, seed=0),
             judge=Judge(metric, codec, y.to_numpy()),
             setting=Setting(task, "squared_error"),
-            machine=Machine(2, 10**9),
+            machine=Machine(n_cores, 10**9),
             layers=tuple(tuple(planned(name) for name in layer) for layer in layers),
             n_first=n_first,
             first_pass=first_pass,
@@ -458,7 +477,7 @@ def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch)
 
 def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
-    monkeypatch.setattr("tabular_automl.ensemble.schedule._ROWS_OF_A_VARIANT", N_ROWS // 20)
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
     fitted = run(["oracle", "distant"], budget=Budget.start(60))
     keys = [c.bag.key for c in fitted.candidates]
     assert keys[:3] == ["oracle", "distant", "oracle_v1"]
@@ -507,7 +526,7 @@ def test_a_budget_in_trials_tries_no_variants(run, monkeypatch):
 
 def test_few_rows_allow_few_variants(run, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
-    monkeypatch.setattr("tabular_automl.ensemble.schedule._ROWS_OF_A_VARIANT", N_ROWS // 2)
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 2)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 3
 
 
@@ -522,6 +541,155 @@ def test_variants_leave_the_time_that_the_save_will_take(run, monkeypatch):
     monkeypatch.setattr("tabular_automl.ensemble.layer.seconds_to_save", lambda bag: 90.0)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 1
     assert len(run(["oracle"], budget=Budget.start(600)).candidates) > 1
+
+
+class InTurn:
+    """Values of a hyperparameter, one after the other."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def draw(self, rng):
+        return self.values.pop(0)
+
+
+@pytest.fixture
+def vary(monkeypatch):
+    """Return a function that says how blurred the variants of a family are, in turn."""
+
+    def say(family, *blurs):
+        rows = N_ROWS // len(blurs)
+        monkeypatch.setitem(SPACES, family, {"blur": InTurn(*blurs)})
+        monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", rows)
+
+    return say
+
+
+def test_the_better_half_of_a_group_of_variants_gets_the_other_folds(run, scouting, vary):
+    vary("tuned", 0.10, 0.20, 0.11, 0.22)
+    fitted = run(["tuned"], budget=Budget.start(60))
+    n_models = {c.bag.key: len(c.bag.models) for c in fitted.candidates}
+    assert n_models == {"tuned": 4, "tuned_v1": 4, "tuned_v3": 4}
+    assert reasons(fitted).keys() == {"tuned_v2", "tuned_v4"}
+    assert all("first folds" in reason for _, reason in reasons(fitted).values())
+    assert FITTED.count("Tuned") == 4 + 4 * 2 + 2 * 2  # no fold twice
+
+
+def test_halves_are_halved_where_folds_come_in_more_waves(run, scouting, vary):
+    vary("tuned", 0.10, 0.30, 0.11, 0.31, 0.12, 0.32, 0.13, 0.33)
+    fitted = run(["tuned"], budget=Budget.start(60), n_cores=1)
+    variants = {c.bag.key for c in fitted.candidates} - {"tuned"}
+    assert len(variants) == 2
+    assert variants < {"tuned_v1", "tuned_v3", "tuned_v5", "tuned_v7"}
+    assert FITTED.count("Tuned") == 4 + 8 * 1 + 4 * 1 + 2 * 2
+
+
+def test_groups_of_variants_end_when_they_bring_nothing(run, scouting, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
+    fitted = run(["oracle"], budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+    assert len(fitted.skipped) == 8  # two groups: six without weight are enough
+    assert FITTED.count("Oracle") == 4 + 8 * 2
+
+
+def test_on_a_holdout_variants_are_tried_one_by_one(run, scouting, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
+    fitted = run(["oracle"], budget=Budget.start(60), holdout_fraction=0.5)
+    assert len(fitted.candidates) == 1 + 6
+
+
+def test_looks_at_variants_leave_the_time_for_the_other_folds(
+    run, clock, scouting, vary, monkeypatch
+):
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._LONGER", 10.0)  # no repeat
+    vary("slow_tuned", 0.10, 0.20, 0.11, 0.22)
+    fitted = run(["slow_tuned"], budget=Budget.start(100), n_first=1, first_pass=0.2)
+    seconds = {c.bag.key: c.fit.fit_seconds for c in fitted.candidates}
+    assert seconds.keys() == {"slow_tuned", "slow_tuned_v1", "slow_tuned_v3"}
+    # Of 80 s, four halves of a bag and then two: three bags.
+    assert seconds["slow_tuned_v1"] == pytest.approx(80 / 3, rel=0.01)
+    assert CLOCK.now == pytest.approx(100)
+
+
+def test_a_variant_that_fails_is_one_row_and_its_group_goes_on(
+    run, scouting, vary, events, monkeypatch
+):
+    fit = Tuned.fit
+
+    def fails(self, train, valid, budget):
+        if self.params.blur == 0.20:
+            raise ZeroDivisionError("the cause")
+        return fit(self, train, valid, budget)
+
+    monkeypatch.setattr(Tuned, "fit", fails)
+    vary("tuned", 0.10, 0.20, 0.11, 0.22)
+    fitted = run(["tuned"], budget=Budget.start(60))
+    assert {c.bag.key for c in fitted.candidates} == {"tuned", "tuned_v1", "tuned_v3"}
+    assert reasons(fitted)["tuned_v2"] == (True, "ZeroDivisionError: the cause")
+    told = [event.key for event in events if isinstance(event, SpecSkipped)]
+    assert sorted(told) == ["tuned_v2", "tuned_v4"]
+
+
+def test_an_interrupt_among_looks_keeps_the_whole_bags(run, scouting, vary, monkeypatch):
+    stop, fit = Stop(), Tuned.fit
+
+    def interrupted(self, train, valid, budget):
+        fit(self, train, valid, budget)
+        if len(FITTED) > 4 + 2:
+            stop.signal = 2
+        return self
+
+    monkeypatch.setattr(Tuned, "fit", interrupted)
+    vary("tuned", 0.10, 0.20, 0.11, 0.22)
+    fitted = run(["tuned"], budget=Budget.start(60, stop))
+    assert [c.bag.key for c in fitted.candidates] == ["tuned"]
+    assert len(reasons(fitted)) == 4
+    assert all("interrupted" in reason for _, reason in reasons(fitted).values())
+
+
+def test_a_resume_fits_no_fold_of_a_variant_again(run, scouting, monkeypatch, tmp_path):
+    monkeypatch.setattr(resuming, "_WRITING_SHARE", 1e9)
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 4)
+    monkeypatch.setitem(SPACES, "tuned", {"blur": Between(0.1, 0.4)})
+    identity = FitIdentity.of(pd.DataFrame({"x": [1]}), FitConfig())
+
+    def keys():
+        book = Workbook.open(Journal(tmp_path / "journal"), identity, silent)
+        book.begin(4, None)
+        fitted = run(["tuned"], budget=Budget.start(60), workbook=book)
+        return [c.bag.key for c in fitted.candidates]
+
+    before = keys()
+    assert len(before) > 1
+    FITTED.clear()
+    assert keys() == before
+    assert FITTED == []
+
+
+def test_a_bag_of_before_does_not_take_the_name_of_another(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(resuming, "_WRITING_SHARE", 1e9)
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS)
+    identity = FitIdentity.of(pd.DataFrame({"x": [1]}), FitConfig())
+
+    def keys(blur):
+        monkeypatch.setitem(SPACES, "tuned", {"blur": InTurn(blur)})
+        book = Workbook.open(Journal(tmp_path / "journal"), identity, silent)
+        book.begin(4, None)
+        fitted = run(["tuned"], budget=Budget.start(60), workbook=book)
+        book.close(60.0)
+        return sorted(c.bag.key for c in fitted.candidates)
+
+    assert keys(0.1) == keys(0.2) == ["tuned", "tuned_v1"]
+
+
+@pytest.mark.parametrize(
+    ("n_specs", "parts", "n_bags"),
+    [(1, [], 1.0), (1, [0.5], 1.0), (4, [0.5], 3.0), (3, [0.5], 2.5), (8, [0.25, 0.5], 4.0)],
+)
+def test_halving_costs_less_than_a_bag_each(n_specs, parts, n_bags):
+    assert _bags_of_halving(n_specs, parts) == pytest.approx(n_bags)
 
 
 def test_readers_have_their_turn_as_soon_as_it_is_known_that_the_cheap_one_is_worth_it(run):

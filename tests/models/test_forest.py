@@ -7,6 +7,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.models import forest
 from tabular_automl.models.base import MODELS, FittedSpec, Setting
 from tabular_automl.models.forest_nodes import Nodes
 
@@ -48,6 +49,40 @@ def test_both_ways_to_predict_agree(family, task):
         few = model.predict(table.take(list(rows)))
         assert np.allclose(few, batch[list(rows)], atol=1e-6)
     assert batch.shape == (250, task.n_outputs)
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "n_rows", "params", "n_tried"),
+    [
+        ("extra_trees", REGRESSION, 10_000, {}, 12),
+        ("extra_trees", REGRESSION, 9_999, {}, 8),
+        ("random_forest", REGRESSION, 10_000, {}, 8),
+        ("extra_trees", BINARY, 10_000, {}, 4),
+        ("extra_trees", REGRESSION, 10_000, {"max_features": 0.25}, 4),
+    ],
+)
+def test_extra_trees_for_numbers_try_more_features_on_many_rows(
+    family, task, n_rows, params, n_tried
+):
+    kind = MODELS.get(family)
+    model = kind(kind.Params.from_dict(params), Setting(task, "squared_error"))
+    table = FeatureTable(
+        np.zeros((n_rows, 1), np.float32), np.zeros((n_rows, 0), np.int32), ("a",), (), ()
+    )
+    train = Samples(table, np.zeros(n_rows, np.int64))
+    growth = forest._Growth(model, np.zeros((n_rows, 16), np.float32), train)
+    assert growth._options(seed=0)["max_features"] == n_tried
+
+
+def test_artifacts_of_before_smoothing_was_saved_are_read():
+    model = fitted("extra_trees", BINARY)
+    state = model.state()
+    del state.meta["smoothing"]
+    restored = type(model)(model.params, model.setting)
+    restored.restore(state)
+    table = samples(BINARY).table
+    assert np.array_equal(restored.predict(table), model.predict(table))
+    assert restored.fitted_params() == model.params
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -126,6 +126,30 @@ def test_folds_trained_side_by_side_equal_folds_trained_in_turn() -> None:
         np.testing.assert_array_equal(alone.predict(data.table), beside.predict(data.table))
 
 
+@pytest.mark.parametrize(
+    ("task", "params", "weight"),
+    [
+        (BINARY, {}, 1.0),
+        (MULTICLASS, {}, 1.0),
+        (REGRESSION, {}, 5.0),
+        (REGRESSION, {"min_child_weight": 0.5}, 0.5),
+    ],
+)
+def test_leaves_for_numbers_hold_more_unless_told(task, params, weight) -> None:
+    model, _ = fit(task, **params)
+    assert model._options()["min_child_weight"] == weight
+
+
+def test_a_lone_row_moves_no_leaf_of_its_own() -> None:
+    table = FeatureTable(
+        np.arange(40, dtype=np.float32)[:, None], np.zeros((40, 0), np.int32), ("a",), (), ()
+    )
+    lone = Samples(table, np.r_[np.zeros(39), 1000.0])
+    model = build(REGRESSION, n_rounds=60, learning_rate=0.3).fit(lone, None, Budget.unlimited())
+    prediction = model.predict(table)[:, 0]
+    assert prediction[-1] == prediction[-2] < 500
+
+
 def test_fitted_params_refit_with_the_rounds_and_the_rate_used() -> None:
     train, valid = split(samples(BINARY))
     model = build(BINARY, n_rounds=500, learning_rate=None).fit(train, valid, Budget.unlimited())

@@ -162,8 +162,10 @@ def test_one_seed_gives_one_network(coloured):
 
 def test_a_refit_without_validation_rows_keeps_the_choices(coloured, by_colour):
     again = ImageNetwork(by_colour.fitted_params(), by_colour.setting)
+    again.take_over(by_colour)
     again.fit(coloured[0], None, Budget.unlimited())
     assert again.fitted_params().flip is True
+    assert again.state().meta["temperature"] == by_colour.state().meta["temperature"] != 1.0
     assert accuracy(again, coloured[2]) > 0.9
 
 
