@@ -255,16 +255,8 @@ def _fit_pipeline(
     assemble = partial(
         _assemble, stack_request, stack_fit, plan, featurizer, config, ensemble_budget
     )
-    pipeline, record = assemble()
-    if choose is not None:
-        choice_budget = before_refit.reserve(plan.reserve * _SAVE_SHARE)
-        answering = pipeline
-        if config.refit:
-            bags = as_refitted(pipeline.stack.bags)
-            answering = replace(pipeline, stack=replace(pipeline.stack, bags=bags))
-        allowed = frozenset(choose(answering, record, choice_budget))
-        if allowed < pipeline.stack.weights.keys():
-            pipeline, record = assemble(allowed=allowed)
+    choice_budget = before_refit.reserve(plan.reserve * _SAVE_SHARE)
+    pipeline, record = _as_chosen(assemble, choose, choice_budget, refit=config.refit)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
     if config.refit:
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
@@ -273,6 +265,25 @@ def _fit_pipeline(
         if choose is not None and any(map(can_be_refitted, stack.bags)):
             report(Note("With the fold models that stay, a row takes longer than max_latency_ms."))
     return replace(pipeline, summary=summary), record
+
+
+def _as_chosen(
+    assemble: Callable[..., tuple[FittedPipeline, FitRecord]],
+    choose: Choice | None,
+    budget: Budget,
+    *,
+    refit: bool,
+) -> tuple[FittedPipeline, FitRecord]:
+    """Assemble the ensemble, and once more where ``choose`` lets only some of its bags stay."""
+    pipeline, record = assemble()
+    if choose is None:
+        return pipeline, record
+    answering = as_refitted(pipeline.stack.bags) if refit else pipeline.stack.bags
+    stand_in = replace(pipeline, stack=replace(pipeline.stack, bags=answering))
+    allowed = frozenset(choose(stand_in, record, budget))
+    if allowed < pipeline.stack.weights.keys():
+        return assemble(allowed=allowed)
+    return pipeline, record
 
 
 def _kinds_read(schema: Schema, config: FitConfig) -> frozenset[Kind]:
