@@ -68,10 +68,11 @@ class FitConfig:
         Drop models from the ensemble until one compiled row is answered within so many
         milliseconds, and weigh the others anew. Measured on this machine, so that a second fit may
         drop others; where no ensemble is as fast, the fastest found is taken and a note says so.
-    refit : bool
+    refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
-        has one layer. Models of a holdout stay as they are.
+        has one layer. Models of a holdout stay as they are. None lets the plan choose: on tables of
+        5,000 rows or more, not on a cluster.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int
@@ -95,7 +96,7 @@ class FitConfig:
     max_specs: int | None = None
     max_seconds_without_limit: float = 540.0
     max_latency_ms: float | None = None
-    refit: bool = False
+    refit: bool | None = None
     calibrate: bool = True
     seed: int = 0
     n_jobs: int | None = None
@@ -113,6 +114,8 @@ class FitConfig:
             check_milliseconds("max_latency_ms", self.max_latency_ms)
         if self.cluster is not None:
             parse_cluster(self.cluster)
+        if self.refit not in (None, True, False):
+            raise InvalidOptionError(must_be("refit", "True, False or None", self.refit))
         if self.refit and self.n_layers not in (None, 1):
             raise InvalidOptionError(
                 must_be("n_layers", "1 or None with refit=True", self.n_layers)

@@ -256,9 +256,9 @@ def _fit_pipeline(
         _assemble, stack_request, stack_fit, plan, featurizer, config, ensemble_budget
     )
     choice_budget = before_refit.reserve(plan.reserve * _SAVE_SHARE)
-    pipeline, record = _as_chosen(assemble, choose, choice_budget, refit=config.refit)
+    pipeline, record = _as_chosen(assemble, choose, choice_budget, refit=plan.refit)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
-    if config.refit:
+    if plan.refit:
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
         stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)

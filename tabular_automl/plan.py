@@ -23,6 +23,7 @@ _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on bo
 _CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
 _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
+_ENOUGH_FOR_ONE_MODEL = 5_000  # rows, to answer with one model of all instead of those of folds
 _MOST_FOLDS = 8  # unless more are asked for
 _FIRST_PASS = 0.6
 _SHORT_OF_TIME = 1.0  # folds that the portfolio could be fitted on, below which ...
@@ -67,8 +68,10 @@ class FitPlan:
         Seconds for the whole fit; None when the budget is in trials.
     reserve : float
         Seconds of it kept for the ensemble and the save.
+    refit : bool
+        Whether a model of all rows replaces those of each spec's folds.
     refit_seconds : float
-        Seconds of it kept for fitting the chosen specs on all rows.
+        Seconds of the limit kept for that.
     n_folds : int
     holdout_fraction : float or None
         Validate on one holdout instead of folds.
@@ -87,6 +90,7 @@ class FitPlan:
 
     time_limit: float | None
     reserve: float
+    refit: bool
     refit_seconds: float
     n_folds: int
     holdout_fraction: float | None
@@ -129,12 +133,14 @@ def plan_fit(
     if config.n_layers is not None and n_layers < config.n_layers:
         why += " One layer: later ones need each row predicted out of fold."
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
-    refit_seconds = _refit_seconds(limit, n_folds, config)
-    if config.refit:
+    refit = _refits(config, shape, n_folds, n_layers)
+    refit_seconds = limit / (n_folds + 1) if refit and limit is not None and n_folds > 1 else 0.0
+    if refit:
         why += _about_refit(refit_seconds, n_folds)
     return FitPlan(
         time_limit=limit,
         reserve=_reserve(limit, shape, task, config),
+        refit=refit,
         refit_seconds=refit_seconds,
         n_folds=n_folds,
         holdout_fraction=holdout,
@@ -233,11 +239,16 @@ def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -
     return min(0.25 * limit, seconds)
 
 
-def _refit_seconds(limit: float | None, n_folds: int, config: FitConfig) -> float:
-    """Return the seconds kept for one more fit of what earned weight: little next to many folds."""
-    if limit is None or not config.refit or n_folds == 1:
-        return 0.0
-    return limit / (n_folds + 1)
+def _refits(config: FitConfig, shape: Shape, n_folds: int, n_layers: int) -> bool:
+    """Return whether the chosen specs are fitted once more, on all rows.
+
+    It costs little next to many folds. On few rows the mean of the folds' models is better than one
+    of all rows; and who names a cluster may not want to fit here.
+    """
+    if config.refit is not None:
+        return config.refit
+    alone = n_layers == 1 and config.cluster is None
+    return alone and n_folds > 1 and shape.n_samples >= _ENOUGH_FOR_ONE_MODEL
 
 
 def _about_refit(seconds: float, n_folds: int) -> str:

@@ -85,6 +85,22 @@ def test_time_is_kept_for_a_refit_where_folds_make_it_pay():
     assert len(plan(deploy, n_samples=10_000, limit=3600).layers) == 1
 
 
+@pytest.mark.parametrize(
+    ("config", "shape", "expected"),
+    [
+        (FitConfig(), {"n_samples": 4_999}, False),
+        (FitConfig(), {"n_samples": 5_000}, True),
+        (FitConfig(refit=False), {"n_samples": 5_000}, False),
+        (FitConfig(refit=True), {"n_samples": 100}, True),
+        (FitConfig(cluster="dask"), {"n_samples": 5_000}, False),
+        (FitConfig(holdout_fraction=0.1), {"n_samples": 5_000}, False),
+        (FitConfig(), {"n_samples": 5_000, "limit": 3600.0}, False),  # two layers
+    ],
+)
+def test_tables_of_some_size_are_answered_by_models_of_all_rows(config, shape, expected):
+    assert plan(config, **shape).refit is expected
+
+
 def test_families_and_exclude_choose_the_specs():
     only = plan(FitConfig(families=("lightgbm",), exclude=("lightgbm_extra",)))
     assert all(planned.spec.family == "lightgbm" for planned in only.layers[0])
