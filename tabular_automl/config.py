@@ -72,7 +72,8 @@ class FitConfig:
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
         has one layer. Models of a holdout stay as they are. None lets the plan choose: on tables of
-        5,000 rows or more, not on a cluster.
+        5,000 rows or more without columns that models read raw, such as texts and images; on a
+        cluster only with ``max_specs`` and no time limit.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int

@@ -398,6 +398,9 @@ def _refitted(
 
     They are fitted here, whether or not a cluster fitted the folds.
     """
+    n_bags = sum(map(can_be_refitted, stack.bags))
+    if n_bags:
+        request.report(Note(f"Fitting {n_bags} of the ensemble's models once more, on all rows."))
     machine = request.machine
     slower = max(1.0, machine.fold_cores(len(request.folds)) / machine.n_cores)
     refit = RefitRequest(

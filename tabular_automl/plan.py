@@ -133,7 +133,7 @@ def plan_fit(
     if config.n_layers is not None and n_layers < config.n_layers:
         why += " One layer: later ones need each row predicted out of fold."
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
-    refit = _refits(config, shape, n_folds, n_layers)
+    refit = _refits(config, shape, limit, n_folds, n_layers)
     refit_seconds = limit / (n_folds + 1) if refit and limit is not None and n_folds > 1 else 0.0
     if refit:
         why += _about_refit(refit_seconds, n_folds)
@@ -239,16 +239,20 @@ def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -
     return min(0.25 * limit, seconds)
 
 
-def _refits(config: FitConfig, shape: Shape, n_folds: int, n_layers: int) -> bool:
+def _refits(
+    config: FitConfig, shape: Shape, limit: float | None, n_folds: int, n_layers: int
+) -> bool:
     """Return whether the chosen specs are fitted once more, on all rows.
 
-    It costs little next to many folds. On few rows the mean of the folds' models is better than one
-    of all rows; and who names a cluster may not want to fit here.
+    It costs little next to many folds. On few rows the mean of the folds' models is the safer
+    choice; with texts and images it was not measured. Who names a cluster may not want to fit here,
+    but a budget in trials is to give what one machine gives.
     """
     if config.refit is not None:
         return config.refit
-    alone = n_layers == 1 and config.cluster is None
-    return alone and n_folds > 1 and shape.n_samples >= _ENOUGH_FOR_ONE_MODEL
+    here = config.cluster is None or limit is None
+    measured = shape.n_samples >= _ENOUGH_FOR_ONE_MODEL and not shape.raw_kinds
+    return here and measured and n_folds > 1 and n_layers == 1
 
 
 def _about_refit(seconds: float, n_folds: int) -> str:

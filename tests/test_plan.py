@@ -93,6 +93,8 @@ def test_time_is_kept_for_a_refit_where_folds_make_it_pay():
         (FitConfig(refit=False), {"n_samples": 5_000}, False),
         (FitConfig(refit=True), {"n_samples": 100}, True),
         (FitConfig(cluster="dask"), {"n_samples": 5_000}, False),
+        (FitConfig(cluster="dask", max_specs=2), {"n_samples": 5_000, "limit": None}, True),
+        (FitConfig(), {"n_samples": 5_000, "raw_kinds": frozenset({Kind.TEXT})}, False),
         (FitConfig(holdout_fraction=0.1), {"n_samples": 5_000}, False),
         (FitConfig(), {"n_samples": 5_000, "limit": 3600.0}, False),  # two layers
     ],

@@ -146,6 +146,19 @@ class Forgetful(Stumpless):
         self.coef = 0.5 * state.arrays["coef"]
 
 
+class Unrefittable(Stumpless):
+    def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
+        self.ridge = 2.0
+        return super().fit(train, valid, budget)
+
+    def restore(self, state: State) -> None:
+        super().restore(state)
+        self.ridge = 1.0
+
+    def fitted_params(self) -> Params:
+        return dataclasses.replace(self.params, ridge=self.ridge)
+
+
 class Pickling(Stumpless):
     def state(self) -> State:
         return State(arrays={"coef": self.coef.astype(object)})
@@ -175,6 +188,7 @@ class Lazy(Stumpless):
         (Scribbling, "must leave features, targets and weights unchanged"),
         (Restless, "must give the same binary predictions with one seed"),
         (Forgetful, "A restored Forgetful must predict"),
+        (Unrefittable, "A restored Unrefittable must give fitted_params as before"),
         (Pickling, r"arrays\['coef'\] must be an array of numbers.*got object"),
         (Undeclared, r"got bare fields \['extra'\]"),
         (Lazy, "must learn an easy binary table of numeric features"),

@@ -6,10 +6,12 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.core.budget import Budget, Stop
-from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.errors import InvalidOptionError, OutOfTimeError
+from tabular_automl.core.events import Note
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.ensemble import refitting
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.refitting import (
     RefitRequest,
@@ -210,11 +212,36 @@ def test_the_preset_ends_with_a_predictor_under_a_time_limit(tmp_path, regressio
     assert predictor.predict(regression_table).notna().all()
 
 
-def test_models_are_dropped_for_latency_by_what_the_refitted_ones_take(tmp_path, regression_table):
-    config = FitConfig(refit=True, max_specs=2, n_folds=4, max_latency_ms=1000.0)
-    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
-    predictor.fit(regression_table, config=config)
-    assert {len(bag.models) for bag in predictor._fitted().stack.bags} == {1}
+@pytest.mark.parametrize("refit", [True, False])
+def test_latency_is_measured_on_what_will_answer(tmp_path, regression_table, monkeypatch, refit):
+    seen = []
+
+    def keys_within(pipeline, record, budget, *, max_ms, report):
+        seen.extend(len(bag.models) for bag in pipeline.stack.bags)
+        return pipeline.stack.weights.keys()
+
+    monkeypatch.setattr("tabular_automl.deployment.pruning.keys_within", keys_within)
+    config = FitConfig(refit=refit, max_specs=2, n_folds=4, max_latency_ms=1.0)
+    Predictor("y", path=tmp_path / "p", verbosity=0).fit(regression_table, config=config)
+    assert set(seen) == ({1} if refit else {4})
+
+
+def test_bags_that_stay_are_said_to_be_slower_than_measured(
+    tmp_path, regression_table, monkeypatch
+):
+    def out_of_time(*_):
+        raise OutOfTimeError("none left")
+
+    events = []
+    monkeypatch.setattr(refitting, "_refit_within", out_of_time)
+    config = FitConfig(refit=True, max_specs=1, n_folds=4, max_latency_ms=1000.0)
+    Predictor("y", path=tmp_path / "p", reporter=events.append).fit(regression_table, config=config)
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert notes == [
+        "Fitting 1 of the ensemble's models once more, on all rows.",
+        "lightgbm keeps its fold models: none left",
+        "With the fold models that stay, a row takes longer than max_latency_ms.",
+    ]
 
 
 def test_a_finished_fit_is_resumed_with_a_refit(tmp_path, regression_table):

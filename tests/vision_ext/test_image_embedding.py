@@ -187,6 +187,22 @@ def test_a_folder_is_read_again_when_its_files_have_changed(tmp_path: Path):
     assert load_backbone(str(tmp_path), 32, "cpu", Budget.unlimited()) is not first
 
 
+def test_a_refit_has_a_head_with_the_choices_of_the_fold(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tabular_automl.models.trial.lay_out", with_photos)
+    data = trial.Trial.make(trial.BINARY)
+    chosen = params(folders["resnet"], head="lightgbm")
+    fold = Candidate(ImageEmbedding, chosen).build(trial.BINARY)
+    fold.fit(data.train, data.valid, Budget.unlimited())
+    n_rounds = fold._head.fitted_params().n_rounds
+    assert n_rounds < fold._head.params.n_rounds  # it stopped early
+    again = ImageEmbedding(fold.fitted_params(), fold.setting)
+    again.take_over(fold)
+    again.fit(data.train, None, Budget.unlimited())
+    assert again._head.fitted_params().n_rounds == n_rounds
+
+
 def test_a_table_without_images_is_refused(folders: dict[str, str]):
     data = trial.Trial.make(trial.BINARY)
     model = Candidate(ImageEmbedding, params(folders["resnet"])).build(trial.BINARY)
