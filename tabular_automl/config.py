@@ -71,9 +71,10 @@ class FitConfig:
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
-        has one layer. Models of a holdout stay as they are. None lets the plan choose: on tables of
-        5,000 rows or more without columns that models read raw, such as texts and images; on a
-        cluster only with ``max_specs`` and no time limit.
+        has one layer. After a holdout, the models are those of its training rows. None lets the
+        plan choose: on tables of 1,000 rows or more without columns that models read raw, such as
+        texts and images, unless the holdout is below a tenth of the rows; on a cluster only with
+        ``max_specs`` and no time limit.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int
@@ -137,6 +138,7 @@ PRESETS: Mapping[str, FitConfig] = {
         holdout_fraction=0.15,
         n_layers=1,
         families=("lightgbm", "linear"),
+        refit=False,
         max_seconds_without_limit=20.0,
     ),
     "balanced": FitConfig(n_folds=4, n_layers=1, max_seconds_without_limit=120.0),

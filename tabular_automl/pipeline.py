@@ -36,6 +36,7 @@ from tabular_automl.ensemble.refitting import (
     as_refitted,
     can_be_refitted,
     refit_in_time,
+    seconds_to_refit,
 )
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
@@ -243,7 +244,7 @@ def _fit_pipeline(
     try:
         stack_fit = fit_stack(
             replace(stack_request, workbook=workbook),
-            budget.reserve(plan.refit_seconds).reserve(plan.reserve),
+            budget.reserve(plan.reserve),
         )
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
@@ -262,7 +263,7 @@ def _fit_pipeline(
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
         stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)
-        if choose is not None and any(map(can_be_refitted, stack.bags)):
+        if choose is not None and any(len(bag.models) > 1 for bag in stack.bags):
             report(Note("With the fold models that stay, a row takes longer than max_latency_ms."))
     return replace(pipeline, summary=summary), record
 
@@ -337,6 +338,7 @@ def _stack_request(
         layers=plan.layers if table.n_features or table.raw_kinds else (),
         n_first=plan.n_first,
         first_pass=plan.first_pass,
+        refit_seconds=plan.refit_seconds,
         patience=plan.patience,
         on_error=config.on_error,
         report=report,
@@ -401,13 +403,14 @@ def _refitted(
     n_bags = sum(map(can_be_refitted, stack.bags))
     if n_bags:
         request.report(Note(f"Fitting {n_bags} of the ensemble's models once more, on all rows."))
-    machine = request.machine
-    slower = max(1.0, machine.fold_cores(len(request.folds)) / machine.n_cores)
+    n_folds, machine = len(request.folds), request.machine
     refit = RefitRequest(
         samples=request.samples,
         order=sorted(stack.weights, key=lambda key: -stack.weights[key]),
-        fit_seconds={c.bag.key: slower * c.fit.fit_seconds for c in stack_fit.candidates},
-        n_at_once=min(machine.n_cores, len(request.folds)),
+        needed={
+            c.bag.key: seconds_to_refit(c.bag, c.fit.fit_seconds, n_folds, machine)
+            for c in stack_fit.candidates
+        },
         n_bytes=Machine.detect().n_bytes,
         on_error=request.on_error,
         report=request.report,

@@ -23,7 +23,9 @@ _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on bo
 _CORE_SECONDS_PER_IMAGE_ROW = 0.06  # a compact network from nothing on one fold
 _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
-_ENOUGH_FOR_ONE_MODEL = 5_000  # rows, to answer with one model of all instead of those of folds
+_ENOUGH_FOR_ONE_MODEL = 1_000  # rows, to answer with one model of all instead of those of folds
+_HOLDOUT_TO_LEARN_FROM = 0.095  # of the rows, to take the time of the models for one of all
+_REFIT_SHARE_OF_HOLDOUT = 0.35  # of the time
 _MOST_FOLDS = 8  # unless more are asked for
 _FIRST_PASS = 0.6
 _SHORT_OF_TIME = 1.0  # folds that the portfolio could be fitted on, below which ...
@@ -133,8 +135,8 @@ def plan_fit(
     if config.n_layers is not None and n_layers < config.n_layers:
         why += " One layer: later ones need each row predicted out of fold."
     layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
-    refit = _refits(config, shape, limit, n_folds, n_layers)
-    refit_seconds = limit / (n_folds + 1) if refit and limit is not None and n_folds > 1 else 0.0
+    refit = _refits(config, shape, limit, holdout, n_layers)
+    refit_seconds = _refit_share(n_folds) * limit if refit and limit is not None else 0.0
     if refit:
         why += _about_refit(refit_seconds, n_folds)
     return FitPlan(
@@ -240,26 +242,32 @@ def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -
 
 
 def _refits(
-    config: FitConfig, shape: Shape, limit: float | None, n_folds: int, n_layers: int
+    config: FitConfig, shape: Shape, limit: float | None, holdout: float | None, n_layers: int
 ) -> bool:
     """Return whether the chosen specs are fitted once more, on all rows.
 
-    It costs little next to many folds. On few rows the mean of the folds' models is the safer
-    choice; with texts and images it was not measured. Who names a cluster may not want to fit here,
-    but a budget in trials is to give what one machine gives.
+    It costs little next to many folds, and pays after a holdout that is not small. On few rows the
+    mean of the folds' models is the safer choice; with texts and images it was not measured. Who
+    names a cluster may not want to fit here, but a budget in trials is to give what one machine
+    gives.
     """
     if config.refit is not None:
         return config.refit
     here = config.cluster is None or limit is None
     measured = shape.n_samples >= _ENOUGH_FOR_ONE_MODEL and not shape.raw_kinds
-    return here and measured and n_folds > 1 and n_layers == 1
+    learns_more = holdout is None or holdout >= _HOLDOUT_TO_LEARN_FROM
+    return here and measured and learns_more and n_layers == 1
+
+
+def _refit_share(n_folds: int) -> float:
+    """Return the part of the time for models of all rows."""
+    return 1.0 / (n_folds + 1) if n_folds > 1 else _REFIT_SHARE_OF_HOLDOUT
 
 
 def _about_refit(seconds: float, n_folds: int) -> str:
-    if n_folds == 1:
-        return " No refit: a holdout has one model of each spec already."
     kept = f" {seconds:.0f} s are kept for it." if seconds else ""
-    return f" At the end, a model of all rows replaces those of a spec's folds.{kept}"
+    replaced = "those of a spec's folds" if n_folds > 1 else "that of a spec's training rows"
+    return f" At the end, a model of all rows replaces {replaced}.{kept}"
 
 
 def _first_layer(

@@ -79,23 +79,26 @@ def test_time_is_kept_for_a_refit_where_folds_make_it_pay():
     deploy = PRESETS["deploy"]
     assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(12)
     assert plan(replace(deploy, n_folds=9), limit=60).refit_seconds == pytest.approx(6)
-    assert plan(replace(deploy, holdout_fraction=0.1), limit=60).refit_seconds == 0
+    assert plan(replace(deploy, holdout_fraction=0.1), limit=60).refit_seconds == pytest.approx(21)
     in_trials = plan(replace(deploy, max_specs=2), limit=None)
-    assert in_trials.refit_seconds == plan(limit=60).refit_seconds == 0
+    assert in_trials.refit_seconds == plan(n_samples=500, limit=60).refit_seconds == 0
     assert len(plan(deploy, n_samples=10_000, limit=3600).layers) == 1
 
 
 @pytest.mark.parametrize(
     ("config", "shape", "expected"),
     [
-        (FitConfig(), {"n_samples": 4_999}, False),
-        (FitConfig(), {"n_samples": 5_000}, True),
+        (FitConfig(), {"n_samples": 999}, False),
+        (FitConfig(), {"n_samples": 1_000}, True),
         (FitConfig(refit=False), {"n_samples": 5_000}, False),
         (FitConfig(refit=True), {"n_samples": 100}, True),
         (FitConfig(cluster="dask"), {"n_samples": 5_000}, False),
         (FitConfig(cluster="dask", max_specs=2), {"n_samples": 5_000, "limit": None}, True),
         (FitConfig(), {"n_samples": 5_000, "raw_kinds": frozenset({Kind.TEXT})}, False),
-        (FitConfig(holdout_fraction=0.1), {"n_samples": 5_000}, False),
+        (FitConfig(holdout_fraction=0.1), {"n_samples": 1_000}, True),
+        (FitConfig(holdout_fraction=0.08), {"n_samples": 5_000}, False),
+        (FitConfig(holdout_fraction=0.2), {"n_samples": 400_000}, False),  # it shrinks
+        (PRESETS["fast"], {"n_samples": 5_000}, False),
         (FitConfig(), {"n_samples": 5_000, "limit": 3600.0}, False),  # two layers
     ],
 )

@@ -130,6 +130,8 @@ class StackRequest:
     first_pass : float
         Part of the layer's time for them; what is left goes to repeats of those that their share
         cut short, and then to the other specs.
+    refit_seconds : float
+        Part of the time, at its end, that is for models of all rows.
     patience : int or None
         Give up after so many specs in a row that did not improve the ensemble.
     on_error : str
@@ -147,6 +149,7 @@ class StackRequest:
     layers: tuple[tuple[PlannedSpec, ...], ...]
     n_first: int
     first_pass: float
+    refit_seconds: float
     patience: int | None
     on_error: str
     report: Reporter

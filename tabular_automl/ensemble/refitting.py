@@ -13,6 +13,7 @@ import numpy as np
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Note, Reporter
+from tabular_automl.core.parallel import Machine
 from tabular_automl.core.watching import run_until
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import CUT_SHORT, SAVE_SECONDS, Bag, seconds_to_save
@@ -23,6 +24,7 @@ from tabular_automl.models.base import MODELS, FittedSpec
 # both cores for itself, which do not halve its time.
 _FOLDS_TIME = 1.5
 _OF_ALL_TOGETHER = 0.5  # of the bag's time, where its folds are trained as one
+_OF_HOLDOUT = 1.2  # of the time of a holdout's model, which had both cores, and fewer rows
 _ENOUGH = 0.7  # of what is needed: with less, it is not begun
 _AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
 _LEAST_SHARE = 0.3  # seconds: what took a moment may take two
@@ -39,10 +41,8 @@ class RefitRequest:
         All rows.
     order : sequence of str
         Keys of the bags in the order in which they have their turn.
-    fit_seconds : mapping of str to float
-        Wall time that each bag's folds took, by key.
-    n_at_once : int
-        Folds that were fitted side by side.
+    needed : mapping of str to float
+        `seconds_to_refit` of each bag, by key.
     n_bytes : int
         Memory there is for one model.
     on_error : str
@@ -53,11 +53,22 @@ class RefitRequest:
 
     samples: Samples = field(repr=False)
     order: Sequence[str]
-    fit_seconds: Mapping[str, float]
-    n_at_once: int
+    needed: Mapping[str, float]
     n_bytes: int
     on_error: str
     report: Reporter
+
+
+def seconds_to_refit(bag: Bag, fit_seconds: float, n_folds: int, machine: Machine) -> float:
+    """Return about how long a fit on all rows takes here, from the wall time of the bag's folds."""
+    seconds = fit_seconds * max(1.0, machine.fold_cores(n_folds) / machine.n_cores)
+    if len(bag.models) == 1:
+        return _OF_HOLDOUT * seconds
+    if trains_folds_together(MODELS.get(bag.models[0].family)):
+        return _OF_ALL_TOGETHER * seconds
+    # More cores help one model less than they help folds side by side.
+    crowd = max(1.0, min(machine.n_cores, n_folds) / 2.0) ** 0.5
+    return _FOLDS_TIME * crowd * seconds / len(bag.models)
 
 
 def refit_bag(bag: Bag, samples: Samples, budget: Budget) -> Bag:
@@ -78,32 +89,29 @@ def refit_bag(bag: Bag, samples: Samples, budget: Budget) -> Bag:
 def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) -> tuple[Bag, ...]:
     """Return the bags, those that can be fitted on all rows in time replaced by one model.
 
-    A bag stays as it is where it has one model already, where its family cannot be asked to stop,
-    where time or memory is too short for all that its folds learned, and where the fit fails.
+    A bag stays as it is where its family cannot be asked to stop, where time or memory is too short
+    for all that its folds learned, and where the fit fails.
     """
     if budget.limited:  # the fold models that stay are to be saved in time
         saving = sum(map(seconds_to_save, bags))
         budget = budget.within(budget.remaining() - max(0.0, saving - SAVE_SECONDS))
     by_key = {bag.key: bag for bag in bags}
     waiting = [key for key in request.order if can_be_refitted(by_key[key])]
-    needed = {key: _seconds_needed(by_key[key], request) for key in waiting}
     while waiting and not budget.stopped:
         key = waiting.pop(0)
-        others = sum(needed[other] for other in waiting)
-        part = budget.share(needed[key] / max(1e-9, needed[key] + others))
-        ample = max(_LEAST_SHARE, _AMPLE * needed[key])
+        needed, others = request.needed[key], sum(request.needed[other] for other in waiting)
+        part = budget.share(needed / max(1e-9, needed + others))
+        ample = max(_LEAST_SHARE, _AMPLE * needed)
         try:
             share = budget.within(max(part.remaining(), ample)) if budget.limited else budget
-            by_key[key] = _refit_within(by_key[key], request, share, needed[key])
+            by_key[key] = _refit_within(by_key[key], request, share, needed)
         except (OutOfTimeError, OutOfMemoryError) as error:
-            request.report(Note(f"{key} keeps its fold models: {error}"))
+            request.report(Note(f"{key} is not fitted on all rows: {error}"))
         except Exception as error:  # the fold models predict as well: nothing may be lost here
             if request.on_error == "raise":
                 raise
             cause = f"{type(error).__name__}: {error}"
-            request.report(
-                Note(f"{key} keeps its fold models, the fit on all rows failed: {cause}")
-            )
+            request.report(Note(f"{key} could not be fitted on all rows: {cause}"))
     return tuple(by_key[bag.key] for bag in bags)
 
 
@@ -116,7 +124,7 @@ def as_refitted(bags: Sequence[Bag]) -> tuple[Bag, ...]:
 
 def can_be_refitted(bag: Bag) -> bool:
     """Return whether `refit_in_time` replaces the bag, given the time."""
-    return len(bag.models) > 1 and MODELS.get(bag.models[0].family).interruptible
+    return MODELS.get(bag.models[0].family).interruptible
 
 
 def middle_fold(models: Sequence[FittedSpec]) -> FittedSpec:
@@ -141,16 +149,6 @@ def _differ(values: Sequence[Any]) -> bool:
     return numbers and len(set(values)) > 1
 
 
-def _seconds_needed(bag: Bag, request: RefitRequest) -> float:
-    """Return about how long a fit on all rows takes, from the wall time of the bag's folds."""
-    seconds = request.fit_seconds[bag.key]
-    if trains_folds_together(MODELS.get(bag.models[0].family)):
-        return _OF_ALL_TOGETHER * seconds
-    # More cores help one model less than they help folds side by side.
-    crowd = max(1.0, request.n_at_once / 2.0) ** 0.5
-    return _FOLDS_TIME * crowd * seconds / len(bag.models)
-
-
 def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float) -> Bag:
     """Return the bag with one model of all rows.
 
@@ -161,13 +159,12 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
     """
     first, given = bag.models[0], budget.remaining()
     if given < _ENOUGH * needed:
-        raise OutOfTimeError(f"one of all rows needs about {needed:.1f} s, {given:.1f} are left")
+        raise OutOfTimeError(f"it needs about {needed:.1f} s, {given:.1f} are left")
     task, family = first.model.setting.task, MODELS.get(first.family)
     n_bytes = family.estimate_bytes(first.model.params, request.samples.table, task)
     if n_bytes > request.n_bytes:
         raise OutOfMemoryError(
-            f"one of all rows needs {n_bytes / 1e9:.1f} GB of memory, it has "
-            f"{request.n_bytes / 1e9:.1f}"
+            f"it needs {n_bytes / 1e9:.1f} GB of memory, there are {request.n_bytes / 1e9:.1f}"
         )
     rows = request.samples.take(np.arange(min(len(request.samples), _ROWS_TO_CHECK))).table
 

@@ -34,7 +34,7 @@ class StackFit:
 
 
 def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
-    """Fit the planned layers, each within its part of the time.
+    """Fit the planned layers, each within its part of the time; what a refit needs is left over.
 
     There is always something to return: when no spec of the first layer gives a bag, the base rate
     is fitted, whatever the clock says.

@@ -8,6 +8,7 @@ from tabular_automl import FitConfig, Predictor
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import InvalidOptionError, OutOfTimeError
 from tabular_automl.core.events import Note
+from tabular_automl.core.parallel import Machine
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.task import ProblemType, Task
@@ -18,6 +19,7 @@ from tabular_automl.ensemble.refitting import (
     as_refitted,
     middle_fold,
     refit_in_time,
+    seconds_to_refit,
 )
 from tabular_automl.models.base import MODELS, FittedSpec, Model, Setting
 from tabular_automl.models.linear import Linear
@@ -44,8 +46,7 @@ def refit(trial, bags, *, budget=None, seconds=1e-3, **changes):
     options = {
         "samples": trial.train,
         "order": keys,
-        "fit_seconds": dict.fromkeys(keys, seconds),
-        "n_at_once": 2,
+        "needed": dict.fromkeys(keys, seconds),
         "n_bytes": 10**9,
         "on_error": "skip",
         "report": lambda note: notes.append(note.text),
@@ -71,16 +72,41 @@ def test_each_bag_becomes_one_model_in_its_old_place(trial):
     assert refit(trial, [linear_bag(trial, "a"), linear_bag(trial, "b", 1)]) == ([1, 1], [])
 
 
+def test_the_model_of_a_holdout_is_replaced_by_one_of_all_rows(trial):
+    bag = linear_bag(trial, "a", 1)
+    fitted = linear_bag(trial, "a", 1).models[0].model
+    request = RefitRequest(trial.train, ["a"], {"a": 1e-3}, 10**9, "raise", lambda event: None)
+    (found,) = refit_in_time([bag], request, Budget.unlimited())
+    assert found.models[0].model is not bag.models[0].model
+    assert found.models[0].model.fitted_params() == fitted.fitted_params()
+
+
+@pytest.mark.parametrize(
+    ("n_folds", "n_cores", "expected"),
+    [
+        (4, 2, 1.5 * 8 / 4),  # a fold of two side by side takes 2 s
+        (4, 8, 1.5 * 8 / 4 * 2**0.5),  # one model does not use eight cores as well as four
+        (1, 2, 1.2 * 8),  # a holdout's model has had both cores
+    ],
+)
+def test_a_refit_takes_longer_than_a_fold_and_much_less_than_a_bag(
+    trial, n_folds, n_cores, expected
+):
+    bag = linear_bag(trial, "a", n_folds)
+    machine = Machine(n_cores, 10**9)
+    assert seconds_to_refit(bag, 8.0, n_folds, machine) == pytest.approx(expected)
+
+
 def test_a_bag_stays_where_time_is_short_for_it(trial):
-    sizes, notes = refit(trial, [linear_bag(trial, "slow")], budget=Budget.start(5), seconds=100)
+    sizes, notes = refit(trial, [linear_bag(trial, "slow")], budget=Budget.start(5), seconds=50)
     assert sizes == [3]
-    assert notes[0].startswith("slow keeps its fold models: one of all rows needs about 50.0 s, ")
+    assert notes[0].startswith("slow is not fitted on all rows: it needs about 50.0 s, ")
 
 
 def test_a_bag_stays_where_memory_is_short_for_it(trial):
     sizes, notes = refit(trial, [linear_bag(trial, "large")], n_bytes=10)
     assert sizes == [3]
-    assert "large keeps its fold models: one of all rows needs 0.0 GB of memory" in notes[0]
+    assert "large is not fitted on all rows: it needs 0.0 GB of memory" in notes[0]
 
 
 def test_a_bag_stays_when_the_fit_was_asked_to_stop(trial):
@@ -92,7 +118,7 @@ def test_a_bag_stays_when_its_model_comes_out_hurried(trial, monkeypatch):
     with_fit(monkeypatch, lambda model, budget: setattr(model, "hurried", True))
     sizes, notes = refit(trial, [linear_bag(trial, "a")], budget=Budget.start(60))
     assert sizes == [3]
-    assert notes == ["a keeps its fold models: there was no time to learn as much on all rows"]
+    assert notes == ["a is not fitted on all rows: there was no time to learn as much on all rows"]
 
 
 def test_a_bag_stays_when_its_model_took_nearly_all_the_time(trial, monkeypatch):
@@ -107,7 +133,7 @@ def test_a_failure_costs_nothing_but_the_refit(trial, monkeypatch):
 
     bags = [linear_bag(trial, "a")]
     with_fit(monkeypatch, fail)
-    note = "a keeps its fold models, the fit on all rows failed: RuntimeError: no luck"
+    note = "a could not be fitted on all rows: RuntimeError: no luck"
     assert refit(trial, bags) == ([3], [note])
     with pytest.raises(RuntimeError, match="no luck"):
         refit(trial, bags, on_error="raise")
@@ -136,8 +162,8 @@ def test_each_bag_gets_its_part_of_the_time_and_ample_for_what_it_needs(trial, m
     given = []
     bags = [linear_bag(trial, "a"), linear_bag(trial, "b"), linear_bag(trial, "c")]
     with_fit(monkeypatch, lambda model, budget: given.append(budget.remaining()))
-    seconds = {"a": 4.0, "b": 12.0, "c": 4.0}  # for 2, 6 and 2 seconds of a model of all rows
-    refit(trial, bags, order=["b", "a", "c"], fit_seconds=seconds, budget=Budget.start(11))
+    needed = {"a": 2.0, "b": 6.0, "c": 2.0}
+    refit(trial, bags, order=["b", "a", "c"], needed=needed, budget=Budget.start(11))
     assert given == [
         pytest.approx(11, abs=1.5),
         pytest.approx(5, abs=1.5),
@@ -239,7 +265,7 @@ def test_bags_that_stay_are_said_to_be_slower_than_measured(
     notes = [event.text for event in events if isinstance(event, Note)]
     assert notes == [
         "Fitting 1 of the ensemble's models once more, on all rows.",
-        "lightgbm keeps its fold models: none left",
+        "lightgbm is not fitted on all rows: none left",
         "With the fold models that stay, a row takes longer than max_latency_ms.",
     ]
 

@@ -25,8 +25,9 @@ from tabular_automl.ensemble.layer import (
     StackRequest,
     ensemble_weights,
 )
+from tabular_automl.ensemble.refitting import _FOLDS_TIME
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
-from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST
+from tabular_automl.ensemble.schedule import _FIRST_BAG, _MORE_THAN_NEEDED, _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -223,6 +224,7 @@ def run(events):
         patience=None,
         n_first=99,
         first_pass=1.0,
+        refit_seconds=0.0,
         holdout_fraction=None,
         workbook=None,
         n_cores=2,
@@ -244,6 +246,7 @@ def run(events):
             layers=tuple(tuple(planned(name) for name in layer) for layer in layers),
             n_first=n_first,
             first_pass=first_pass,
+            refit_seconds=refit_seconds,
             patience=patience,
             on_error=on_error,
             report=events.append,
@@ -541,6 +544,18 @@ def test_variants_leave_the_time_that_the_save_will_take(run, monkeypatch):
     monkeypatch.setattr("tabular_automl.ensemble.layer.seconds_to_save", lambda bag: 90.0)
     assert len(run(["oracle"], budget=Budget.start(60)).candidates) == 1
     assert len(run(["oracle"], budget=Budget.start(600)).candidates) > 1
+
+
+def test_time_is_left_for_a_refit_and_no_more_than_it_needs(run, clock):
+    names, budget = ["slow", "slow_different"], Budget.start(100)
+    run(names, n_first=1, refit_seconds=40.0, budget=budget)
+    first = 60.0  # the others are kept, until it is known what the first spec's refit needs
+    assert CLOCK.now == pytest.approx(100 - _MORE_THAN_NEEDED * _FOLDS_TIME * first / 4)
+
+
+def test_without_a_refit_all_the_time_is_used(run, clock):
+    run(["slow"], budget=Budget.start(100))
+    assert CLOCK.now == 100
 
 
 class InTurn:
