@@ -71,10 +71,10 @@ class FitConfig:
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
-        has one layer. After a holdout, the models are those of its training rows. None lets the
+        has one layer. After a holdout it replaces the model of its training rows. None lets the
         plan choose: on tables of 1,000 rows or more without columns that models read raw, such as
-        texts and images, unless the holdout is below a tenth of the rows; on a cluster only with
-        ``max_specs`` and no time limit.
+        texts and images, unless a holdout is below a tenth of the rows; on a cluster only with
+        ``max_specs`` and no time limit; not in the preset ``"fast"``.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int

@@ -243,16 +243,15 @@ def _fit_pipeline(
     budget.heed_stop()
     try:
         stack_fit = fit_stack(
-            replace(stack_request, workbook=workbook),
-            budget.reserve(plan.reserve),
+            replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
         )
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
         workbook.close(_JOURNAL_SHARE * plan.reserve if in_time else math.inf)
     if budget.stopped:
         report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
-    before_refit = budget.reserve(plan.refit_seconds).unstoppable()
-    ensemble_budget = before_refit.reserve(plan.reserve * (1.0 - _ENSEMBLE_SHARE))
+    before_refit = budget.earlier(stack_fit.refit_seconds).unstoppable()
+    ensemble_budget = _time_to_choose(before_refit, budget.unstoppable(), plan.reserve)
     assemble = partial(
         _assemble, stack_request, stack_fit, plan, featurizer, config, ensemble_budget
     )
@@ -263,9 +262,21 @@ def _fit_pipeline(
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
         stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)
-        if choose is not None and any(len(bag.models) > 1 for bag in stack.bags):
+        if choose is not None and any(
+            len(bag.models) > 1 and can_be_refitted(bag) for bag in stack.bags
+        ):
             report(Note("With the fold models that stay, a row takes longer than max_latency_ms."))
     return replace(pipeline, summary=summary), record
+
+
+def _time_to_choose(before_refit: Budget, budget: Budget, reserve: float) -> Budget:
+    """Return the time for weights: a part of the reserve, however late the layers ended.
+
+    An ensemble is worth more than a refit, whose time it takes then.
+    """
+    planned = before_refit.earlier(reserve * (1.0 - _ENSEMBLE_SHARE))
+    least = budget.earlier(reserve * _SAVE_SHARE).within(reserve * _ENSEMBLE_SHARE)
+    return max(planned, least, key=lambda each: each.deadline)
 
 
 def _as_chosen(
@@ -403,13 +414,12 @@ def _refitted(
     n_bags = sum(map(can_be_refitted, stack.bags))
     if n_bags:
         request.report(Note(f"Fitting {n_bags} of the ensemble's models once more, on all rows."))
-    n_folds, machine = len(request.folds), request.machine
     refit = RefitRequest(
         samples=request.samples,
         order=sorted(stack.weights, key=lambda key: -stack.weights[key]),
         needed={
-            c.bag.key: seconds_to_refit(c.bag, c.fit.fit_seconds, n_folds, machine)
-            for c in stack_fit.candidates
+            each.bag.key: seconds_to_refit(each.fit, request.folds, request.machine)
+            for each in stack_fit.candidates
         },
         n_bytes=Machine.detect().n_bytes,
         on_error=request.on_error,

@@ -71,9 +71,9 @@ class FitPlan:
     reserve : float
         Seconds of it kept for the ensemble and the save.
     refit : bool
-        Whether a model of all rows replaces those of each spec's folds.
+        Whether a model of all rows replaces those of each spec's folds, or that of a holdout.
     refit_seconds : float
-        Seconds of the limit kept for that.
+        Seconds of the limit kept for that, at most.
     n_folds : int
     holdout_fraction : float or None
         Validate on one holdout instead of folds.
@@ -265,7 +265,7 @@ def _refit_share(n_folds: int) -> float:
 
 
 def _about_refit(seconds: float, n_folds: int) -> str:
-    kept = f" {seconds:.0f} s are kept for it." if seconds else ""
+    kept = f" At most {seconds:.0f} s are kept for it." if seconds else ""
     replaced = "those of a spec's folds" if n_folds > 1 else "that of a spec's training rows"
     return f" At the end, a model of all rows replaces {replaced}.{kept}"
 

@@ -95,6 +95,10 @@ class Budget:
         deadline = self.deadline - seconds
         return replace(self, deadline=deadline, abandon_at=deadline + seconds / 2)
 
+    def earlier(self, seconds: float) -> Self:
+        """Return this budget with all its ends ``seconds`` earlier."""
+        return replace(self, deadline=self.deadline - seconds, abandon_at=self.abandon_at - seconds)
+
     def tolerant(self) -> Self:
         """Return this budget with the overrun that is put up with before work is abandoned.
 

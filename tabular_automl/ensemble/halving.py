@@ -76,6 +76,7 @@ class _Variants:
                 return
             n_drawn += len(group)
             self._try_group(group)
+            layer.keep_what_refit_needs()
             weights = layer.weights()
             earned = any(weights.get(layer.key_of(each.spec), 0.0) > 0.0 for each in group)
             idle = 0 if earned else idle + len(group)

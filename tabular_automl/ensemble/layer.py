@@ -27,6 +27,7 @@ from tabular_automl.ensemble.bagging import (
 )
 from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.refitting import can_be_refitted, seconds_to_refit
 from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
@@ -40,6 +41,7 @@ _RELEASE_SECONDS = 4.0  # between releases of memory, which take a tenth of a se
 NO_TIME = "no time left"
 _MEMORY_SHARE = 0.8
 _BEYOND = 1.5  # times what boosters needed before, since the next may need more
+_MORE_THAN_NEEDED = 1.5  # kept for a refit: what comes later may be part of it
 _GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
 
@@ -131,7 +133,7 @@ class StackRequest:
         Part of the layer's time for them; what is left goes to repeats of those that their share
         cut short, and then to the other specs.
     refit_seconds : float
-        Part of the time, at its end, that is for models of all rows.
+        Kept at the end of the time for models of all rows, at most.
     patience : int or None
         Give up after so many specs in a row that did not improve the ensemble.
     on_error : str
@@ -192,10 +194,12 @@ class Layer:
     samples : Samples
         What the layer reads.
     budget : Budget
-        For the whole layer.
+        For the whole layer, and what is kept for a refit.
 
     Attributes
     ----------
+    budget : Budget
+        For what is still to be fitted.
     memory : FoldMemory or None
         Finished folds are told to it, and those that it recalls are not fitted again.
     candidates : list of Candidate
@@ -214,7 +218,8 @@ class Layer:
         self.request = request
         self.number = number
         self.samples = samples
-        self.budget = budget
+        self._until_refit_ends = budget
+        self.budget = budget.earlier(request.refit_seconds)
         self.memory: FoldMemory | None = request.workbook
         self.candidates: list[Candidate] = []
         self.skipped: list[Skipped] = []
@@ -235,11 +240,36 @@ class Layer:
 
     def _weigh(self) -> npt.NDArray[np.float64]:
         """Return the candidates' weights; the same candidates are weighed once."""
-        if len(self._weights) != len(self.candidates):  # none ever goes
-            self._weights = ensemble_weights(
-                self.request, self.candidates, self.budget, guard=False
-            )
-        return self._weights
+        if len(self._weights) == len(self.candidates):  # none ever goes
+            return self._weights
+        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
+        if not self.budget.expired():  # or there was no time to mix them
+            self._weights = weights
+        return weights
+
+    @property
+    def refit_seconds(self) -> float:
+        """Time that is still kept for a refit."""
+        if not self.budget.limited or self.budget.stopped:
+            return 0.0
+        return self._until_refit_ends.deadline - self.budget.deadline
+
+    def keep_what_refit_needs(self) -> None:
+        """Let what comes have the time that models of all rows would not need, as far as known."""
+        request, whole = self.request, self._until_refit_ends
+        if not request.refit_seconds:
+            return
+        weights = (
+            ensemble_weights(request, self.candidates, whole, guard=False)
+            if self.candidates
+            else []
+        )
+        needed = sum(
+            seconds_to_refit(candidate.fit, request.folds, request.machine)
+            for candidate, weight in zip(self.candidates, weights, strict=True)
+            if weight > 0.0 and can_be_refitted(candidate.bag)
+        )
+        self.budget = whole.earlier(min(request.refit_seconds, _MORE_THAN_NEEDED * needed))
 
     def time_beside_save(self) -> Budget:
         """Return what is left when the save of so many models is longer than planned."""

@@ -15,17 +15,19 @@ from tabular_automl.core.errors import OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.core.watching import run_until
+from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
-from tabular_automl.ensemble.bagging import CUT_SHORT, SAVE_SECONDS, Bag, seconds_to_save
+from tabular_automl.ensemble.bagging import CUT_SHORT, SAVE_SECONDS, Bag, BagFit, seconds_to_save
 from tabular_automl.ensemble.fold_work import check_prediction, trains_folds_together
 from tabular_automl.models.base import MODELS, FittedSpec
 
-# What a model of all rows takes, in the time of a fold of two side by side: it has more rows, and
-# both cores for itself, which do not halve its time.
-_FOLDS_TIME = 1.5
-_OF_ALL_TOGETHER = 0.5  # of the bag's time, where its folds are trained as one
-_OF_HOLDOUT = 1.2  # of the time of a holdout's model, which had both cores, and fewer rows
-_ENOUGH = 0.7  # of what is needed: with less, it is not begun
+# What a model of all rows takes, each row, in the time of a fold of two side by side: it has both
+# cores for itself, which do not halve its time.
+_OF_A_FOLD = 1.15
+_OF_ALL_TOGETHER = 0.38  # of the bag's time, where its folds are trained as one
+_OF_HOLDOUT = 1.1  # of the time of a holdout's model, which had both cores too
+_ENOUGH = 0.7  # of what is needed, which is often less: without it, it is not begun
+_ENOUGH_AFTER_HOLDOUT = 1.2  # what is needed is known better there
 _AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
 _LEAST_SHARE = 0.3  # seconds: what took a moment may take two
 _ROWS_TO_CHECK = 200
@@ -59,16 +61,18 @@ class RefitRequest:
     report: Reporter
 
 
-def seconds_to_refit(bag: Bag, fit_seconds: float, n_folds: int, machine: Machine) -> float:
-    """Return about how long a fit on all rows takes here, from the wall time of the bag's folds."""
-    seconds = fit_seconds * max(1.0, machine.fold_cores(n_folds) / machine.n_cores)
-    if len(bag.models) == 1:
-        return _OF_HOLDOUT * seconds
-    if trains_folds_together(MODELS.get(bag.models[0].family)):
-        return _OF_ALL_TOGETHER * seconds
+def seconds_to_refit(fit: BagFit, folds: Folds, machine: Machine) -> float:
+    """Return about how long a fit on all rows takes here, from the wall time of a bag's folds."""
+    n_rows = len(folds.train[-1]) + len(folds.valid[-1])  # in time order, others have fewer
+    more_rows = n_rows * len(folds) / sum(map(len, folds.train))
+    seconds = fit.fit_seconds * max(1.0, machine.fold_cores(len(folds)) / machine.n_cores)
+    if len(folds) == 1:
+        return _OF_HOLDOUT * more_rows * seconds
+    if trains_folds_together(MODELS.get(fit.spec.family)):
+        return _OF_ALL_TOGETHER * more_rows * seconds
     # More cores help one model less than they help folds side by side.
-    crowd = max(1.0, min(machine.n_cores, n_folds) / 2.0) ** 0.5
-    return _FOLDS_TIME * crowd * seconds / len(bag.models)
+    crowd = max(1.0, min(machine.n_cores, len(folds)) / 2.0) ** 0.5
+    return _OF_A_FOLD * crowd * more_rows * seconds / len(folds)
 
 
 def refit_bag(bag: Bag, samples: Samples, budget: Budget) -> Bag:
@@ -158,7 +162,7 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
         When there is too little for a model as good as those of the folds.
     """
     first, given = bag.models[0], budget.remaining()
-    if given < _ENOUGH * needed:
+    if given < (_ENOUGH if len(bag.models) > 1 else _ENOUGH_AFTER_HOLDOUT) * needed:
         raise OutOfTimeError(f"it needs about {needed:.1f} s, {given:.1f} are left")
     task, family = first.model.setting.task, MODELS.get(first.family)
     n_bytes = family.estimate_bytes(first.model.params, request.samples.table, task)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble.halving import try_variants
 from tabular_automl.ensemble.layer import NO_TIME, Candidate, Layer, PlannedSpec, ensemble_weights
-from tabular_automl.ensemble.refitting import seconds_to_refit
 from tabular_automl.ensemble.scouting import (
     NO_WEIGHT,
     ScoutedFolds,
@@ -26,7 +25,6 @@ _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to di
 _LEAST_PART = 0.1  # of the weight of all that wait, for a repeat
 _WITH_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
-_MORE_THAN_NEEDED = 1.5  # kept for a refit: what comes later may be part of it
 _LONG = "_long"  # at the end of a repeat's key
 
 
@@ -40,8 +38,6 @@ class Schedule:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self._until_refit_ends = layer.budget
-        self._keep_for_refit(layer.request.refit_seconds)
         self._memory = layer.memory = ScoutedFolds(layer.memory)
         self._scouts: dict[str, Candidate] = {}
         self._scouted_weights: dict[str, float] = {}
@@ -55,32 +51,16 @@ class Schedule:
         n_first = self.layer.request.n_first
         late = self._try_first(others[:n_first], readers)
         self._repeat_cut_short()
-        self._keep_what_refit_needs()
+        self.layer.keep_what_refit_needs()
         self._try_rest([*late, *others[n_first:]])
         self._repeat_cut_short()
-        self._keep_what_refit_needs()
+        self.layer.keep_what_refit_needs()
         try_variants(self.layer, self._memory)
 
     @property
     def budget(self) -> Budget:
-        """What the layer has: less than was given while a part is kept for a refit."""
+        """What the layer has now."""
         return self.layer.budget
-
-    def _keep_for_refit(self, seconds: float) -> None:
-        if seconds > 0.0:
-            self.layer.budget = self._until_refit_ends.reserve(seconds)
-
-    def _keep_what_refit_needs(self) -> None:
-        """Let what comes have the time that models of all rows would not need, as far as known."""
-        layer = self.layer
-        n_folds, machine = len(layer.request.folds), layer.request.machine
-        weight_of = layer.weights()
-        needed = sum(
-            seconds_to_refit(each.bag, each.fit.fit_seconds, n_folds, machine)
-            for each in layer.candidates
-            if weight_of[each.bag.key] > 0.0
-        )
-        self._keep_for_refit(min(layer.request.refit_seconds, _MORE_THAN_NEEDED * needed))
 
     def _try_rest(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the specs that the first pass left, those that are like others after the others."""

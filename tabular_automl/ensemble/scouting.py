@@ -115,6 +115,7 @@ def scout_request(request: StackRequest, n_folds: int) -> StackRequest:
     return replace(
         request,
         folds=request.folds.first(n_folds),
+        refit_seconds=0.0,
         patience=None,
         report=_starts_only(request.report),
     )

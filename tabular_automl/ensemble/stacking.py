@@ -26,11 +26,14 @@ class StackFit:
     skipped : tuple of Skipped
     feeds : mapping of int to tuple of str
         Layer to the keys of the bags it reads.
+    refit_seconds : float
+        Time that is kept for models of all rows.
     """
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
     feeds: Mapping[int, tuple[str, ...]]
+    refit_seconds: float = 0.0
 
 
 def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
@@ -47,6 +50,7 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
     feeds: dict[int, tuple[str, ...]] = {}
+    refit_seconds = 0.0
     samples = request.samples
     for number, specs in enumerate(request.layers, 1):
         part = budget.share(1.0 if number == len(request.layers) else 0.75)
@@ -59,13 +63,14 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
         layer = Layer(request, number, samples, part)
         Schedule(layer).run(specs)
         _take_unclaimed(layer, request.workbook)
+        refit_seconds = layer.refit_seconds
         candidates += layer.candidates
         skipped += layer.skipped
     if not candidates:
         if budget.stopped:
             raise KeyboardInterrupt("nothing was finished yet")
         candidates.append(_base_rate(request))
-    return StackFit(tuple(candidates), tuple(skipped), feeds)
+    return StackFit(tuple(candidates), tuple(skipped), feeds, refit_seconds)
 
 
 def _take_unclaimed(layer: Layer, book: Workbook | None) -> None:

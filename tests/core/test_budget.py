@@ -65,6 +65,14 @@ def test_a_reserve_ends_earlier(clock):
     assert Budget.start(10).reserve(15).expired()
 
 
+def test_an_earlier_budget_has_all_its_ends_earlier(clock):
+    budget = Budget.start(10).reserve(2)
+    earlier = budget.earlier(3)
+    assert earlier.deadline == budget.deadline - 3
+    assert earlier.abandon_at == budget.abandon_at - 3
+    assert not Budget.unlimited().earlier(3).limited
+
+
 def test_parts_of_no_limit_have_none(clock):
     assert not Budget.unlimited().share(0.1).limited
     assert not Budget.unlimited().reserve(5).limited

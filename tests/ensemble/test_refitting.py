@@ -11,17 +11,20 @@ from tabular_automl.core.events import Note
 from tabular_automl.core.parallel import Machine
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
+from tabular_automl.data.folds import make_folds
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.ensemble import refitting
-from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.ensemble.bagging import Bag, BagFit
 from tabular_automl.ensemble.refitting import (
+    _OF_A_FOLD,
+    _OF_HOLDOUT,
     RefitRequest,
     as_refitted,
     middle_fold,
     refit_in_time,
     seconds_to_refit,
 )
-from tabular_automl.models.base import MODELS, FittedSpec, Model, Setting
+from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Setting
 from tabular_automl.models.linear import Linear
 from tabular_automl.models.trial import Trial
 
@@ -73,28 +76,40 @@ def test_each_bag_becomes_one_model_in_its_old_place(trial):
 
 
 def test_the_model_of_a_holdout_is_replaced_by_one_of_all_rows(trial):
-    bag = linear_bag(trial, "a", 1)
-    fitted = linear_bag(trial, "a", 1).models[0].model
+    half = trial.train.take(np.arange(len(trial.train) // 2))
+    bag = linear_bag(replace(trial, train=half), "a", 1)
     request = RefitRequest(trial.train, ["a"], {"a": 1e-3}, 10**9, "raise", lambda event: None)
     (found,) = refit_in_time([bag], request, Budget.unlimited())
-    assert found.models[0].model is not bag.models[0].model
-    assert found.models[0].model.fitted_params() == fitted.fitted_params()
+    of_all = Linear(bag.models[0].model.fitted_params(), bag.models[0].model.setting)
+    of_all.fit(trial.train, None, Budget.unlimited())
+    expected = of_all.predict(trial.test.table)
+    np.testing.assert_allclose(found.predict(trial.test.table), expected)
+    assert not np.allclose(bag.predict(trial.test.table), expected)
 
 
 @pytest.mark.parametrize(
-    ("n_folds", "n_cores", "expected"),
+    ("options", "n_cores", "expected"),
     [
-        (4, 2, 1.5 * 8 / 4),  # a fold of two side by side takes 2 s
-        (4, 8, 1.5 * 8 / 4 * 2**0.5),  # one model does not use eight cores as well as four
-        (1, 2, 1.2 * 8),  # a holdout's model has had both cores
+        ({"n_folds": 4}, 2, _OF_A_FOLD * 2.0 * 4 / 3),  # a fold takes 2 s, and has fewer rows
+        ({"n_folds": 4}, 8, _OF_A_FOLD * 2.0 * 4 / 3 * 2**0.5),  # eight cores do not help as much
+        ({"n_folds": 2}, 2, _OF_A_FOLD * 4.0 * 2),
+        ({"n_folds": 1, "holdout_fraction": 0.5}, 2, _OF_HOLDOUT * 8.0 * 2),
+        # in time order, the folds have 4/8, 5/8, 6/8 and 7/8 of the rows
+        ({"n_folds": 4, "time": np.arange(80)}, 2, _OF_A_FOLD * 2.0 * 32 / 22),
     ],
 )
-def test_a_refit_takes_longer_than_a_fold_and_much_less_than_a_bag(
-    trial, n_folds, n_cores, expected
+def test_what_a_refit_takes_grows_with_the_rows_that_the_folds_left_out(
+    trial, options, n_cores, expected
 ):
-    bag = linear_bag(trial, "a", n_folds)
-    machine = Machine(n_cores, 10**9)
-    assert seconds_to_refit(bag, 8.0, n_folds, machine) == pytest.approx(expected)
+    folds = make_folds(TASK, np.arange(80.0), **options)
+    bag = linear_bag(trial, "a", len(folds))
+    fit = BagFit(ModelSpec.make("linear"), bag, np.empty(0), fit_seconds=8.0, predict_seconds=0.0)
+    assert seconds_to_refit(fit, folds, Machine(n_cores, 10**9)) == pytest.approx(expected)
+
+
+def test_a_holdouts_model_is_not_replaced_where_time_is_a_little_short(trial):
+    sizes = refit(trial, [linear_bag(trial, "a", 1)], budget=Budget.start(50), seconds=45)
+    assert "a is not fitted on all rows: it needs about 45.0 s" in sizes[1][0]
 
 
 def test_a_bag_stays_where_time_is_short_for_it(trial):

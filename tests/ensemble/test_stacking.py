@@ -20,14 +20,16 @@ from tabular_automl.ensemble.halving import _bags_of_halving
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import (
     _BEYOND,
+    _MORE_THAN_NEEDED,
     Candidate,
+    Layer,
     PlannedSpec,
     StackRequest,
     ensemble_weights,
 )
-from tabular_automl.ensemble.refitting import _FOLDS_TIME
+from tabular_automl.ensemble.refitting import _OF_A_FOLD
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
-from tabular_automl.ensemble.schedule import _FIRST_BAG, _MORE_THAN_NEEDED, _MOST_OF_REST
+from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -546,16 +548,44 @@ def test_variants_leave_the_time_that_the_save_will_take(run, monkeypatch):
     assert len(run(["oracle"], budget=Budget.start(600)).candidates) > 1
 
 
+def kept_for_refit(*bag_seconds):
+    """Return what is kept for a refit of bags of four folds on two cores."""
+    return _MORE_THAN_NEEDED * sum(_OF_A_FOLD * seconds / 4 * 4 / 3 for seconds in bag_seconds)
+
+
 def test_time_is_left_for_a_refit_and_no_more_than_it_needs(run, clock):
-    names, budget = ["slow", "slow_different"], Budget.start(100)
-    run(names, n_first=1, refit_seconds=40.0, budget=budget)
-    first = 60.0  # the others are kept, until it is known what the first spec's refit needs
-    assert CLOCK.now == pytest.approx(100 - _MORE_THAN_NEEDED * _FOLDS_TIME * first / 4)
+    budget = Budget.start(100)
+    fitted = run(["slow", "slow_different"], n_first=1, refit_seconds=40.0, budget=budget)
+    first, second = (candidate.fit.fit_seconds for candidate in fitted.candidates)
+    assert first == 60.0  # as long as nothing is known, all is kept
+    assert CLOCK.now == pytest.approx(100 - kept_for_refit(first))
+    assert fitted.refit_seconds == pytest.approx(min(40.0, kept_for_refit(first, second)))
 
 
 def test_without_a_refit_all_the_time_is_used(run, clock):
-    run(["slow"], budget=Budget.start(100))
+    assert run(["slow"], budget=Budget.start(100)).refit_seconds == 0.0
     assert CLOCK.now == 100
+
+
+def test_no_time_is_kept_for_a_refit_of_nothing(run, clock):
+    fitted = run(["late", "slow"], n_first=1, refit_seconds=40.0, budget=Budget.start(100))
+    assert CLOCK.now == 100
+    assert fitted.candidates[0].fit.fit_seconds == 100
+
+
+def test_variants_change_what_a_refit_needs(run, scouting, monkeypatch):
+    kept = []
+    keep = Layer.keep_what_refit_needs
+    monkeypatch.setattr(
+        Layer,
+        "keep_what_refit_needs",
+        lambda layer: kept.append(keep(layer) or layer.refit_seconds),
+    )
+    monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 4)
+    run(["oracle"], refit_seconds=10.0, budget=Budget.start(60))
+    assert len(kept) > 2
+    assert max(kept) < 10.0
 
 
 class InTurn:

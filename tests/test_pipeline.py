@@ -1,0 +1,51 @@
+import pytest
+
+from tabular_automl import FitConfig, Predictor, pipeline
+from tabular_automl.core.budget import Budget
+from tabular_automl.pipeline import _time_to_choose
+
+
+def test_an_ensemble_is_chosen_before_the_refit_begins():
+    budget = Budget.start(60)
+    chosen = _time_to_choose(budget.earlier(20), budget, reserve=2.0)
+    assert chosen.deadline == pytest.approx(budget.deadline - 20 - 1.0)
+
+
+@pytest.mark.parametrize("late", [0.0, 5.0, 100.0])
+def test_layers_that_end_late_leave_time_to_choose_an_ensemble(late):
+    budget = Budget.start(60)
+    chosen = _time_to_choose(budget.within(-late), budget, reserve=2.0)
+    assert chosen.remaining() == pytest.approx(1.0, abs=0.1)
+
+
+def test_without_a_limit_there_is_none_for_the_ensemble():
+    unlimited = Budget.unlimited()
+    assert not _time_to_choose(unlimited.earlier(0.0), unlimited, reserve=0.0).limited
+
+
+def test_weights_have_time_though_most_of_a_refits_time_went_to_models(
+    tmp_path, regression_table, monkeypatch
+):
+    left = []
+    weigh = pipeline.ensemble_weights
+
+    def watched(request, candidates, budget):
+        left.append(budget.remaining())
+        return weigh(request, candidates, budget)
+
+    monkeypatch.setattr(pipeline, "ensemble_weights", watched)
+    config = FitConfig(refit=True, families=("linear", "lightgbm"))
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    predictor.fit(regression_table, time_limit=8, config=config)
+    assert left[0] > 0.0
+
+
+def test_bags_that_never_are_one_model_are_as_slow_as_measured(
+    tmp_path, regression_table, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "can_be_refitted", lambda bag: False)
+    events = []
+    config = FitConfig(refit=True, max_specs=1, n_folds=2, max_latency_ms=1000.0)
+    Predictor("y", path=tmp_path / "p", reporter=events.append).fit(regression_table, config=config)
+    notes = [event.text for event in events if hasattr(event, "text")]
+    assert not any("max_latency_ms" in note for note in notes)
