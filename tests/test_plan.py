@@ -75,7 +75,7 @@ def test_a_second_layer_needs_time_rows_and_complete_out_of_fold_predictions():
     assert len(plan(n_samples=10_000, limit=600, in_time_order=True).layers) == 1
 
 
-def test_time_is_kept_for_a_refit_where_folds_make_it_pay():
+def test_the_time_kept_for_a_refit_follows_the_folds():
     deploy = PRESETS["deploy"]
     assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(12)
     assert plan(replace(deploy, n_folds=9), limit=60).refit_seconds == pytest.approx(6)
