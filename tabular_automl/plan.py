@@ -25,6 +25,7 @@ _ENOUGH_FOR_HOLDOUT = 5_000  # rows, but ...
 _ENOUGH_IMAGES_FOR_HOLDOUT = 1_000  # ... a network that saw its images few times is worse off
 _ENOUGH_FOR_ONE_MODEL = 1_000  # rows, to answer with one model of all instead of those of folds
 _HOLDOUT_TO_LEARN_FROM = 0.095  # of the rows, to take the time of the models for one of all
+_REFIT_SHARE = 0.75  # of a fold's part of the time: some specs earn no weight
 _REFIT_SHARE_OF_HOLDOUT = 0.35  # of the time
 _MOST_FOLDS = 8  # unless more are asked for
 _FIRST_PASS = 0.6
@@ -261,7 +262,7 @@ def _refits(
 
 def _refit_share(n_folds: int) -> float:
     """Return the part of the time for models of all rows."""
-    return 1.0 / (n_folds + 1) if n_folds > 1 else _REFIT_SHARE_OF_HOLDOUT
+    return _REFIT_SHARE / (n_folds + 1) if n_folds > 1 else _REFIT_SHARE_OF_HOLDOUT
 
 
 def _about_refit(seconds: float, n_folds: int) -> str:

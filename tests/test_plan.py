@@ -77,8 +77,8 @@ def test_a_second_layer_needs_time_rows_and_complete_out_of_fold_predictions():
 
 def test_the_time_kept_for_a_refit_follows_the_folds():
     deploy = PRESETS["deploy"]
-    assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(12)
-    assert plan(replace(deploy, n_folds=9), limit=60).refit_seconds == pytest.approx(6)
+    assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(9)
+    assert plan(replace(deploy, n_folds=9), limit=60).refit_seconds == pytest.approx(4.5)
     assert plan(replace(deploy, holdout_fraction=0.1), limit=60).refit_seconds == pytest.approx(21)
     in_trials = plan(replace(deploy, max_specs=2), limit=None)
     assert in_trials.refit_seconds == plan(n_samples=500, limit=60).refit_seconds == 0
