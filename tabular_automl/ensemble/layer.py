@@ -259,16 +259,14 @@ class Layer:
         request, whole = self.request, self._until_refit_ends
         if not request.refit_seconds:
             return
-        weights = (
-            ensemble_weights(request, self.candidates, whole, guard=False)
-            if self.candidates
-            else []
-        )
-        needed = sum(
-            seconds_to_refit(candidate.fit, request.folds, request.machine)
-            for candidate, weight in zip(self.candidates, weights, strict=True)
-            if weight > 0.0 and can_be_refitted(candidate.bag)
-        )
+        needed = 0.0
+        if self.candidates:
+            weights = ensemble_weights(request, self.candidates, whole, guard=False)
+            needed = sum(
+                seconds_to_refit(candidate.fit, request.folds, request.machine)
+                for candidate, weight in zip(self.candidates, weights, strict=True)
+                if weight > 0.0 and can_be_refitted(candidate.bag)
+            )
         self.budget = whole.earlier(min(request.refit_seconds, _MORE_THAN_NEEDED * needed))
 
     def time_beside_save(self) -> Budget:

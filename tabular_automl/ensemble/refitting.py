@@ -28,6 +28,7 @@ _OF_ALL_TOGETHER = 0.38  # of the bag's time, where its folds are trained as one
 _OF_HOLDOUT = 1.1  # of the time of a holdout's model, which had both cores too
 _ENOUGH = 0.7  # of what is needed, which is often less: without it, it is not begun
 _ENOUGH_AFTER_HOLDOUT = 1.2  # what is needed is known better there
+_AS_MUCH = 0.95  # of what the folds learned: with less, it was cut short
 _AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
 _LEAST_SHARE = 0.3  # seconds: what took a moment may take two
 _ROWS_TO_CHECK = 200
@@ -179,7 +180,11 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
 
     start = time.monotonic()
     refitted = run_until(fit_and_check, budget)
-    cut_short = time.monotonic() - start > CUT_SHORT * given
-    if cut_short or refitted.models[0].model.hurried:
+    model, asked = refitted.models[0].model, middle_fold(bag.models).model.learned
+    if asked is not None and model.learned is not None:
+        cut_short = model.learned < _AS_MUCH * asked
+    else:
+        cut_short = time.monotonic() - start > CUT_SHORT * given
+    if cut_short or model.hurried:
         raise OutOfTimeError("there was no time to learn as much on all rows")
     return refitted

@@ -160,6 +160,15 @@ class Model(ABC):
         """
         return None
 
+    @property
+    def learned(self) -> float | None:
+        """How much fit learned, next to others of the family: rounds times rate, epochs, trees.
+
+        With it, a refit that learned as much as a fold is known from one that the clock cut short.
+        None where the family does not count; by default always.
+        """
+        return None
+
     def take_over(self, fitted: Self) -> None:
         """Take what a refit needs of a fitted model beside its params; by default nothing."""
         return None

@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -478,6 +478,11 @@ def _seconds_of_a_round(boost: Callable[[], object], budget: Budget) -> float:
 def first_patience(n_samples: int) -> int:
     """Return the rounds without improvement to wait for early in training."""
     return int(np.clip(1_000_000 / max(1, n_samples), 20, 100))
+
+
+def learned_of(chosen: Mapping[str, Any]) -> float | None:
+    """Return rounds times learning rate; None where all targets were the same, nothing chosen."""
+    return chosen["n_rounds"] * chosen["learning_rate"] if chosen else None
 
 
 def default_learning_rate(n_samples: int) -> float:

@@ -28,6 +28,7 @@ from tabular_automl.models.boosting import (
     Stored,
     check_can_boost,
     first_patience,
+    learned_of,
     unreadable,
 )
 
@@ -143,6 +144,11 @@ class CatBoost(Model):
         if is_own_choice or self.chosen.get("n_rounds", 0) < _USED_UP * n_rounds:
             return None
         return replace(self.params, n_rounds=_MORE_ROUNDS * n_rounds)
+
+    @property
+    def learned(self) -> float | None:
+        """The rounds kept times the learning rate."""
+        return learned_of(self.chosen)
 
     def state(self) -> State:
         """Return the known classes, the choices and the trees in CatBoost's binary format."""

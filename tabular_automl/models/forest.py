@@ -157,6 +157,11 @@ class _Forest(Model):
         params: ForestParams = self.params
         return replace(params, leaf_smoothing=self.smoothing) if self.smoothing else params
 
+    @property
+    def learned(self) -> float | None:
+        """The trees."""
+        return float(self.nodes.n_trees)
+
     def _chosen_smoothing(self, grown: Nodes, base: Reals, valid: Samples | None) -> float:
         """Return the smoothing of leaves with the least log loss on validation rows."""
         if valid is None or not len(valid):

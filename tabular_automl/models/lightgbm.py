@@ -26,6 +26,7 @@ from tabular_automl.models.boosting import (
     all_paths_end,
     check_can_boost,
     default_learning_rate,
+    learned_of,
     quickest_threads,
     require_walkable,
     unreadable,
@@ -158,6 +159,11 @@ class LightGBM(Model):
     def fitted_params(self) -> core_params.Params:
         """Return the params with the rounds kept, the learning rate and the part of the rows."""
         return replace(self.params, **self.chosen)
+
+    @property
+    def learned(self) -> float | None:
+        """The rounds kept times the learning rate."""
+        return learned_of(self.chosen)
 
     def state(self) -> State:
         """Return the known classes, the choices and the trees in LightGBM's text format."""

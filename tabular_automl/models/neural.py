@@ -205,6 +205,11 @@ class NeuralNetwork(Model):
         )
         return params
 
+    @property
+    def learned(self) -> float | None:
+        """The epochs."""
+        return float(self._epoch)
+
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
         """Return the bytes of one fold's encoded rows and of its parameters while they learn."""

@@ -142,6 +142,18 @@ def test_a_bag_stays_when_its_model_took_nearly_all_the_time(trial, monkeypatch)
     assert refit(trial, [bag], budget=Budget.start(1.0))[0] == [3]
 
 
+@pytest.mark.parametrize(("share", "n_models"), [(0.9, 3), (0.96, 1)])
+def test_a_model_that_tells_that_it_learned_as_much_may_take_all_the_time(
+    trial, monkeypatch, share, n_models
+):
+    bag = linear_bag(trial, "a")
+    fold_model = bag.models[0].model
+    learned = property(lambda model: 10.0 if model is fold_model else 10.0 * share)
+    monkeypatch.setattr(Linear, "learned", learned)
+    with_fit(monkeypatch, lambda model, budget: time.sleep(0.9 * budget.remaining()))
+    assert refit(trial, [bag], budget=Budget.start(1.0))[0] == [n_models]
+
+
 def test_a_failure_costs_nothing_but_the_refit(trial, monkeypatch):
     def fail(model, budget):
         raise RuntimeError("no luck")
