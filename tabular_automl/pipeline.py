@@ -50,6 +50,7 @@ from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
+_SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
 
 
@@ -251,12 +252,9 @@ def _fit_pipeline(
     if budget.stopped:
         report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
     before_refit = budget.earlier(stack_fit.refit_seconds).unstoppable()
-    ensemble_budget = _time_to_choose(before_refit, budget.unstoppable(), plan.reserve)
-    assemble = partial(
-        _assemble, stack_request, stack_fit, plan, featurizer, config, ensemble_budget
-    )
-    choice_budget = before_refit.reserve(plan.reserve * _SAVE_SHARE)
-    pipeline, record = _as_chosen(assemble, choose, choice_budget, refit=plan.refit)
+    time_left = partial(_time_to_choose, before_refit, budget.unstoppable(), plan.reserve)
+    assemble = partial(_assemble, stack_request, stack_fit, plan, featurizer, config)
+    pipeline, record = _as_chosen(assemble, choose, time_left, refit=plan.refit)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
     if plan.refit:
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
@@ -265,36 +263,41 @@ def _fit_pipeline(
         if choose is not None and any(
             len(bag.models) > 1 and can_be_refitted(bag) for bag in stack.bags
         ):
-            report(Note("With the fold models that stay, a row takes longer than max_latency_ms."))
+            report(
+                Note(
+                    "With the fold models that stay, a row may take longer than was measured for "
+                    "max_latency_ms."
+                )
+            )
     return replace(pipeline, summary=summary), record
 
 
-def _time_to_choose(before_refit: Budget, budget: Budget, reserve: float) -> Budget:
-    """Return the time for weights: a part of the reserve, however late the layers ended.
+def _time_to_choose(before_refit: Budget, budget: Budget, reserve: float, kept: float) -> Budget:
+    """Return the time up to a kept part of the reserve, or half of the reserve from now.
 
-    An ensemble is worth more than a refit, whose time it takes then.
+    However late the layers ended: an ensemble is worth more than a refit, whose time it takes then.
     """
-    planned = before_refit.earlier(reserve * (1.0 - _ENSEMBLE_SHARE))
-    least = budget.earlier(reserve * _SAVE_SHARE).within(reserve * _ENSEMBLE_SHARE)
+    planned = before_refit.earlier(kept * reserve)
+    least = budget.earlier(_SAVE_SHARE * reserve).within(_ENSEMBLE_SHARE * reserve)
     return max(planned, least, key=lambda each: each.deadline)
 
 
 def _as_chosen(
     assemble: Callable[..., tuple[FittedPipeline, FitRecord]],
     choose: Choice | None,
-    budget: Budget,
+    time_left: Callable[[float], Budget],
     *,
     refit: bool,
 ) -> tuple[FittedPipeline, FitRecord]:
     """Assemble the ensemble, and once more where ``choose`` lets only some of its bags stay."""
-    pipeline, record = assemble()
+    pipeline, record = assemble(time_left(1.0 - _ENSEMBLE_SHARE))
     if choose is None:
         return pipeline, record
     answering = as_refitted(pipeline.stack.bags) if refit else pipeline.stack.bags
     stand_in = replace(pipeline, stack=replace(pipeline.stack, bags=answering))
-    allowed = frozenset(choose(stand_in, record, budget))
+    allowed = frozenset(choose(stand_in, record, time_left(_SAVE_SHARE + _SECOND_SHARE)))
     if allowed < pipeline.stack.weights.keys():
-        return assemble(allowed=allowed)
+        return assemble(time_left(_SAVE_SHARE), allowed=allowed)
     return pipeline, record
 
 
@@ -412,7 +415,7 @@ def _refitted(
     They are fitted here, whether or not a cluster fitted the folds.
     """
     n_bags = sum(map(can_be_refitted, stack.bags))
-    if n_bags:
+    if n_bags and not budget.stopped:
         request.report(Note(f"Fitting {n_bags} of the ensemble's models once more, on all rows."))
     refit = RefitRequest(
         samples=request.samples,

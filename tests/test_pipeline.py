@@ -1,26 +1,58 @@
+from dataclasses import dataclass
+from functools import partial
+
 import pytest
 
 from tabular_automl import FitConfig, Predictor, pipeline
 from tabular_automl.core.budget import Budget
-from tabular_automl.pipeline import _time_to_choose
+from tabular_automl.pipeline import _as_chosen, _time_to_choose
+
+
+@dataclass
+class Stack:
+    weights: dict
+    bags: tuple = ()
+
+
+@dataclass
+class Pipeline:
+    stack: Stack
 
 
 def test_an_ensemble_is_chosen_before_the_refit_begins():
     budget = Budget.start(60)
-    chosen = _time_to_choose(budget.earlier(20), budget, reserve=2.0)
+    chosen = _time_to_choose(budget.earlier(20), budget, reserve=2.0, kept=0.5)
     assert chosen.deadline == pytest.approx(budget.deadline - 20 - 1.0)
 
 
 @pytest.mark.parametrize("late", [0.0, 5.0, 100.0])
 def test_layers_that_end_late_leave_time_to_choose_an_ensemble(late):
     budget = Budget.start(60)
-    chosen = _time_to_choose(budget.within(-late), budget, reserve=2.0)
+    chosen = _time_to_choose(budget.within(-late), budget, reserve=2.0, kept=0.5)
     assert chosen.remaining() == pytest.approx(1.0, abs=0.1)
 
 
 def test_without_a_limit_there_is_none_for_the_ensemble():
     unlimited = Budget.unlimited()
-    assert not _time_to_choose(unlimited.earlier(0.0), unlimited, reserve=0.0).limited
+    assert not _time_to_choose(unlimited.earlier(0.0), unlimited, reserve=0.0, kept=0.5).limited
+
+
+def test_bags_that_may_stay_are_weighed_anew_with_time_however_long_the_choice_took():
+    left = []
+
+    def assemble(budget, allowed=None):
+        left.append(budget.remaining())
+        return Pipeline(Stack({"a": 0.5, "b": 0.5})), allowed
+
+    def choose(stand_in, record, budget):
+        left.append(budget.remaining())
+        return ["a"]
+
+    whole = Budget.start(60)
+    time_left = partial(_time_to_choose, whole.within(0.0), whole, 2.0)  # no time before the refit
+    _, allowed = _as_chosen(assemble, choose, time_left, refit=False)
+    assert allowed == frozenset("a")
+    assert left == [pytest.approx(1.0, abs=0.1)] * 3
 
 
 def test_weights_have_time_though_most_of_a_refits_time_went_to_models(

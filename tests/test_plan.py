@@ -79,7 +79,7 @@ def test_the_time_kept_for_a_refit_follows_the_folds():
     deploy = PRESETS["deploy"]
     assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(9)
     assert plan(replace(deploy, n_folds=9), limit=60).refit_seconds == pytest.approx(4.5)
-    assert plan(replace(deploy, holdout_fraction=0.1), limit=60).refit_seconds == pytest.approx(21)
+    assert plan(replace(deploy, holdout_fraction=0.1), limit=60).refit_seconds == pytest.approx(15)
     in_trials = plan(replace(deploy, max_specs=2), limit=None)
     assert in_trials.refit_seconds == plan(n_samples=500, limit=60).refit_seconds == 0
     assert len(plan(deploy, n_samples=10_000, limit=3600).layers) == 1

@@ -67,6 +67,10 @@ class ImageEmbedding(Model):
         self.__dict__.pop("_chosen_head", None)  # with all its trees
         return self
 
+    def amount_learned(self) -> float | None:
+        """Return what the head learned."""
+        return self._head.amount_learned()
+
     @classmethod
     def fit_folds(
         cls,

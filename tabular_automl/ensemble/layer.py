@@ -41,7 +41,7 @@ _RELEASE_SECONDS = 4.0  # between releases of memory, which take a tenth of a se
 NO_TIME = "no time left"
 _MEMORY_SHARE = 0.8
 _BEYOND = 1.5  # times what boosters needed before, since the next may need more
-_MORE_THAN_NEEDED = 1.5  # kept for a refit: what comes later may be part of it
+_MORE_THAN_NEEDED = 1.2  # kept for a refit: what comes later may be part of it
 _GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
 
@@ -227,6 +227,7 @@ class Layer:
         self.late: set[str] = set()
         self.seconds_to_save: dict[str, float] = {}
         self._weights = np.empty(0)  # of the candidates that were weighed last
+        self._weighed_late = False
         self._hopeless: set[str] = set()
         self.converged_after: list[float] = []
         self._released = time.monotonic()
@@ -239,13 +240,14 @@ class Layer:
         return dict(zip(keys, self._weigh().tolist(), strict=True))
 
     def _weigh(self) -> npt.NDArray[np.float64]:
-        """Return the candidates' weights; the same candidates are weighed once."""
-        if len(self._weights) == len(self.candidates):  # none ever goes
-            return self._weights
-        weights = ensemble_weights(self.request, self.candidates, self.budget, guard=False)
-        if not self.budget.expired():  # or there was no time to mix them
-            self._weights = weights
-        return weights
+        """Return the candidates' weights; the same candidates are weighed once, if in time."""
+        known = len(self._weights) == len(self.candidates)  # none ever goes
+        if not known or (self._weighed_late and not self.budget.expired()):
+            self._weights = ensemble_weights(
+                self.request, self.candidates, self.budget, guard=False
+            )
+            self._weighed_late = self.budget.expired()
+        return self._weights
 
     @property
     def refit_seconds(self) -> float:
@@ -256,18 +258,17 @@ class Layer:
 
     def keep_what_refit_needs(self) -> None:
         """Let what comes have the time that models of all rows would not need, as far as known."""
-        request, whole = self.request, self._until_refit_ends
+        request = self.request
         if not request.refit_seconds:
             return
-        needed = 0.0
-        if self.candidates:
-            weights = ensemble_weights(request, self.candidates, whole, guard=False)
-            needed = sum(
-                seconds_to_refit(candidate.fit, request.folds, request.machine)
-                for candidate, weight in zip(self.candidates, weights, strict=True)
-                if weight > 0.0 and can_be_refitted(candidate.bag)
-            )
-        self.budget = whole.earlier(min(request.refit_seconds, _MORE_THAN_NEEDED * needed))
+        self.budget = self._until_refit_ends
+        needed = sum(
+            seconds_to_refit(candidate.fit, request.folds, request.machine)
+            for candidate, weight in zip(self.candidates, self._weigh(), strict=True)
+            if weight > 0.0 and can_be_refitted(candidate.bag)
+        )
+        kept = min(request.refit_seconds, _MORE_THAN_NEEDED * needed)
+        self.budget = self._until_refit_ends.earlier(kept)
 
     def time_beside_save(self) -> Budget:
         """Return what is left when the save of so many models is longer than planned."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import OutOfMemoryError, OutOfTimeError
+from tabular_automl.core.errors import DataError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.core.watching import run_until
@@ -27,7 +27,6 @@ _OF_A_FOLD = 1.15
 _OF_ALL_TOGETHER = 0.38  # of the bag's time, where its folds are trained as one
 _OF_HOLDOUT = 1.1  # of the time of a holdout's model, which had both cores too
 _ENOUGH = 0.7  # of what is needed, which is often less: without it, it is not begun
-_ENOUGH_AFTER_HOLDOUT = 1.2  # what is needed is known better there
 _AS_MUCH = 0.95  # of what the folds learned: with less, it was cut short
 _AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
 _LEAST_SHARE = 0.3  # seconds: what took a moment may take two
@@ -110,13 +109,15 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
         try:
             share = budget.within(max(part.remaining(), ample)) if budget.limited else budget
             by_key[key] = _refit_within(by_key[key], request, share, needed)
-        except (OutOfTimeError, OutOfMemoryError) as error:
+        except (OutOfTimeError, OutOfMemoryError, DataError) as error:
             request.report(Note(f"{key} is not fitted on all rows: {error}"))
         except Exception as error:  # the fold models predict as well: nothing may be lost here
             if request.on_error == "raise":
                 raise
             cause = f"{type(error).__name__}: {error}"
             request.report(Note(f"{key} could not be fitted on all rows: {cause}"))
+    for key in waiting:
+        request.report(Note(f"{key} is not fitted on all rows: interrupted"))
     return tuple(by_key[bag.key] for bag in bags)
 
 
@@ -161,9 +162,11 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
     ------
     OutOfTimeError, OutOfMemoryError
         When there is too little for a model as good as those of the folds.
+    DataError
+        When the folds' models made no choices that all rows could be learned with.
     """
     first, given = bag.models[0], budget.remaining()
-    if given < (_ENOUGH if len(bag.models) > 1 else _ENOUGH_AFTER_HOLDOUT) * needed:
+    if given < _ENOUGH * needed:
         raise OutOfTimeError(f"it needs about {needed:.1f} s, {given:.1f} are left")
     task, family = first.model.setting.task, MODELS.get(first.family)
     n_bytes = family.estimate_bytes(first.model.params, request.samples.table, task)
@@ -180,11 +183,14 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
 
     start = time.monotonic()
     refitted = run_until(fit_and_check, budget)
-    model, asked = refitted.models[0].model, middle_fold(bag.models).model.learned
-    if asked is not None and model.learned is not None:
-        cut_short = model.learned < _AS_MUCH * asked
-    else:
+    model = refitted.models[0].model
+    before, after = middle_fold(bag.models).model.amount_learned(), model.amount_learned()
+    if before is None and after is not None:
+        raise DataError("its folds found nothing to learn")
+    if before is None or after is None:
         cut_short = time.monotonic() - start > CUT_SHORT * given
+    else:
+        cut_short = after < _AS_MUCH * before
     if cut_short or model.hurried:
         raise OutOfTimeError("there was no time to learn as much on all rows")
     return refitted

@@ -52,6 +52,9 @@ class Schedule:
         late = self._try_first(others[:n_first], readers)
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
+        if not self.layer.candidates:  # whatever had too little time now has more
+            keys = self.layer.late
+            late += [each for each in others[:n_first] if self.layer.key_of(each.spec) in keys]
         self._try_rest([*late, *others[n_first:]])
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()

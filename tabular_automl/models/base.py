@@ -160,12 +160,11 @@ class Model(ABC):
         """
         return None
 
-    @property
-    def learned(self) -> float | None:
-        """How much fit learned, next to others of the family: rounds times rate, epochs, trees.
+    def amount_learned(self) -> float | None:
+        """Return how much fit learned, in the family's own unit: rounds times rate, epochs, trees.
 
         With it, a refit that learned as much as a fold is known from one that the clock cut short.
-        None where the family does not count; by default always.
+        None where the family does not count, or had nothing to learn; by default always.
         """
         return None
 

@@ -480,7 +480,7 @@ def first_patience(n_samples: int) -> int:
     return int(np.clip(1_000_000 / max(1, n_samples), 20, 100))
 
 
-def learned_of(chosen: Mapping[str, Any]) -> float | None:
+def rounds_times_rate(chosen: Mapping[str, Any]) -> float | None:
     """Return rounds times learning rate; None where all targets were the same, nothing chosen."""
     return chosen["n_rounds"] * chosen["learning_rate"] if chosen else None
 

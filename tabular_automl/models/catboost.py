@@ -28,7 +28,7 @@ from tabular_automl.models.boosting import (
     Stored,
     check_can_boost,
     first_patience,
-    learned_of,
+    rounds_times_rate,
     unreadable,
 )
 
@@ -145,10 +145,9 @@ class CatBoost(Model):
             return None
         return replace(self.params, n_rounds=_MORE_ROUNDS * n_rounds)
 
-    @property
-    def learned(self) -> float | None:
-        """The rounds kept times the learning rate."""
-        return learned_of(self.chosen)
+    def amount_learned(self) -> float | None:
+        """Return the rounds kept times the learning rate."""
+        return rounds_times_rate(self.chosen)
 
     def state(self) -> State:
         """Return the known classes, the choices and the trees in CatBoost's binary format."""

@@ -73,6 +73,7 @@ class _Forest(Model):
         growth = _Growth(self, self._encoded(train.table), train)
         # The rest is for smoothing the leaves and for predicting the validation rows.
         grown = Nodes.join(growth.grow(budget.share(0.8)))
+        self.hurried = growth.hurried
         self.smoothing = 0.0
         if self.setting.task.is_classification:
             self.smoothing = self.params.leaf_smoothing or self._chosen_smoothing(
@@ -157,9 +158,8 @@ class _Forest(Model):
         params: ForestParams = self.params
         return replace(params, leaf_smoothing=self.smoothing) if self.smoothing else params
 
-    @property
-    def learned(self) -> float | None:
-        """The trees."""
+    def amount_learned(self) -> float | None:
+        """Return the trees; `hurried` tells whether each of them saw fewer rows than planned."""
         return float(self.nodes.n_trees)
 
     def _chosen_smoothing(self, grown: Nodes, base: Reals, valid: Samples | None) -> float:
@@ -250,6 +250,7 @@ class _Growth:
         weighed = self.params.min_samples_leaf is None and train.weight is not None
         self._leaf_rows = max(2 if weighed else 1, _leaf_rows(self.params, self.task))
         self.share = self.params.max_samples or min(1.0, _ROWS_PER_TREE / len(train))
+        self.hurried = False
         if self.task.is_classification:
             count = np.bincount(train.y, weights=train.weight, minlength=self.task.n_classes)
             self.base = (count + 1 / self.task.n_classes) / (count.sum() + 1)
@@ -285,6 +286,7 @@ class _Growth:
         affordable = budget.remaining() / _MIN_WAVES
         if expected > affordable:
             full = max(self.share, full * affordable / expected)
+            self.hurried = True
             expected = min(expected, affordable)
         self.share = full
         return [tree], expected

@@ -26,9 +26,9 @@ from tabular_automl.models.boosting import (
     all_paths_end,
     check_can_boost,
     default_learning_rate,
-    learned_of,
     quickest_threads,
     require_walkable,
+    rounds_times_rate,
     unreadable,
 )
 
@@ -160,10 +160,9 @@ class LightGBM(Model):
         """Return the params with the rounds kept, the learning rate and the part of the rows."""
         return replace(self.params, **self.chosen)
 
-    @property
-    def learned(self) -> float | None:
-        """The rounds kept times the learning rate."""
-        return learned_of(self.chosen)
+    def amount_learned(self) -> float | None:
+        """Return the rounds kept times the learning rate."""
+        return rounds_times_rate(self.chosen)
 
     def state(self) -> State:
         """Return the known classes, the choices and the trees in LightGBM's text format."""

@@ -205,9 +205,8 @@ class NeuralNetwork(Model):
         )
         return params
 
-    @property
-    def learned(self) -> float | None:
-        """The epochs."""
+    def amount_learned(self) -> float | None:
+        """Return the epochs."""
         return float(self._epoch)
 
     @classmethod

@@ -28,9 +28,9 @@ from tabular_automl.models.boosting import (
     all_paths_end,
     check_can_boost,
     default_learning_rate,
-    learned_of,
     quickest_threads,
     require_walkable,
+    rounds_times_rate,
     unreadable,
 )
 
@@ -154,10 +154,9 @@ class XGBoost(Model):
         """Return the params with the rounds kept and the learning rate used."""
         return replace(self.params, **self.chosen)
 
-    @property
-    def learned(self) -> float | None:
-        """The rounds kept times the learning rate."""
-        return learned_of(self.chosen)
+    def amount_learned(self) -> float | None:
+        """Return the rounds kept times the learning rate."""
+        return rounds_times_rate(self.chosen)
 
     def state(self) -> State:
         """Return the known classes, the choices and the trees in XGBoost's binary json."""
