@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -68,6 +69,7 @@ class TextLinear(Model):
 
     modules: ClassVar[tuple[str, ...]] = ("scipy.sparse",)
     reads: ClassVar[frozenset[Kind]] = frozenset({Kind.TEXT})
+    joins: ClassVar[bool] = True
     cost: ClassVar[float] = 80.0  # it stops by itself, so that what it leaves goes to the others
     _keeps_copy = True  # of what the models of a bag share
 
@@ -112,12 +114,31 @@ class TextLinear(Model):
         """Return probabilities, or values no further out than a quarter of the training range."""
         if not hasattr(self, "intercept"):
             raise NotFittedError(f"{type(self).__name__} must be fitted before predict.")
-        scores = self._scores(table)
-        if not self.setting.task.is_classification:
-            return np.clip(scores, *self.bounds).astype(np.float64)
-        if self.setting.task.n_classes == 2:
-            scores = np.hstack([np.zeros_like(scores), scores])
-        return softmax(scores.astype(np.float64))
+        return self._answers(self._scores(table), self.bounds)
+
+    @classmethod
+    def join(cls, models: Sequence[Self]) -> Callable[[FeatureTable], Prediction] | None:
+        """Return one product for all models: a text is read, and its n-grams looked up, once."""
+        first, n_models, width = models[0], len(models), models[0].weights.shape[1]
+        slots = np.unique(np.concatenate([model.slots for model in models]))
+        read_alike = all(_read_alike(first, model) for model in models[1:])
+        if not read_alike or len(slots) * n_models * width > _MAX_VARIABLES:
+            return None
+        weights = np.zeros((len(slots), n_models, width), dtype=np.float32)
+        for position, model in enumerate(models):
+            weights[np.searchsorted(slots, model.slots), position] = model.weights
+        joined = copy.copy(first)
+        joined.slots, joined.weights = slots, weights.reshape(len(slots), -1)
+        joined.dense_weights = np.hstack([model.dense_weights for model in models])
+        joined.intercept = np.concatenate([model.intercept for model in models])
+        bounds = np.stack([model.bounds for model in models], axis=1)[..., np.newaxis]
+
+        def answer(table: FeatureTable) -> Prediction:
+            scores = joined._scores(table).reshape(len(table), n_models, width)
+            mean: Prediction = first._answers(scores, bounds).mean(axis=1)
+            return mean
+
+        return answer
 
     def state(self) -> State:
         """Return the weights of the n-grams that have one, and how numbers are scaled."""
@@ -168,6 +189,14 @@ class TextLinear(Model):
         """Return blocks of dense features of a table, each with the length to give its rows."""
         return [(table.numeric, NUMBER_LENGTH)]
 
+    def _answers(self, scores: Floats, bounds: npt.NDArray[np.float64]) -> Prediction:
+        """Return what scores say, which are on the last axis; values lie within the bounds."""
+        if not self.setting.task.is_classification:
+            return np.clip(scores, *bounds).astype(np.float64)
+        if self.setting.task.n_classes == 2:
+            scores = np.concatenate([np.zeros_like(scores), scores], axis=-1)
+        return softmax(scores.astype(np.float64))
+
     def _scores(self, table: FeatureTable) -> Floats:
         blocks = self._blocks(table, Budget.unlimited())
         dense = scaled_blocks(self.numbers, [values for values, _ in blocks], len(table))
@@ -217,6 +246,16 @@ class TextLinear(Model):
         if not self.setting.task.is_classification:
             margin = 0.25 * (y.max() - y.min())
             self.bounds = np.array([y.min() - margin, y.max() + margin])
+
+
+def _read_alike(first: TextLinear, second: TextLinear) -> bool:
+    """Return whether both models read a row as the same numbers."""
+    return first.reading == second.reading and all(
+        a.limit == b.limit
+        and np.array_equal(a.center, b.center)
+        and np.array_equal(a.scale, b.scale)
+        for a, b in zip(first.numbers, second.numbers, strict=True)
+    )
 
 
 def _restored_numbers(state: State, position: int, limit: float) -> Numbers:

@@ -155,9 +155,9 @@ def loss_of(scores: Floats, y: Array, weight: Array, task: Task, loss: str) -> t
 
 
 def softmax(scores: Array) -> Array:
-    """Return the classes' shares of each row."""
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
-    shares /= shares.sum(axis=1, keepdims=True)
+    """Return the classes' shares, classes on the last axis."""
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=-np.inf))
+    shares /= shares.sum(axis=-1, keepdims=True)
     return shares
 
 

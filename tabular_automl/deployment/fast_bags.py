@@ -7,7 +7,7 @@ its splits; where it is not equal, or the family has no such way, the ordinary b
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -33,17 +33,18 @@ from tabular_automl.models.xgboost import XGBoost
 FEW_ROWS = 64  # for more, what a call costs is little next to what the rows cost
 TOLERANCE = 1e-6
 _BOOSTED = (LightGBM, XGBoost, CatBoost)
+_SECONDS_OF_ARRAYS = 0.01
 # For each megabyte that the folds of a bag hold. Those of the boosters were measured on one core;
 # the other families only put arrays together, and a hundredth is an upper guess.
 _SECONDS_TO_JOIN: dict[type[Model], float] = {
     LightGBM: 0.015,
     XGBoost: 0.12,
     CatBoost: 0.14,
-    ExtraTrees: 0.01,
-    RandomForest: 0.01,
-    NeuralNetwork: 0.01,
-    Linear: 0.01,
-    Neighbors: 0.01,
+    ExtraTrees: _SECONDS_OF_ARRAYS,
+    RandomForest: _SECONDS_OF_ARRAYS,
+    NeuralNetwork: _SECONDS_OF_ARRAYS,
+    Linear: _SECONDS_OF_ARRAYS,
+    Neighbors: _SECONDS_OF_ARRAYS,
 }
 
 
@@ -52,6 +53,13 @@ class Joined(Protocol):
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
+
+
+@dataclass(frozen=True)
+class _JoinedByFamily:
+    """The joined form that a family makes itself."""
+
+    predict: Callable[[FeatureTable], Prediction]
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
 
 def has_joined_form(bag: Bag) -> bool:
     """Return whether the folds of a bag of this family can answer as one."""
-    return type(bag.models[0].model) in _SECONDS_TO_JOIN
+    family = type(bag.models[0].model)
+    return family in _SECONDS_TO_JOIN or family.joins
 
 
 def seconds_to_join(bag: Bag) -> float:
@@ -110,7 +119,8 @@ def seconds_to_join(bag: Bag) -> float:
     states = [fitted.model.state() for fitted in bag.models]
     blobs = sum(len(raw) for state in states for raw in state.blobs.values())
     arrays = sum(array.nbytes for state in states for array in state.arrays.values())
-    return _SECONDS_TO_JOIN[type(bag.models[0].model)] * (blobs + arrays) / 1e6
+    seconds = _SECONDS_TO_JOIN.get(type(bag.models[0].model), _SECONDS_OF_ARRAYS)
+    return seconds * (blobs + arrays) / 1e6
 
 
 def _difference(joined: Joined, bag: FastBag, table: FeatureTable) -> float:
@@ -191,6 +201,11 @@ def _on_threads(model: Model, n_threads: int) -> Model:
 def _join(models: list[Any], table: FeatureTable, n_threads: int) -> Joined:
     """Return the joined form of fold models of one family."""
     family = type(models[0])
+    if family.joins:
+        answer = family.join(models)
+        if answer is None:
+            raise ValueError("these models cannot be joined")
+        return _JoinedByFamily(answer)
     if family in _BOOSTED and not all(model.state().blobs for model in models):
         raise ValueError("a fold has no trees, since its target was constant")
     if family is LightGBM:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -61,6 +61,8 @@ class Model(ABC):
 
     Attributes
     ----------
+    joins : bool
+        Whether `join` makes one of several fitted models.
     interruptible : bool
         Whether fit asks its budget often enough to stop by itself. A family that does not is fitted
         in a process of its own, which is ended when its share of time or memory is used up.
@@ -82,6 +84,7 @@ class Model(ABC):
     """
 
     Params: ClassVar[type[AnyParams]] = AnyParams
+    joins: ClassVar[bool] = False
     interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[frozenset[Kind]] = frozenset()
@@ -165,6 +168,15 @@ class Model(ABC):
 
         With it, a refit that learned as much as a fold is known from one that the clock cut short.
         None where the family does not count, or had nothing to learn; by default always.
+        """
+        return None
+
+    @classmethod
+    def join(cls, models: Sequence[Self]) -> Callable[[FeatureTable], Prediction] | None:
+        """Return what answers a few rows with the mean prediction of the models, in one go.
+
+        For families that say that they can, see `joins`; compared with the models before it is
+        used. None where these models cannot be joined.
         """
         return None
 

@@ -337,6 +337,23 @@ def check_refits_on_all_rows(candidate: Candidate) -> None:
         )
 
 
+def check_joined_models_answer_their_mean(candidate: Candidate) -> None:
+    """Check that what joins models gives their mean, where a family has it."""
+    if not candidate.model_type.joins:
+        return
+    for task in TASKS:
+        model, trial = candidate.fitted(task)
+        other = candidate.build(task, seed=1).fit(trial.train, trial.test, Budget.unlimited())
+        answer = candidate.model_type.join([model, other])
+        if answer is not None:
+            table = trial.test.table
+            expected = (model.predict(table) + other.predict(table)) / 2
+            require(
+                np.allclose(answer(table), expected, rtol=1e-4, atol=1e-5),
+                f"What {candidate.name}.join returns must predict the mean of the models.",
+            )
+
+
 def check_folds_fitted_together_are_valid(candidate: Candidate) -> None:
     """Check that fit_folds gives None, or one fitted model for each fold."""
     for task in TASKS:
@@ -452,6 +469,7 @@ _CHECKS = (
     check_training_rows_of_one_class,
     check_a_handful_of_rows,
     check_refits_on_all_rows,
+    check_joined_models_answer_their_mean,
     check_folds_fitted_together_are_valid,
     check_a_spent_budget_is_respected,
     check_the_deadline_is_asked_for,

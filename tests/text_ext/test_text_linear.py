@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tabular_automl.artifacts.contract import through_files
 from tabular_automl.core.contract import Check
+from tabular_automl.deployment.fast_bags import fast_bag
+from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.extend import (
     ArtifactError,
     Budget,
@@ -17,6 +22,7 @@ from tabular_automl.extend import (
     Samples,
     Task,
 )
+from tabular_automl.models.base import FittedSpec
 from tabular_automl.models.contract import Candidate, iter_checks
 from tests.text_ext.conftest import reviews, setting, text_table
 from text_ext import linear
@@ -56,6 +62,52 @@ def test_numbers_are_read_beside_the_text() -> None:
     left = samples.y - model.predict(samples.table)[:, 0]
     assert left.std() < 0.3
     assert np.corrcoef(model.predict(text_table(texts))[:, 0], y)[0, 1] > 0.9
+
+
+def three_folds(y: np.ndarray, texts: list[str], task: Task) -> list[TextLinear]:
+    number = np.random.default_rng(0).normal(size=len(y))
+    samples, rows = Samples(text_table(texts, number), y), np.arange(len(y))
+    folds = [
+        (samples.take(rows[rows % 3 != fold]), samples.take(rows[rows % 3 == fold]))
+        for fold in range(3)
+    ]
+    kinds = [setting(task)] * 3
+    models = TextLinear.fit_folds(TextLinear.Params(), kinds, folds, Budget.unlimited())
+    assert models is not None
+    return models
+
+
+@pytest.mark.parametrize(
+    "task",
+    [Task(ProblemType.BINARY, 2), Task(ProblemType.MULTICLASS, 3), REGRESSION],
+    ids=lambda task: task.problem_type,
+)
+def test_folds_answer_as_one(task: Task) -> None:
+    texts, y = reviews()
+    if task.n_classes == 3:
+        y = np.where(np.arange(len(y)) % 5 == 0, 2, y)
+    models = three_folds(y.astype(float) if task is REGRESSION else y, texts, task)
+    others, _ = reviews(40, seed=3)
+    table = text_table(pd.Series([*others, None], dtype=object), np.linspace(-9, 9, 41))
+    expected = np.mean([model.predict(table) for model in models], axis=0)
+    specs = tuple(FittedSpec("text_linear", model) for model in models)
+    fast = fast_bag(
+        Bag("text_linear", 1, specs),
+        text_table(pd.Series([None] * 4, dtype=object), np.zeros(4)),
+        1,
+    )
+    assert fast.reason == ""
+    assert fast.joined is not None
+    np.testing.assert_allclose(fast.predict(table), expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(models[0].predict(table), expected, atol=1e-3)
+
+
+def test_folds_that_read_texts_in_other_ways_are_not_joined() -> None:
+    texts, y = reviews()
+    models = three_folds(y, texts, Task(ProblemType.BINARY, 2))
+    other = copy.copy(models[1])
+    other.reading = dataclasses.replace(other.reading, sizes=((),))
+    assert TextLinear.join([models[0], other]) is None
 
 
 def test_folds_fitted_together_are_like_folds_fitted_alone(samples: Samples) -> None:
