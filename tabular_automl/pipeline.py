@@ -260,15 +260,8 @@ def _fit_pipeline(
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
         stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)
-        if choose is not None and any(
-            len(bag.models) > 1 and can_be_refitted(bag) for bag in stack.bags
-        ):
-            report(
-                Note(
-                    "With the fold models that stay, a row may take longer than was measured for "
-                    "max_latency_ms."
-                )
-            )
+        if choose is not None:
+            _report_slower(stack, report)
     return replace(pipeline, summary=summary), record
 
 
@@ -429,6 +422,13 @@ def _refitted(
         report=request.report,
     )
     return replace(stack, bags=refit_in_time(stack.bags, refit, budget))
+
+
+def _report_slower(stack: FittedStack, report: Reporter) -> None:
+    """Tell where bags kept models that were not part of what `max_latency_ms` was measured on."""
+    if any(len(bag.models) > 1 and can_be_refitted(bag) for bag in stack.bags):
+        note = "With the fold models that stay, a row may take longer than was measured for "
+        report(Note(f"{note}max_latency_ms."))
 
 
 def _calibrate(

@@ -5,6 +5,7 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor, pipeline
 from tabular_automl.core.budget import Budget
+from tabular_automl.ensemble import refitting
 from tabular_automl.pipeline import _as_chosen, _time_to_choose
 
 
@@ -75,9 +76,12 @@ def test_weights_have_time_though_most_of_a_refits_time_went_to_models(
 def test_bags_that_never_are_one_model_are_as_slow_as_measured(
     tmp_path, regression_table, monkeypatch
 ):
-    monkeypatch.setattr(pipeline, "can_be_refitted", lambda bag: False)
+    for module in (pipeline, refitting):
+        monkeypatch.setattr(module, "can_be_refitted", lambda bag: False)
     events = []
     config = FitConfig(refit=True, max_specs=1, n_folds=2, max_latency_ms=1000.0)
-    Predictor("y", path=tmp_path / "p", reporter=events.append).fit(regression_table, config=config)
+    predictor = Predictor("y", path=tmp_path / "p", reporter=events.append)
+    predictor.fit(regression_table, config=config)
+    assert [len(bag.models) for bag in predictor._fitted().stack.bags] == [2]
     notes = [event.text for event in events if hasattr(event, "text")]
     assert not any("max_latency_ms" in note for note in notes)
