@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 Wait = Callable[[], None]  # until both workers are there
+_TRIES, _SECONDS_OF_A_TRY = 8, 20
 
 
 @contextmanager
@@ -17,7 +18,18 @@ def dask_cluster() -> Iterator[tuple[str, Wait]]:
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
     with cluster, Client(cluster, set_as_default=False) as client:
-        yield f"dask:{cluster.scheduler_address}", lambda: client.wait_for_workers(2, timeout=60)
+
+        def wait() -> None:
+            for _ in range(_TRIES):
+                # A worker that was killed begins again by itself, but a cluster that has missed it
+                # for some seconds, as on a busy machine, gives it up until it is asked for again.
+                cluster.scale(2)
+                with suppress(TimeoutError):
+                    client.wait_for_workers(2, timeout=_SECONDS_OF_A_TRY)
+                    return
+            raise TimeoutError("The cluster's workers did not come back.")
+
+        yield f"dask:{cluster.scheduler_address}", wait
 
 
 @contextmanager
