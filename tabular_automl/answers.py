@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,10 +13,11 @@ import pandas as pd
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError, LabelError, NotFittedError, unknown_name
 from tabular_automl.data.column_names import name_key
-from tabular_automl.data.reading import TableLike, read_table
+from tabular_automl.data.reading import Purpose, TableLike, read_table
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.encoders.summary import TableSummary
 from tabular_automl.inspection.drift import (
     OnMismatch,
     ValidationReport,
@@ -70,7 +72,7 @@ class Answers:
         MissingColumnsError, DataError
             With ``on_mismatch="raise"``; names the columns, the first rows and their values.
         """
-        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        pipeline, table = self._fitted(), self._read(data, "predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         quickest = self._few_rows.form_of(pipeline, len(table))
         return self._labels(quickest.predict(table), table.index)
@@ -94,7 +96,7 @@ class Answers:
             raise InvalidOptionError(
                 "predict_proba must be called on a classification, got a regression; use predict."
             )
-        table = read_table(data, purpose="predict")
+        table = self._read(data, "predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         probabilities = self._few_rows.form_of(pipeline, len(table)).predict(table)
         return pd.DataFrame(probabilities, index=table.index, columns=pipeline.codec.classes)
@@ -142,7 +144,7 @@ class Answers:
         Each figure is in its metric's own direction.
         """
         pipeline = self._fitted()
-        table = self._with_label(read_table(data, purpose="evaluate"))
+        table = self._with_label(self._read(data, "evaluate"))
         return evaluate_predictions(
             pipeline, pipeline.predict(table), table[self.label], self.metric
         )
@@ -165,7 +167,7 @@ class Answers:
             Prints as sentences; ``findings``, ``columns``, ``can_predict`` and ``ok`` are for
             programs.
         """
-        pipeline, table = self._fitted(), read_table(data, purpose="predict")
+        pipeline, table = self._fitted(), self._read(data, "predict")
         return validate_table(
             pipeline.featurizer, pipeline.summary, table, expected=[name_key(self.label)]
         )
@@ -179,7 +181,7 @@ class Answers:
         pipeline, record = self._fitted(), self._fit_record()
         if data is None:
             return leaderboard_table(record)
-        table = self._with_label(read_table(data, purpose="evaluate"))
+        table = self._with_label(self._read(data, "evaluate"))
         return leaderboard_table(
             record, score_on_test(pipeline, table, table[self.label], self.metric)
         )
@@ -199,7 +201,7 @@ class Answers:
             Seconds; columns that there was no time for are left out.
         """
         pipeline = self._fitted()
-        table = self._with_label(read_table(data, purpose="evaluate"))
+        table = self._with_label(self._read(data, "evaluate"))
         y = read_labels(pipeline, table[self.label])
         # Metrics of labels judge what predict returns, thresholds included.
         by_label = self.metric.reads is Reads.LABEL
@@ -288,7 +290,7 @@ class Answers:
         """
         from tabular_automl.deployment.onnx_export import export_pipeline
 
-        table = None if data is None else read_table(data, purpose="predict")
+        table = None if data is None else self._read(data, "predict")
         return export_pipeline(self._fitted(), path, table, without)
 
     @property
@@ -332,6 +334,17 @@ class Answers:
             return pipeline.codec.labels(decided, index)
         return pipeline.codec.values(decided, index)
 
+    def _read(self, data: TableLike, purpose: Purpose) -> pd.DataFrame:
+        """Return a table; a file's columns are text where those of training were."""
+        pipeline = self._fitted()
+        if not isinstance(data, (str, PathLike)):
+            return read_table(data, purpose=purpose)
+        as_text = _read_as_text(pipeline.featurizer, pipeline.summary)
+        codec = pipeline.codec
+        if codec.task.is_classification and all(isinstance(each, str) for each in codec.classes):
+            as_text = (*as_text, self.label)
+        return read_table(data, purpose=purpose, as_text=as_text)
+
     def _with_label(self, table: pd.DataFrame) -> pd.DataFrame:
         if self.label not in table.columns:
             names = [str(column) for column in table.columns]
@@ -349,15 +362,24 @@ class Answers:
         return self._record
 
 
-def _read_as_text(featurizer: Featurizer) -> tuple[Hashable, ...]:
+# What pandas calls dtypes of numbers and of truth values, masked, Arrow's and sparse ones too.
+_NO_TEXT = re.compile(r"(?:sparse\[)?(?:u?int|float|halffloat|double|bool)\d*\b", re.IGNORECASE)
+
+
+def _read_as_text(
+    featurizer: Featurizer, summary: TableSummary | None = None
+) -> tuple[Hashable, ...]:
     """Return the columns of a text file whose values must stay as they are written.
 
     Those of numbers with a decimal comma belong to them: a batch may hold only values such as
-    "1.234", which would become another number.
+    "1.234", which would become another number. Columns that ``summary`` knows to have held no text
+    in training are left out: a whole file of such values reads as it did then.
     """
     encoders = featurizer.encoders
+    dtypes = {} if summary is None else {name: c.dtype for name, c in summary.columns.items()}
     return tuple(
         column.name
         for column in featurizer.schema.used
-        if column.kind is not Kind.NUMERIC or getattr(encoders[column.name], "mark", ".") != "."
+        if (column.kind is not Kind.NUMERIC or getattr(encoders[column.name], "mark", ".") != ".")
+        and not _NO_TEXT.match(dtypes.get(column.name, ""))
     )

@@ -155,7 +155,7 @@ def resolve_config(preset: str, config: FitConfig | None) -> FitConfig:
     InvalidOptionError
         When there is no such preset, or ``config`` is something else than a `FitConfig`.
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise InvalidOptionError(unknown_name("preset", preset, PRESETS))
     if config is None:
         return PRESETS[preset]

@@ -15,7 +15,7 @@ from tabular_automl.config import FitConfig
 from tabular_automl.core.errors import DataError, LabelError, unknown_name
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_to_json
-from tabular_automl.data.labels import read_numbers
+from tabular_automl.data.labels import read_numbers, unwrapped
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.task import ProblemType, TargetCodec, infer_task
 from tabular_automl.metrics.base import Metric
@@ -162,7 +162,7 @@ def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
     weight = np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     bad = ~np.isfinite(weight) | (weight < 0)
     if bad.any():
-        row, value = column.index[bad][0], column[bad].iloc[0]
+        row, value = unwrapped(column.index[bad][0]), column[bad].iloc[0]
         raise DataError(
             f"The weight column {column.name!r} must hold non-negative numbers, "
             f"got {value} in row {row!r}."

@@ -255,7 +255,9 @@ def _refits(
     if config.refit is not None:
         return config.refit
     here = config.cluster is None or limit is None
-    measured = shape.n_samples >= _ENOUGH_FOR_ONE_MODEL and not shape.raw_kinds
+    # In time order the folds' models know the latest rows least, or not at all.
+    enough = shape.n_samples >= _ENOUGH_FOR_ONE_MODEL or shape.in_time_order
+    measured = enough and not shape.raw_kinds
     learns_more = holdout is None or holdout >= _HOLDOUT_TO_LEARN_FROM
     return here and measured and learns_more and n_layers == 1
 

@@ -171,6 +171,10 @@ class Predictor(Answers):
             raise InvalidOptionError(
                 must_be("time_limit", "a positive number of seconds or None", time_limit)
             )
+        if columns is not None and not isinstance(columns, Mapping):
+            raise InvalidOptionError(
+                must_be("columns", "a mapping of column to kind or role, or None", columns)
+            )
         stop = Stop()
         budget = Budget.start(time_limit, stop)
         settings = resolve_config(presets, config)
@@ -261,7 +265,7 @@ class Predictor(Answers):
             When the ensemble is a stack of several layers; fit with ``FitConfig(n_layers=1)``.
         """
         pipeline, record = self._fitted(), self._fit_record()
-        table = read_table(train)
+        table = self._read(train, "train")
         refitted = self._copy(refit_pipeline(pipeline, self._with_label(table), self.label), record)
         refitted.path = None
         return refitted

@@ -16,6 +16,7 @@ import tabular_automl
 from tabular_automl.cli import main
 from tabular_automl.config import PRESETS
 from tabular_automl.core.errors import LabelError
+from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.inspection.drift import Finding, Severity, ValidationReport
 from tabular_automl.predictor import Predictor
@@ -64,10 +65,12 @@ class FakePredictor:
     def _fitted(self) -> SimpleNamespace:
         return SimpleNamespace(featurizer=SimpleNamespace(schema=self.schema, encoders={"x": None}))
 
-    def predict(self, data: pd.DataFrame) -> pd.Series:
+    def predict(self, data: Any) -> pd.Series:
+        data = read_table(data)
         return pd.Series(np.where(data["x"] > 1, "hi", "lo"), index=data.index, name="y")
 
-    def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
+    def predict_proba(self, data: Any) -> pd.DataFrame:
+        data = read_table(data)
         return pd.DataFrame({"hi": [0.25] * len(data), "lo": [0.75] * len(data)}, index=data.index)
 
     def evaluate(self, data: Any) -> dict[str, float]:

@@ -9,6 +9,12 @@ def test_an_unknown_preset_names_the_nearest():
         resolve_config("balancd", None)
 
 
+@pytest.mark.parametrize("preset", [["best"], {"best": 1}, None, 3])
+def test_a_preset_that_is_no_text_is_unknown(preset):
+    with pytest.raises(InvalidOptionError, match=r"Unknown preset .* Known: balanced, best"):
+        resolve_config(preset, None)
+
+
 def test_changed_fields_override_the_preset_and_others_stay():
     config = resolve_config("fast", FitConfig(seed=7))
     assert config.seed == 7

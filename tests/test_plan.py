@@ -90,6 +90,7 @@ def test_the_time_kept_for_a_refit_follows_the_folds():
     [
         (FitConfig(), {"n_samples": 999}, False),
         (FitConfig(), {"n_samples": 1_000}, True),
+        (FitConfig(), {"n_samples": 999, "in_time_order": True}, True),
         (FitConfig(refit=False), {"n_samples": 5_000}, False),
         (FitConfig(refit=True), {"n_samples": 100}, True),
         (FitConfig(cluster="dask"), {"n_samples": 5_000}, False),

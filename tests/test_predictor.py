@@ -57,6 +57,12 @@ def test_an_unknown_preset_raises(tmp_path, binary_table):
         predictor(tmp_path).fit(binary_table, presets="beste")
 
 
+def test_columns_must_be_a_mapping_and_are_looked_at_before_any_work(tmp_path, binary_table):
+    with pytest.raises(InvalidOptionError, match=r"columns must be a mapping .* got \['size'\]"):
+        predictor(tmp_path).fit(binary_table, columns=["size"])
+    assert not (tmp_path / "predictor").exists()
+
+
 def test_one_class_raises(tmp_path, binary_table):
     with pytest.raises(LabelError, match="2 different values, got only 'same'"):
         predictor(tmp_path).fit(binary_table.assign(y="same"))

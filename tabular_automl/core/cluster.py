@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import CrashedModelError, OutOfTimeError
+from tabular_automl.core.errors import CrashedModelError, OutOfTimeError, OverrunError
 
 Errors = tuple[type[Exception], ...]
 
@@ -258,7 +258,7 @@ class Cluster(ABC):
         if call.budget.stopped:
             raise OutOfTimeError("interrupted")
         if call.patience.expired():
-            raise OutOfTimeError("its worker did not stop at the end of its share")
+            raise OverrunError("its worker did not stop at the end of its share")
 
     def _handle(self, value: object, place: Place) -> Any:
         """Return what stands for a value at a place; threads that need the same one wait for it."""

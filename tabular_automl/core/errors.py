@@ -13,6 +13,7 @@ AutoMLError
 ├── ResumeError (ValueError)              an unfinished fit that was started with something else
 ├── CrashedModelError                     the process that a model was fitted in ended by itself
 ├── OutOfTimeError (TimeoutError)         a model had no time to learn anything
+│   └── OverrunError                      a model did not stop when its time was over
 └── OutOfMemoryError (MemoryError)        a model would not fit into memory
 
 AutoMLWarning (UserWarning)               the base of every warning
@@ -78,6 +79,10 @@ class CrashedModelError(AutoMLError):
 
 class OutOfTimeError(AutoMLError, TimeoutError):
     """A model had no time to learn anything."""
+
+
+class OverrunError(OutOfTimeError):
+    """A model did not stop when its time was over, and was ended or left behind."""
 
 
 class OutOfMemoryError(AutoMLError, MemoryError):

@@ -109,8 +109,20 @@ def _free_bytes() -> int:
     for limit, usage in zip(_MEMORY_LIMITS, _MEMORY_IN_USE, strict=True):
         total, used = _read_number(limit), _read_number(usage)
         if total is not None and used is not None:
-            free = min(free, total - used)
+            free = min(free, total - max(0, used - _reclaimable(usage)))
     return max(0, free)
+
+
+def _reclaimable(usage: str) -> int:
+    """Return the bytes in use that cache files and that the kernel gives back when asked."""
+    try:
+        lines = Path(usage).with_name("memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    pairs = (line.split() for line in lines)
+    found = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    # The first is of version 1, where the second leaves out what lies below.
+    return found.get("total_inactive_file", found.get("inactive_file", 0))
 
 
 def _read_number(path: str) -> int | None:

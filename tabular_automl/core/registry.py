@@ -12,10 +12,11 @@ from tabular_automl.core.errors import AutoMLError, InvalidOptionError, unknown_
 
 T = TypeVar("T")
 
-# What the code of a third party may raise while it is imported.
-_AT_IMPORT = (
+# What the code of a third party may raise while it is imported or asked.
+PLUG_IN_ERRORS = (
     *(ImportError, AttributeError, SyntaxError, OSError, RuntimeError, AutoMLError),
     *(ValueError, TypeError, LookupError, NameError),
+    *(AssertionError, ArithmeticError, EOFError),
 )
 
 
@@ -98,7 +99,7 @@ class Registry(Generic[T]):
         module, _, attribute = self._targets[name].partition(":")
         try:
             loaded: T = getattr(importlib.import_module(module), attribute)
-        except _AT_IMPORT as error:
+        except PLUG_IN_ERRORS as error:
             raise InvalidOptionError(
                 f"The {self.role} {name!r} could not be loaded from "
                 f"{self._targets[name]!r}: {type(error).__name__}: {error}."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import OutOfTimeError
+from tabular_automl.core.errors import OutOfTimeError, OverrunError
 
 Result = TypeVar("Result")
 
@@ -25,9 +25,10 @@ def run_until(function: Callable[[], Result], budget: Budget) -> Result:
 
     Raises
     ------
+    OverrunError
+        When the work did not end in time.
     OutOfTimeError
-        When the work did not end in time, or when the budget was stopped: what ends after a stop
-        may be cut short, and is not a result.
+        When the budget was stopped: what ends after a stop may be cut short, and is not a result.
     """
     task = _Task(function)
     task.start()
@@ -37,7 +38,7 @@ def run_until(function: Callable[[], Result], budget: Budget) -> Result:
             task.wait(_AFTER_STOP)
             break
         if patience.expired():
-            raise OutOfTimeError("did not stop at the end of its share, and was left behind")
+            raise OverrunError("did not stop at the end of its share, and was left behind")
     if budget.stopped:
         raise OutOfTimeError("interrupted")
     return task.result()

@@ -8,11 +8,12 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, PathError, unknown_name
@@ -35,19 +36,24 @@ UNREADABLE = (
 )
 
 
-def read_table(source: TableLike, *, purpose: Purpose = "train") -> pd.DataFrame:
+def read_table(
+    source: TableLike, *, purpose: Purpose = "train", as_text: Collection[Hashable] = ()
+) -> pd.DataFrame:
     """Return a table as a pandas DataFrame.
 
     Parameters
     ----------
     source : DataFrame, frame of another library, str or path-like
-        A pandas DataFrame comes back as it is. Frames of polars, pyarrow and all others that
-        narwhals knows are converted. A path names a CSV file (``.csv``, ``.tsv``), compressed or
-        not (``.csv.gz``), a Parquet file, or a folder of such files of one kind, which are joined
-        in the order of their names. Text is read as UTF-8, or else as Latin-1; a CSV file with
-        one column for ``,`` may be separated by ``;``, tabs or ``|``.
+        A pandas DataFrame comes back as it is, columns of foreign byte order excepted. Frames of
+        polars, pyarrow and all others that narwhals knows are converted. A path names a CSV file
+        (``.csv``, ``.tsv``), compressed or not (``.csv.gz``), a Parquet file, or a folder of such
+        files of one kind, which are joined in the order of their names. Text is read as UTF-8, or
+        else as Latin-1; a CSV file with one column for ``,`` may be separated by ``;``, tabs or
+        ``|``.
     purpose : {"train", "evaluate", "predict"}
         To predict, a table may have no rows.
+    as_text : collection of column names
+        Columns of text files whose values are not to be taken for numbers.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def read_table(source: TableLike, *, purpose: Purpose = "train") -> pd.DataFrame
         table, name = source, "The table"
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source).expanduser()
-        table, name = _read_path(path), f"The table in {str(path)!r}"
+        table, name = _read_path(path, as_text), f"The table in {str(path)!r}"
     else:
         table, name = _read_frame(source), "The table"
     _check_names(table.columns.tolist(), name)  # quicker to go through than an index
@@ -77,6 +83,21 @@ def read_table(source: TableLike, *, purpose: Purpose = "train") -> pd.DataFrame
         raise DataError(f"{name} must have columns, got none.")
     if table.shape[0] == 0 and purpose != "predict":
         raise DataError(f"{name} must have rows, got only the column names.")
+    return _in_native_order(table)
+
+
+def _in_native_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose numbers have the machine's byte order; FITS files have the other."""
+    foreign = {
+        position: dtype.newbyteorder("=")
+        for position, dtype in enumerate(table.dtypes.tolist())
+        if isinstance(dtype, np.dtype) and not dtype.isnative
+    }
+    if not foreign:
+        return table
+    table = table.copy(deep=False)
+    for position, dtype in foreign.items():
+        table.isetitem(position, table.iloc[:, position].astype(dtype).array)
     return table
 
 
@@ -90,21 +111,21 @@ def _check_names(names: Iterable[Hashable], where: str) -> None:
         )
 
 
-def _read_path(path: Path) -> pd.DataFrame:
+def _read_path(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     if not path.exists():
         raise PathError(f"The table's path must exist, got {str(path)!r}; check the spelling.")
     if path.is_dir():
-        return _read_folder(path)
-    return _read_file(path)
+        return _read_folder(path, as_text)
+    return _read_file(path, as_text)
 
 
-def _read_folder(folder: Path) -> pd.DataFrame:
+def _read_folder(folder: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     """Join the files of one kind in a folder; hidden files and names with ``_`` first are skipped.
 
     Spark and others leave marks such as ``_SUCCESS`` beside the data.
     """
     paths = files_of(folder)
-    parts = [_read_file(path) for path in paths]
+    parts = [_read_file(path, as_text) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         _check_same_columns(paths[0], parts[0], path, part)
     return pd.concat(parts, ignore_index=True)
@@ -156,10 +177,10 @@ def format_of(path: Path) -> str:
     return ".parquet" if suffix == ".pq" else suffix
 
 
-def _read_file(path: Path) -> pd.DataFrame:
+def _read_file(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     separator = FORMATS[format_of(path)]
     with naming_the_file(path):
-        return _read_parquet(path) if separator is None else _read_text(path, separator)
+        return _read_parquet(path) if separator is None else _read_text(path, separator, as_text)
 
 
 @contextmanager
@@ -180,11 +201,11 @@ def naming_the_file(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_text(path: Path, separator: str) -> pd.DataFrame:
+def _read_text(path: Path, separator: str, as_text: Collection[Hashable]) -> pd.DataFrame:
     try:
-        return _read_decoded(path, separator, unicode_of(path))
+        return _read_decoded(path, separator, unicode_of(path), as_text)
     except UnicodeDecodeError:
-        return _read_decoded(path, separator, "latin-1")
+        return _read_decoded(path, separator, "latin-1", as_text)
 
 
 def unicode_of(path: Path) -> str:
@@ -193,8 +214,12 @@ def unicode_of(path: Path) -> str:
         return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
 
 
-def _read_decoded(path: Path, separator: str, encoding: str) -> pd.DataFrame:
+def _read_decoded(
+    path: Path, separator: str, encoding: str, as_text: Collection[Hashable]
+) -> pd.DataFrame:
     separator, options = text_layout(path, separator, encoding)
+    # pandas would take a whole number for the place of a column
+    options["dtype"] = {name: "str" for name in as_text if isinstance(name, str)}
     table = pd.read_csv(path, sep=separator, **options)
     return _without_phantom_index(table, path, separator, options) if table.size else table
 

@@ -79,9 +79,10 @@ class DatetimeEncoder(ColumnEncoder):
             return f"whole numbers read as {form}" if unit else None
         if storage is not Storage.CELLS:
             return None
-        if len(sample) and isinstance(sample.iloc[0], (datetime.date, datetime.time)):
+        reason = _claim_text(sample)
+        if reason and isinstance(sample.iloc[0], (datetime.date, datetime.time)):
             return "Python dates or times"
-        return _claim_text(sample)
+        return reason
 
     def fit(self, column: pd.Series) -> Self:
         """Learn the formats, the range and which parts vary."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tabular_automl.data.column_names import name_key
 from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.numeric import NumericEncoder
 from tabular_automl.encoders.storage import (
@@ -131,9 +132,10 @@ class TwinFinder:
         if other is column:
             return None
         # Two columns look alike: from now on, full fingerprints decide.
-        self._names.setdefault(_fingerprint(other), other.name)
-        name = self._names.setdefault(_fingerprint(column), column.name)
-        return None if name == column.name else (name,)
+        self._names.setdefault(_fingerprint(other), name_key(other.name))
+        own = name_key(column.name)
+        name = self._names.setdefault(_fingerprint(column), own)
+        return None if name is own or name == own else (name,)  # NaN equals itself by identity only
 
 
 def _probe(column: pd.Series) -> pd.Series:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tabular_automl.core.errors import DataError, InvalidOptionError, unknown_name
+from tabular_automl.core.errors import DataError, InvalidOptionError, must_be, unknown_name
+from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.column_names import name_key, name_to_json
 from tabular_automl.data.schema import UNUSED, Column, Kind, Schema
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
@@ -69,10 +71,22 @@ def infer_schema(table: pd.DataFrame, overrides: Mapping[Hashable, str] | None =
 def available_encoders() -> list[Candidate]:
     """Return every encoder that can be imported with its name, the highest priority first.
 
-    One that cannot be imported is skipped with a warning.
+    One that cannot be imported, or is no encoder, is skipped with a warning.
     """
-    found = ENCODERS.available().items()
+    found = [(key, thing) for key, thing in ENCODERS.available().items() if _is_encoder(key, thing)]
     return sorted(found, key=lambda item: (-item[1].priority, item[0]))
+
+
+def _is_encoder(key: str, thing: object) -> bool:
+    """Return whether a registered thing can be asked what it claims; warn if not."""
+    is_class = isinstance(thing, type) and issubclass(thing, ColumnEncoder)
+    if is_class and isinstance(getattr(thing, "kind", None), Kind):
+        return True
+    expected = "a subclass of ColumnEncoder with a kind"
+    warnings.warn(
+        f"Skipped: {must_be(f'The column encoder {key!r}', expected, thing)}", stacklevel=3
+    )
+    return False
 
 
 def looks_like_images(sample: pd.Series) -> bool:
@@ -117,13 +131,26 @@ def _claimed(
 ) -> tuple[str, type[ColumnEncoder], str]:
     """Return the first encoder that claims the column; categories claim everything."""
     for key, encoder in candidates:
-        reason = encoder.claims(sample)
+        reason = _reason_to_claim(key, encoder, sample)
         if reason is not None:
             return key, encoder, reason
     raise DataError(
         f"Column {sample.name!r} must be claimed by a column encoder, got none that reads it; "
         "give its kind, or leave it out."
     )
+
+
+def _reason_to_claim(key: str, encoder: type[ColumnEncoder], sample: pd.Series) -> str | None:
+    """Return why an encoder claims a column; one that fails to say is skipped with a warning."""
+    try:
+        return encoder.claims(sample)
+    except PLUG_IN_ERRORS as error:
+        warnings.warn(
+            f"Skipped: The column encoder {key!r} must say whether it claims column "
+            f"{sample.name!r}, got {type(error).__name__}: {error}; the next one is asked.",
+            stacklevel=3,
+        )
+        return None
 
 
 def _useless_reason(column: pd.Series) -> str | None:
@@ -167,7 +194,8 @@ def _given(column: pd.Series, kind: Kind, candidates: list[Candidate]) -> Column
             f"Column {column.name!r} is given the kind {kind.value!r}, which needs an encoder that "
             f"is not installed; install it with: pip install 'tabular-automl[{_EXTRAS.get(kind)}]'."
         )
-    claiming = [key for key, encoder in serving if encoder.claims(sample) is not None]
+    reasons = {key: _reason_to_claim(key, encoder, sample) for key, encoder in serving}
+    claiming = [key for key, reason in reasons.items() if reason is not None]
     key = claiming[0] if claiming else serving[-1][0]
     _check_readable(sample, key, kind)
     return Column(name_key(column.name), kind, reason, key)

@@ -33,7 +33,12 @@ from tabular_automl.core.children import (
     resident_bytes,
     start_child,
 )
-from tabular_automl.core.errors import CrashedModelError, OutOfMemoryError, OutOfTimeError
+from tabular_automl.core.errors import (
+    CrashedModelError,
+    OutOfMemoryError,
+    OutOfTimeError,
+    OverrunError,
+)
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec, Prediction, Setting
@@ -153,7 +158,7 @@ class Containment:
             if budget.stopped:
                 raise OutOfTimeError("interrupted")
             if budget.expired():
-                raise OutOfTimeError("its process was ended at its share of time")
+                raise OverrunError("its process was ended at its share of time")
             used = resident_bytes(child.pid)
             if used > self._n_bytes:
                 raise OutOfMemoryError(

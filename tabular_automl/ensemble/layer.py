@@ -10,7 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import AutoMLError, OutOfMemoryError, OutOfTimeError
+from tabular_automl.core.errors import (
+    AutoMLError,
+    OutOfMemoryError,
+    OutOfTimeError,
+    OverrunError,
+)
 from tabular_automl.core.events import Reporter, SpecFinished, SpecSkipped, SpecStarted
 from tabular_automl.core.imports import import_installed
 from tabular_automl.core.parallel import Machine, release_memory
@@ -206,6 +211,8 @@ class Layer:
     skipped : list of Skipped
     given_up, late : set of str
         Keys of those skipped because they are of no use, and because they did not end in time.
+    overran : set of str
+        Keys of those that did not stop when their time was over.
     converged_after : list of float
         The most that a model of each bag of boosters needed, see `Model.converged_after`.
     seconds_to_save : dict of str to float
@@ -225,6 +232,7 @@ class Layer:
         self.skipped: list[Skipped] = []
         self.given_up: set[str] = set()
         self.late: set[str] = set()
+        self.overran: set[str] = set()
         self.seconds_to_save: dict[str, float] = {}
         self._weights = np.empty(0)  # of the candidates that were weighed last
         self._weighed_late = False
@@ -311,6 +319,8 @@ class Layer:
         except OutOfTimeError as error:
             self.skip(key, f"out of time: {error}")
             self.late.add(key)
+            if isinstance(error, OverrunError):
+                self.overran.add(key)
         except OutOfMemoryError as error:
             self.skip(key, f"out of memory: {error}")
         except Exception as error:  # the one place where a model's failure is caught

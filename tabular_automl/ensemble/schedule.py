@@ -52,10 +52,11 @@ class Schedule:
         late = self._try_first(others[:n_first], readers)
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
-        if not self.layer.candidates:  # whatever had too little time now has more
-            keys = self.layer.late
-            late += [each for each in others[:n_first] if self.layer.key_of(each.spec) in keys]
+        again = self._too_late(others[:n_first])
+        if not self.layer.candidates:
+            late, again = [*late, *again], []
         self._try_rest([*late, *others[n_first:]])
+        self.layer.try_all(again, self.budget)
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
         try_variants(self.layer, self._memory)
@@ -64,6 +65,18 @@ class Schedule:
     def budget(self) -> Budget:
         """What the layer has now."""
         return self.layer.budget
+
+    def _too_late(self, specs: Sequence[PlannedSpec]) -> list[PlannedSpec]:
+        """Return those that had too little time, and may now have more.
+
+        What did not stop when it was asked to would not the next time either: it is no more than
+        what is tried where nothing else was finished.
+        """
+        layer = self.layer
+        if not self.budget.limited:
+            return []
+        keys = layer.late - layer.overran if layer.candidates else layer.late
+        return [planned for planned in specs if layer.key_of(planned.spec) in keys]
 
     def _try_rest(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the specs that the first pass left, those that are like others after the others."""

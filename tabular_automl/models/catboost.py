@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -42,8 +43,9 @@ _FEW_ROWS = 64
 # Iterations whose pace decides how many the budget has room for, or the share of it they may take.
 _PROBE = 6
 _PROBE_SHARE = 0.1
-# Part of the iterations after which all count as used up, and how many times as many come next.
-_USED_UP, _MORE_ROUNDS = 0.95, 3
+# Part of the iterations after which all count as used up, and how many times as many come next, at
+# the rate of the first: CatBoost's own would be so low for them that they learn little more.
+_USED_UP, _MORE_ROUNDS = 0.95, 10
 # Iterations times learning rate to aim at where CatBoost has no learning rate of its own.
 _CONVERGED = 50.0
 
@@ -106,7 +108,7 @@ class CatBoost(Model):
         held_out = self.outputs.held_out(valid)
         validation = None if held_out is None else _pool(held_out)
         n_rounds = self.params.n_rounds
-        clock = _Clock(n_rounds, len(train), budget, may_restart=budget.limited)
+        clock = _Clock(self._n_wanted, len(train), budget, may_restart=budget.limited)
         booster = self._boost(training, validation, n_rounds, clock)
         if clock.room is not None:
             first_rate = booster.learning_rate_
@@ -138,12 +140,13 @@ class CatBoost(Model):
         return replace(self.params, **self.chosen)
 
     def longer_params(self) -> core_params.Params | None:
-        """Return params with more iterations, where all of them were used."""
+        """Return params with more iterations at the same rate, where all of them were used."""
         n_rounds = self.params.n_rounds
         is_own_choice = n_rounds != self.Params().n_rounds
         if is_own_choice or self.chosen.get("n_rounds", 0) < _USED_UP * n_rounds:
             return None
-        return replace(self.params, n_rounds=_MORE_ROUNDS * n_rounds)
+        rate = self.chosen["learning_rate"]
+        return replace(self.params, n_rounds=_MORE_ROUNDS * n_rounds, learning_rate=rate)
 
     def amount_learned(self) -> float | None:
         """Return the rounds kept times the learning rate."""
@@ -197,6 +200,12 @@ class CatBoost(Model):
         scores = 80 * len(table) * n_outputs
         histograms = 16 * 2 ** values["depth"] * 256 * table.n_features * n_outputs
         return table.n_bytes + quantized + categories + scores + histograms
+
+    @property
+    def _n_wanted(self) -> int:
+        """The iterations below which those that there is time for should learn faster."""
+        n_rounds, rate = int(self.params.n_rounds), self.params.learning_rate
+        return n_rounds if rate is None else min(n_rounds, math.ceil(_CONVERGED / rate))
 
     def _boost(
         self,
@@ -258,8 +267,8 @@ class _Clock:
     Attributes
     ----------
     room : int or None
-        Iterations that the budget has room for, where that is clearly fewer than ``n_rounds``:
-        boosting was stopped to start again.
+        Iterations that the budget has room for, where that is clearly fewer than the ``n_rounds``
+        that are wanted: boosting was stopped to start again.
     """
 
     def __init__(self, n_rounds: int, n_samples: int, budget: Budget, *, may_restart: bool) -> None:

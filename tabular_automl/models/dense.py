@@ -84,7 +84,8 @@ class DenseEncoder:
     n_knots : int, default=0
         Pieces, with as many training rows in each, that a number is further split into: each piece
         adds a column that rises by 1 along it [3]_, which lets a linear model bend. Numbers of
-        two values, missing ones not counted, are not split; wide tables get fewer pieces.
+        two values, missing ones not counted, are not split; wide tables get fewer pieces, those of
+        more than 1,000 numbers none.
 
     References
     ----------
@@ -223,15 +224,15 @@ class DenseEncoder:
         return slice(self._starts[column], self._starts[column + 1])
 
     def _fit_numbers(self, numeric: Matrix, rng: np.random.Generator) -> None:
-        if self.clip or self.n_knots:
+        pieces = n_pieces(self.n_knots, numeric.shape[1])
+        if self.clip or pieces:
             ordered, n_present = _sorted_sample(numeric, rng)
         self.center, self.scale = (
             _robust_scales(ordered, n_present) if self.clip else _moments(numeric)
         )
         edges = np.empty((0, numeric.shape[1]))
-        if self.n_knots:
-            n_pieces = max(2, min(self.n_knots, _MAX_PIECES // max(1, numeric.shape[1])))
-            fractions = np.linspace(0, 1, n_pieces + 1)
+        if pieces:
+            fractions = np.linspace(0, 1, pieces + 1)
             edges = np.stack([_quantile(ordered, n_present, each) for each in fractions])
         self._place_pieces(edges.astype(np.float32))
 
@@ -304,6 +305,12 @@ class DenseEncoder:
         while limit > 2 and np.minimum(n_seen, limit).sum() * n_rows > _MAX_CELLS:
             limit //= 2
         return limit
+
+
+def n_pieces(n_knots: int, n_numbers: int) -> int:
+    """Return the pieces of each of so many numbers; none where they would be too many together."""
+    most = min(n_knots, _MAX_PIECES // max(1, n_numbers))
+    return most if most >= 2 else 0
 
 
 def _read_tables(state: State) -> list[Matrix]:

@@ -19,7 +19,7 @@ from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
-from tabular_automl.models.dense import DenseEncoder, one_blas_thread
+from tabular_automl.models.dense import DenseEncoder, n_pieces, one_blas_thread
 
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
@@ -111,10 +111,14 @@ class Linear(Model):
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
         """Count the encoded matrix and what its products leave behind."""
-        limit = getattr(params, "one_hot_max_levels", 100)
-        pieces = 1 + getattr(params, "n_knots", 0)
-        width = pieces * len(table.numeric_names) + sum(min(n, limit) for n in table.n_levels)
-        return int(4 * len(table) * (width + 4 * max(1, task.n_outputs)) + 16 * width**2)
+        options: Any = params
+        n_numbers, limit = len(table.numeric_names), options.one_hot_max_levels
+        width = n_numbers + n_pieces(options.n_knots, n_numbers) * n_numbers
+        width += sum(min(n, limit) for n in table.n_levels)
+        n_rows = min(len(table), options.max_rows)
+        encoded = 4 * n_rows * (width + 4 * max(1, task.n_outputs))
+        # Wider systems are not written down.
+        return int(encoded + 16 * min(width, n_rows, _MAX_EXACT) ** 2)
 
     def _encoder(self) -> DenseEncoder:
         options: LinearParams = self.params

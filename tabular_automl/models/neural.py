@@ -20,7 +20,7 @@ from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction, Setting
-from tabular_automl.models.dense import DenseEncoder
+from tabular_automl.models.dense import DenseEncoder, n_pieces
 
 Matrix = npt.NDArray[np.float32]
 
@@ -37,8 +37,9 @@ _LEAST_SECONDS = 0.5  # less than loading torch and encoding takes
 class NeuralNetwork(Model):
     """A multilayer perceptron in the manner of RealMLP [1]_, sized for few processor cores.
 
-    Numbers are scaled by median and quartiles and squashed, and get learned periodic features;
-    categories become columns of their own, or target averages when there are many. The folds of a
+    Numbers are scaled by median and quartiles and squashed, and get learned periodic features, or
+    pieces with as many rows in each [2]_; categories become columns of their own, or target
+    averages when there are many. The folds of a
     bag are trained together, as one model with a leading axis of folds, because the time of a
     small network's step is spent on calls, not on arithmetic. The number of epochs follows from
     the time left and the measured time of a step; the schedule of the learning rate is stretched
@@ -50,6 +51,8 @@ class NeuralNetwork(Model):
     ----------
     .. [1] D. Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees on
        tabular data", NeurIPS 2024, arXiv 2407.04491.
+    .. [2] Y. Gorishniy et al., "On embeddings for numerical features in tabular deep learning",
+       NeurIPS 2022, arXiv 2203.05556.
     """
 
     modules: ClassVar[tuple[str, ...]] = ("torch",)
@@ -74,6 +77,7 @@ class NeuralNetwork(Model):
         frequency_scale: float | None = param(
             None, 0.001, 10.0, log=True, doc="Waves per unit; None: by rows."
         )
+        n_knots: int = param(0, 0, 128, doc="Pieces of a number, each an input of its own.")
         learning_rate: float | None = param(None, 1e-4, 1.0, log=True, doc="None: by rows.")
         weight_decay: float = param(0.02, 0.0, 1.0, doc="Decoupled decay of the weights.")
         dropout: float = param(0.15, 0.0, 0.8, doc="Share of neurons left out of a step.")
@@ -214,8 +218,9 @@ class NeuralNetwork(Model):
         """Return the bytes of one fold's encoded rows and of its parameters while they learn."""
         chosen: Any = _chosen(params, len(table))
         levels = sum(min(n, chosen.one_hot_max_levels) for n in table.n_levels)
-        n_inputs = table.numeric.shape[1] + levels
-        first = n_inputs + min(table.numeric.shape[1], _MAX_WAVY) * chosen.n_frequencies
+        n_numbers = table.numeric.shape[1]
+        n_inputs = n_numbers + n_pieces(chosen.n_knots, n_numbers) * n_numbers + levels
+        first = n_inputs + min(n_numbers, _MAX_WAVY) * chosen.n_frequencies
         sizes = first + chosen.width * chosen.n_layers + task.n_outputs
         n_parameters = chosen.n_members * chosen.width * sizes
         return 4 * (2 * len(table) * n_inputs + 6 * n_parameters)
@@ -227,7 +232,11 @@ class NeuralNetwork(Model):
         return str(self.params.activation or fallback)
 
     def _new_encoder(self) -> DenseEncoder:
-        return DenseEncoder(one_hot_max_levels=self.params.one_hot_max_levels, clip=True)
+        return DenseEncoder(
+            one_hot_max_levels=self.params.one_hot_max_levels,
+            clip=True,
+            n_knots=self.params.n_knots,
+        )
 
 
 def _fit_together(

@@ -100,6 +100,16 @@ PORTFOLIO: tuple[Entry, ...] = (
         max_rows=100_000,
         like="neural_wavy",
     ),
+    # Pieces bend more sharply than waves, where there are rows enough to learn each of them.
+    Entry(
+        "neural_pieces",
+        "neural",
+        {"learning_rate": 0.05, "n_frequencies": 0, "n_knots": 48},
+        cost=3.0,
+        min_rows=10_001,
+        max_rows=100_000,
+        like="neural_wavy",
+    ),
     Entry("extra_trees", "extra_trees", cost=0.8, max_rows=200_000),
     Entry("catboost_deep", "catboost", {"depth": 8}, cost=3.0, min_rows=5_000, like="catboost"),
     Entry("neighbors", "neighbors", {"max_rows": 20_000}, cost=0.6, max_rows=50_000),

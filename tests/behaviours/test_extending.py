@@ -8,12 +8,17 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.extend import (
+    ColumnEncoder,
+    FeatureTable,
+    Kind,
     Model,
     ModelSpec,
     State,
     check_metric,
     make_metric,
+    register_encoder,
     register_metric,
     register_model,
 )
@@ -85,6 +90,55 @@ def test_40_a_custom_metric_joins_by_name_and_can_be_checked(tmp_path, regressio
         )
     finally:
         METRICS.unregister("worst_case")
+
+
+class LengthEncoder(ColumnEncoder):
+    """How long each text is; claims columns whose name says that it is a plate."""
+
+    kind = Kind.CATEGORY
+
+    @classmethod
+    def claims(cls, sample):
+        return "number plates" if str(sample.name) == "plate" else None
+
+    def fit(self, column):
+        self.usual = float(column.astype(str).str.len().median())
+        return self
+
+    def transform(self, column):
+        lengths = column.astype(str).str.len().to_numpy(np.float32).reshape(-1, 1)
+        without = np.empty((len(column), 0), np.int32)
+        return FeatureTable(lengths - np.float32(self.usual), without, (f"{column.name}:length",))
+
+    def state(self):
+        return State(meta={"usual": self.usual})
+
+    def restore(self, state):
+        self.usual = state.number("usual")
+
+
+@pytest.fixture
+def lengths():
+    register_encoder("lengths")(LengthEncoder)
+    yield "lengths"
+    ENCODERS.unregister("lengths")
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_40_a_custom_encoder_joins_is_saved_and_loads(lengths, tmp_path, task):
+    table = make_table(task)
+    long = table["y"].rank(method="dense", pct=True) > 0.5
+    table = table[["rooms", "y"]].assign(plate=np.where(long, "ZH 123456", "ZH 12"))
+    config = FitConfig(max_specs=2, n_folds=2, on_error="raise")
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
+    (plate,) = [column for column in predictor.schema if column.name == "plate"]
+    assert (plate.encoder, plate.reason) == (lengths, "number plates")
+    strange = table.assign(plate="AG 654321")  # as long as one of training, and seen in none
+    expected = predictor.predict(table.assign(plate="ZH 123456"))
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    for one in (predictor, loaded):
+        pd.testing.assert_series_equal(one.predict(strange), expected)
+        pd.testing.assert_series_equal(one.predict(table), predictor.predict(table))
 
 
 _BROKEN = """

@@ -143,6 +143,48 @@ def test_17_csv_and_parquet_files_predict_as_the_table_does(tmp_path):
         pd.testing.assert_frame_equal(predictor.predict_proba(tmp_path / name), expected)
 
 
+def test_17_files_are_read_by_what_training_held(tmp_path):
+    price = 5_000 + 1_500 * SIGNAL
+    table = pd.DataFrame(
+        {
+            "price": [f"{v:,.1f}".translate(str.maketrans(",.", ".,")) for v in price],
+            "code": np.where(SIGNAL > 0.5, "007", np.where(SIGNAL > -0.5, "7", "A")),
+            "size": WHOLE,
+            "y": np.where(SIGNAL > 0, "01", "1"),
+        }
+    )
+    predictor = fit(tmp_path, table, config=FitConfig(families=("lightgbm",), max_specs=1))
+    new = pd.DataFrame({"price": ["1.000", "9.000"], "code": "007", "size": [0, 1], "y": "01"})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    pd.testing.assert_series_equal(predictor.predict(tmp_path / "new.csv"), predictor.predict(new))
+    pd.testing.assert_frame_equal(
+        predictor.predict_proba(tmp_path / "new.csv"), predictor.predict_proba(new)
+    )
+    assert predictor.evaluate(tmp_path / "new.csv") == predictor.evaluate(new)
+    pd.testing.assert_frame_equal(
+        predictor.leaderboard(tmp_path / "new.csv"), predictor.leaderboard(new)
+    )
+    assert str(predictor.validate(tmp_path / "new.csv")) == str(predictor.validate(new))
+    predictor.refit(tmp_path / "new.csv")
+
+
+def test_17_a_file_like_that_of_training_departs_in_no_dtype(tmp_path):
+    table = pd.DataFrame({"zip": WHOLE % 9, "garden": SIGNAL > 0.3, "word": WORDS, "y": WORDS})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    predictor.fit(tmp_path / "t.csv", config=LINEAR, columns={"zip": "category"})
+    assert predictor.validate(tmp_path / "t.csv").findings == ()
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">i4"])
+def test_17_numbers_of_foreign_byte_order_are_features_and_labels(tmp_path, dtype):
+    foreign = (10 * SIGNAL).astype(dtype)
+    table = pd.DataFrame({"x": foreign, "y": foreign})
+    predictor = fit(tmp_path, table, problem_type="regression")
+    native = table.astype(foreign.dtype.newbyteorder("="))
+    pd.testing.assert_series_equal(predictor.predict(table), predictor.predict(native))
+
+
 ODD_NAMES = [
     0,
     1.5,
@@ -325,6 +367,14 @@ def test_22_sample_weights_decide_between_rows_that_disagree(tmp_path):
     )
     plain = fit(tmp_path, table.drop(columns="w"))
     assert weighted.predict(table).mean() < 3 < plain.predict(table).mean()
+
+
+def test_22_a_negative_weight_is_named_with_its_row(tmp_path):
+    table = pd.DataFrame({"x": SIGNAL, "y": WORDS, "w": 1.0}, index=np.arange(N_ROWS) + 100)
+    table.loc[105, "w"] = -1.0
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    with pytest.raises(DataError, match=r"got -1.0 in row 105\."):
+        predictor.fit(table, config=LINEAR, columns={"w": "weight"})
 
 
 def test_23_rows_of_a_group_are_validated_together(tmp_path):

@@ -50,6 +50,25 @@ def test_03_the_index_is_kept(predictor, new_rows):
     pd.testing.assert_index_equal(predictor.predict(shuffled).index, shuffled.index)
 
 
+@pytest.mark.parametrize("n_rows", [3, 40])
+@pytest.mark.parametrize("name", ["repeated", "of two levels", "of days, backwards"])
+def test_03_an_index_of_any_kind_is_kept(predictor, new_rows, task, n_rows, name):
+    indices = {
+        "repeated": pd.Index([5] * 40, name="id"),
+        "of two levels": pd.MultiIndex.from_product([["b", "a"], range(20)], names=["k", None]),
+        "of days, backwards": pd.date_range("2024-01-01", periods=40)[::-1],
+    }
+    rows = new_rows.head(n_rows)
+    moved = rows.set_index(indices[name][:n_rows])
+    predicted = predictor.predict(moved)
+    pd.testing.assert_index_equal(predicted.index, moved.index)
+    assert predicted.tolist() == predictor.predict(rows).tolist()
+    if task != "regression":
+        probabilities = predictor.predict_proba(moved)
+        pd.testing.assert_index_equal(probabilities.index, moved.index)
+        np.testing.assert_array_equal(probabilities, predictor.predict_proba(rows))
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass"], indirect=False)
 def test_04_probability_columns_are_the_sorted_labels_and_rows_sum_to_one(fitted_on, task):
     table = make_table(task, n_rows=30, seed=3)

@@ -55,6 +55,23 @@ def test_free_memory_respects_the_container(monkeypatch, tmp_path: Path, limit, 
     assert n_bytes > 3000 if expected is None else n_bytes == expected
 
 
+@pytest.mark.parametrize(
+    "stat",
+    [
+        "anon 900\ninactive_file 600\nactive_file 50\n",
+        "inactive_file 7\ntotal_cache 700\ntotal_inactive_file 600\n",
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_cached_pages_that_the_kernel_gives_back_are_free(monkeypatch, tmp_path: Path, stat):
+    (tmp_path / "limit").write_text("3000\n")
+    (tmp_path / "used").write_text("1000\n")
+    (tmp_path / "memory.stat").write_text(stat)
+    monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "limit"),))
+    monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "used"),))
+    assert Machine.detect(1).n_bytes == 2600
+
+
 def test_absent_kernel_files_are_no_limit(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "nothing"),))
     monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "nothing"),))

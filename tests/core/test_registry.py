@@ -88,6 +88,7 @@ BROKEN = [
     *("import nowhere_to_be_found", "thing = (", "other = 1"),
     *("raise OSError('no library')", "raise RuntimeError('no driver')", "{}['absent']"),
     "from tabular_automl.core.errors import DataError as E; raise E('no data')",
+    *("assert not 'supported'", "1 / 0", "raise EOFError('no end')"),
 ]
 
 

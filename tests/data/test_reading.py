@@ -31,6 +31,24 @@ def test_a_pandas_frame_comes_back_as_it_is(frame):
     assert read_table(frame) is frame
 
 
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">i4", ">u2"])
+def test_numbers_of_foreign_byte_order_become_native_and_the_callers_stay(frame, dtype):
+    frame["n"] = frame["n"].astype(dtype)
+    table = read_table(frame)
+    assert table["n"].dtype == np.dtype(dtype).newbyteorder("=")
+    assert table["n"].tolist() == [1, 2, 3]
+    assert frame["n"].dtype == np.dtype(dtype)
+    assert np.shares_memory(table["x"].to_numpy(), frame["x"].to_numpy())
+
+
+@pytest.mark.parametrize("text", ["code,n\n007,1\n", "code,n\n007,1,\n"])
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_columns_as_text_keep_what_is_written(tmp_path, text, as_folder):
+    path = write(tmp_path / "t.csv", text)
+    table = read_table(tmp_path if as_folder else path, as_text=("code", "absent"))
+    assert table.to_dict("list") == {"code": ["007"], "n": [1]}
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".CSV", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip"])
 def test_csv_files_of_each_compression_are_read(tmp_path, frame, suffix):
     path = tmp_path / f"table{suffix}"

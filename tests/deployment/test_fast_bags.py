@@ -50,6 +50,12 @@ def test_linear_leaves_are_joined():
     assert_joined_and_equal(bag)
 
 
+@pytest.mark.parametrize("n_frequencies", [0, 4])
+def test_networks_of_pieces_are_joined(n_frequencies):
+    params = {"n_epochs": 2, "width": 16, "n_members": 2, "n_knots": 6}
+    assert_joined_and_equal(bag_of("neural", REGRESSION, n_frequencies=n_frequencies, **params))
+
+
 def test_deep_and_shallow_folds_are_joined():
     bags = [bag_of("catboost", REGRESSION, n_rounds=n, depth=d) for n, d in ((3, 2), (20, 6))]
     assert_joined_and_equal(Bag("mixed", 1, bags[0].models[:2] + bags[1].models[:1]))

@@ -25,8 +25,9 @@ def test_networks_answer_as_before(task, activation):
     assert_converts(bag_of("neural", task, **params), atol=5e-6)
 
 
-def test_a_network_without_waves_is_converted():
-    params = {"n_epochs": 2, "width": 16, "n_members": 2, "n_frequencies": 0}
+@pytest.mark.parametrize("n_knots", [0, 4])
+def test_a_network_without_waves_is_converted(n_knots):
+    params = {"n_epochs": 2, "width": 16, "n_members": 2, "n_frequencies": 0, "n_knots": n_knots}
     assert_converts(bag_of("neural", REGRESSION, **params), atol=5e-6)
 
 

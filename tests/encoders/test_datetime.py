@@ -62,6 +62,13 @@ def test_what_only_looks_like_dates_is_left_alone(values):
     assert DatetimeEncoder.claims(column(values, dtype=object)) is None
 
 
+def test_nearly_all_cells_must_be_dates_whatever_the_first_one_is():
+    day = datetime.date(2020, 1, 31)
+    assert DatetimeEncoder.claims(column([day, *["red", "green"] * 20], dtype=object)) is None
+    days = [day, "2020-02-01", datetime.datetime(2020, 3, 1, 12)] * 20
+    assert DatetimeEncoder.claims(column([*days, "later"], dtype=object)) == "Python dates or times"
+
+
 def test_first_days_of_months_are_told_from_days_of_january():
     months = [f"01/{month:02d}/2024" for month in range(1, 13)]
     assert first_instant(months[1:]) == np.datetime64("2024-02-01")

@@ -106,6 +106,14 @@ def test_sparse_columns_that_differ_in_one_row_are_no_twins():
     assert [column.name for column in schema.of_kind(Kind.IGNORED)] == [5]
 
 
+def test_a_column_named_by_a_missing_value_is_no_twin_of_itself():
+    values = np.arange(1000) % 7
+    other = values.copy()
+    other[1] += 1  # not among the rows that are looked at first
+    schema = infer_schema(pd.DataFrame({"a": values, np.nan: other}))
+    assert [column.kind for column in schema] == [Kind.NUMERIC, Kind.NUMERIC]
+
+
 def test_tiny_tables_have_no_identifiers_by_chance():
     schema = infer_schema(pd.DataFrame({"x": range(10), "y": [f"a{i}" for i in range(10)]}))
     assert not schema.of_kind(Kind.IDENTIFIER)
@@ -196,6 +204,40 @@ def test_plug_in_that_cannot_be_imported_is_skipped_with_a_warning(monkeypatch):
     with pytest.warns(UserWarning, match="'broken' could not be loaded"):
         (column,) = infer_schema(pd.DataFrame({"x": [1.5, 2.5]}))
     assert column.kind is Kind.NUMERIC
+
+
+class RaisingEncoder(CategoryEncoder):
+    priority: ClassVar[int] = 0
+
+    @classmethod
+    def claims(cls, sample):
+        return {}[str(sample.name)]
+
+
+@pytest.mark.parametrize("overrides", [{}, {"x": "category"}], ids=["inferred", "given"])
+def test_an_encoder_that_fails_to_say_what_it_claims_is_skipped_with_a_warning(overrides):
+    ENCODERS.register("raising", RaisingEncoder)
+    try:
+        with pytest.warns(UserWarning, match="Skipped: .*'raising'.* column 'x'.*KeyError: 'x'"):
+            (column,) = infer_schema(pd.DataFrame({"x": ["a", "b"] * 20}), overrides)
+    finally:
+        ENCODERS.unregister("raising")
+    assert column.encoder == "category"
+
+
+class WithoutKind(CategoryEncoder):
+    kind = None
+
+
+@pytest.mark.parametrize("thing", [dict, CategoryEncoder(), "category", WithoutKind])
+def test_what_is_no_encoder_is_skipped_with_a_warning(thing):
+    ENCODERS.register("thing", thing)
+    try:
+        with pytest.warns(UserWarning, match="Skipped: The column encoder 'thing' must be"):
+            (column,) = infer_schema(pd.DataFrame({"x": ["a", "b"] * 20}))
+    finally:
+        ENCODERS.unregister("thing")
+    assert column.encoder == "category"
 
 
 def test_no_rows_and_no_columns_are_fine():

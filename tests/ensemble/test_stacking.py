@@ -8,7 +8,7 @@ from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget, Stop
-from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError
+from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError, OverrunError
 from tabular_automl.core.events import SpecFinished, SpecSkipped, silent
 from tabular_automl.core.parallel import Machine
 from tabular_automl.core.params import Params, param
@@ -155,10 +155,12 @@ class SlowDifferent(Slow, Different):
 class LateAtFirst(Oracle):
     """Has too little time when it is tried first, and not when it is tried again."""
 
+    error = OutOfTimeError
+
     def fit(self, train, valid, budget):
         if "LateAtFirst" not in FITTED:
             FITTED.append("LateAtFirst")
-            raise OutOfTimeError("too slow")
+            raise self.error("too slow")
         return super().fit(train, valid, budget)
 
 
@@ -195,6 +197,7 @@ FAMILIES = {
 
 @pytest.fixture(autouse=True)
 def registered():
+    FITTED.clear()
     for name, family in FAMILIES.items():
         MODELS.register(name, family)
     yield
@@ -270,7 +273,6 @@ def planned(name):
 def scouting(monkeypatch):
     """Let few rows be enough to judge specs on the first folds, two of four."""
     monkeypatch.setattr("tabular_automl.ensemble.scouting._ENOUGH_ROWS", 1)
-    FITTED.clear()
 
 
 def reasons(fitted):
@@ -493,6 +495,19 @@ def test_the_first_bag_gets_enough_time_to_be_one(run, scouting, clock):
     fitted = run(["oracle", *["slow"] * 99], budget=Budget.start(100), first_pass=0.1)
     seconds = fitted.candidates[0].bag.models[0].model.seconds
     assert seconds == pytest.approx(_FIRST_BAG * 100 / 2)  # its folds come in two waves
+
+
+def test_what_had_too_little_time_is_tried_again_when_the_others_are_done(run):
+    fitted = run(["oracle", "late_at_first", "distant"], budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["oracle", "distant", "late_at_first"]
+    assert "late_at_first" not in reasons(fitted)
+
+
+def test_what_did_not_stop_is_not_tried_again(run, monkeypatch):
+    monkeypatch.setattr(LateAtFirst, "error", OverrunError)
+    fitted = run(["oracle", "late_at_first"], budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+    assert reasons(fitted)["late_at_first"] == (False, "out of time: too slow")
 
 
 def test_a_first_spec_that_came_too_late_has_another_turn(run, scouting):

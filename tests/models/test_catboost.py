@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -283,14 +284,38 @@ def test_what_the_clock_hurried_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert hurried.chosen["n_rounds"] <= 10
 
 
+@pytest.mark.parametrize(("n_affordable", "begun"), [(600, [1_000]), (60, [1_000, 60])])
+def test_at_a_rate_of_its_own_boosting_begins_again_only_where_too_few_rounds_fit(
+    n_affordable: int, begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, valid = split(samples(REGRESSION))
+    n_begun = []
+    boost, measure = CatBoost._boost, catboost_family._Clock._measure
+
+    def counted(model: CatBoost, *arguments: Any) -> Any:
+        n_begun.append(arguments[2])
+        return boost(model, *arguments)
+
+    def measured(clock: catboost_family._Clock, n_done: int, pace: float) -> None:
+        measure(clock, n_done, clock._budget.remaining() / n_affordable)
+
+    monkeypatch.setattr(CatBoost, "_boost", counted)
+    monkeypatch.setattr(catboost_family._Clock, "_measure", measured)
+    build(REGRESSION, n_rounds=1_000, learning_rate=0.1).fit(train, valid, Budget.start(60))
+    assert n_begun == [pytest.approx(n_rounds, abs=3) for n_rounds in begun]
+
+
 def test_iterations_that_are_used_up_ask_for_more() -> None:
     train, valid = split(samples(REGRESSION))
     default = CatBoost.Params().n_rounds
-    model = build(REGRESSION, n_rounds=default).fit(train, valid, Budget.unlimited())
+    model = build(REGRESSION, n_rounds=default, learning_rate=None)
+    model.fit(train, valid, Budget.unlimited())
+    rate = model.chosen["learning_rate"]
     model.chosen["n_rounds"] = default
     longer = model.longer_params()
     assert longer is not None
-    assert longer.to_dict() == model.params.to_dict() | {"n_rounds": 3 * default}
+    more = {"n_rounds": 10 * default, "learning_rate": rate}
+    assert longer.to_dict() == model.params.to_dict() | more
     model.chosen["n_rounds"] = default // 2
     assert model.longer_params() is None
     asked_for, _ = fit(REGRESSION, n_rounds=3, learning_rate=0.001)

@@ -173,3 +173,13 @@ def test_little_time_means_fewer_rows_and_enough_time_means_all(monkeypatch):
     monkeypatch.setattr(linear, "_ENCODING_SHARE", 0.0)
     assert len(model._drawn(train, Budget.start(1e6))) == 20
     assert model._drawn(train, Budget.unlimited()) is train
+
+
+def test_a_wide_table_is_not_said_to_need_what_is_never_written_down():
+    rng = np.random.default_rng(0)
+    numeric = rng.normal(size=(200, 3_000)).astype(np.float32)
+    names = tuple(f"n{i}" for i in range(3_000))
+    table = FeatureTable(numeric, np.empty((200, 0), np.int32), names)
+    assert Linear.estimate_bytes(LinearParams(), table, BINARY) < 20e6
+    train = Samples(table, numeric[:, 0] + numeric[:, 1])
+    assert fitted(REGRESSION, train, regularization=1.0).encoder.width == 3_000  # no pieces

@@ -159,6 +159,18 @@ def test_members_are_averaged(n_members):
     assert np.allclose(model.predict(trial.test.table), mean.clip(low, high))
 
 
+def test_pieces_of_a_number_follow_jumps_that_a_smooth_network_misses():
+    table = make_numbers(600, n_columns=1)
+    y = np.where(np.floor(3 * table.numeric[:, 0]) % 2 == 0, 1.0, -1.0)
+    train, test = (Samples(table, y).take(np.arange(*ends)) for ends in ((0, 400), (400, 600)))
+
+    def error(n_knots):
+        model = make_model(REGRESSION, n_frequencies=0, n_knots=n_knots).fit(train, None, FOREVER)
+        return np.mean((model.predict(test.table)[:, 0] - test.y) ** 2)
+
+    assert error(n_knots=32) < 0.5 * error(n_knots=0)
+
+
 def test_absolute_error_is_not_moved_by_a_few_far_targets():
     table = make_numbers(300)
     y = np.zeros(300)
