@@ -90,32 +90,22 @@ def predict(arguments: argparse.Namespace) -> int:
 
 def _print_predictions(predictor: Predictor, arguments: argparse.Namespace) -> None:
     """Write the predictions of a table to stdout."""
-    kept = _kept_columns(arguments)
-    if arguments.proba:
-        predictions = predictor.predict_proba(arguments.data)
-    else:
-        predictions = predictor.predict(arguments.data).to_frame()
-    predictions.columns = [
-        f"{name} predicted" if name in arguments.keep else str(name) for name in predictions.columns
-    ]
-    for name in reversed(arguments.keep):
-        predictions.insert(0, name, kept[name].array)
-    predictions.to_csv(sys.stdout, index=False)
-
-
-def _kept_columns(arguments: argparse.Namespace) -> dict[str, pd.Series]:
-    """Return the columns to print in front of the predictions."""
-    from tabular_automl.data.reading import read_table
-
-    if not arguments.keep:
-        return {}
-    table = read_table(arguments.data, purpose="predict")
+    table = predictor.read(arguments.data)
     absent = [name for name in arguments.keep if name not in table.columns]
     if absent:
         raise MissingColumnsError(
             f"--keep must name columns of {arguments.data}, got {', '.join(map(repr, absent))}."
         )
-    return {name: table[name] for name in arguments.keep}
+    if arguments.proba:
+        predictions = predictor.predict_proba(table)
+    else:
+        predictions = predictor.predict(table).to_frame()
+    predictions.columns = [
+        f"{name} predicted" if name in arguments.keep else str(name) for name in predictions.columns
+    ]
+    for name in reversed(arguments.keep):
+        predictions.insert(0, name, table[name].array)
+    predictions.to_csv(sys.stdout, index=False)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -72,7 +72,7 @@ class Answers:
         MissingColumnsError, DataError
             With ``on_mismatch="raise"``; names the columns, the first rows and their values.
         """
-        pipeline, table = self._fitted(), self._read(data, "predict")
+        pipeline, table = self._fitted(), self.read(data, "predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         quickest = self._few_rows.form_of(pipeline, len(table))
         return self._labels(quickest.predict(table), table.index)
@@ -96,7 +96,7 @@ class Answers:
             raise InvalidOptionError(
                 "predict_proba must be called on a classification, got a regression; use predict."
             )
-        table = self._read(data, "predict")
+        table = self.read(data, "predict")
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         probabilities = self._few_rows.form_of(pipeline, len(table)).predict(table)
         return pd.DataFrame(probabilities, index=table.index, columns=pipeline.codec.classes)
@@ -144,7 +144,7 @@ class Answers:
         Each figure is in its metric's own direction.
         """
         pipeline = self._fitted()
-        table = self._with_label(self._read(data, "evaluate"))
+        table = self._with_label(self.read(data, "evaluate"))
         return evaluate_predictions(
             pipeline, pipeline.predict(table), table[self.label], self.metric
         )
@@ -167,7 +167,7 @@ class Answers:
             Prints as sentences; ``findings``, ``columns``, ``can_predict`` and ``ok`` are for
             programs.
         """
-        pipeline, table = self._fitted(), self._read(data, "predict")
+        pipeline, table = self._fitted(), self.read(data, "predict")
         return validate_table(
             pipeline.featurizer, pipeline.summary, table, expected=[name_key(self.label)]
         )
@@ -181,7 +181,7 @@ class Answers:
         pipeline, record = self._fitted(), self._fit_record()
         if data is None:
             return leaderboard_table(record)
-        table = self._with_label(self._read(data, "evaluate"))
+        table = self._with_label(self.read(data, "evaluate"))
         return leaderboard_table(
             record, score_on_test(pipeline, table, table[self.label], self.metric)
         )
@@ -201,7 +201,7 @@ class Answers:
             Seconds; columns that there was no time for are left out.
         """
         pipeline = self._fitted()
-        table = self._with_label(self._read(data, "evaluate"))
+        table = self._with_label(self.read(data, "evaluate"))
         y = read_labels(pipeline, table[self.label])
         # Metrics of labels judge what predict returns, thresholds included.
         by_label = self.metric.reads is Reads.LABEL
@@ -290,7 +290,7 @@ class Answers:
         """
         from tabular_automl.deployment.onnx_export import export_pipeline
 
-        table = None if data is None else self._read(data, "predict")
+        table = None if data is None else self.read(data, "predict")
         return export_pipeline(self._fitted(), path, table, without)
 
     @property
@@ -334,8 +334,15 @@ class Answers:
             return pipeline.codec.labels(decided, index)
         return pipeline.codec.values(decided, index)
 
-    def _read(self, data: TableLike, purpose: Purpose) -> pd.DataFrame:
-        """Return a table; a file's columns are text where those of training were."""
+    def read(self, data: TableLike, purpose: Purpose = "predict") -> pd.DataFrame:
+        """Return a table, the columns of a file as text where those of training were text.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        purpose : {"train", "evaluate", "predict"}
+            To predict, a table may have no rows.
+        """
         pipeline = self._fitted()
         if not isinstance(data, (str, PathLike)):
             return read_table(data, purpose=purpose)
@@ -363,7 +370,9 @@ class Answers:
 
 
 # What pandas calls dtypes of numbers and of truth values, masked, Arrow's and sparse ones too.
-_NO_TEXT = re.compile(r"(?:sparse\[)?(?:u?int|float|halffloat|double|bool)\d*\b", re.IGNORECASE)
+_NO_TEXT = re.compile(
+    r"(?:sparse\[)?(?:u?int|float|halffloat|double|bool(?:ean)?)\d*\b", re.IGNORECASE
+)
 
 
 def _read_as_text(

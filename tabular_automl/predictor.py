@@ -265,7 +265,7 @@ class Predictor(Answers):
             When the ensemble is a stack of several layers; fit with ``FitConfig(n_layers=1)``.
         """
         pipeline, record = self._fitted(), self._fit_record()
-        table = self._read(train, "train")
+        table = self.read(train, "train")
         refitted = self._copy(refit_pipeline(pipeline, self._with_label(table), self.label), record)
         refitted.path = None
         return refitted

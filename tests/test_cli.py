@@ -65,12 +65,13 @@ class FakePredictor:
     def _fitted(self) -> SimpleNamespace:
         return SimpleNamespace(featurizer=SimpleNamespace(schema=self.schema, encoders={"x": None}))
 
-    def predict(self, data: Any) -> pd.Series:
-        data = read_table(data)
+    def read(self, data: Any) -> pd.DataFrame:
+        return read_table(data, purpose="predict")
+
+    def predict(self, data: pd.DataFrame) -> pd.Series:
         return pd.Series(np.where(data["x"] > 1, "hi", "lo"), index=data.index, name="y")
 
-    def predict_proba(self, data: Any) -> pd.DataFrame:
-        data = read_table(data)
+    def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame({"hi": [0.25] * len(data), "lo": [0.75] * len(data)}, index=data.index)
 
     def evaluate(self, data: Any) -> dict[str, float]:

@@ -450,6 +450,7 @@ class Layer:
         """Let go what was noted of a spec that did not end in time and is now tried again."""
         if key in self.late:
             self.late.remove(key)
+            self.overran.discard(key)
             self.skipped = [skip for skip in self.skipped if skip.key != key]
 
     def _report_start(self, key: str) -> None:

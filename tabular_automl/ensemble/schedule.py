@@ -52,7 +52,7 @@ class Schedule:
         late = self._try_first(others[:n_first], readers)
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
-        again = self._too_late(others[:n_first])
+        again = [planned for planned in self._too_late(others[:n_first]) if planned not in late]
         if not self.layer.candidates:
             late, again = [*late, *again], []
         self._try_rest([*late, *others[n_first:]])
@@ -120,9 +120,10 @@ class Schedule:
         share = len(scout.request.folds) / len(layer.request.folds)
         others = [planned for planned in specs if planned not in first]
         late += scout.try_all(others, self.budget.share(part * share))
-        note_skipped(layer, self._memory, scout, scout.late)
+        late_keys = scout.late - scout.overran
+        note_skipped(layer, self._memory, scout, late_keys)
         layer.given_up |= scout.given_up
-        again = [planned for planned in specs if layer.key_of(planned.spec) in scout.late]
+        again = [planned for planned in specs if layer.key_of(planned.spec) in late_keys]
         late += layer.try_all(again, self._share(part, again, specs))
         self._scouts_saving = scout.seconds_to_save
         self._choose(scout, n_known)

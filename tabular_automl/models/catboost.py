@@ -55,7 +55,8 @@ class CatBoost(Model):
 
     The learning rate is CatBoost's own choice, which depends on the rows and the number of
     iterations. Where the budget has no room for all iterations, training starts again with as many
-    as fit, and so with a higher rate.
+    as fit, and so with a higher rate. At a rate that is given it does so only where fewer fit than
+    usually converge at it.
 
     References
     ----------

@@ -77,7 +77,7 @@ class NeuralNetwork(Model):
         frequency_scale: float | None = param(
             None, 0.001, 10.0, log=True, doc="Waves per unit; None: by rows."
         )
-        n_knots: int = param(0, 0, 128, doc="Pieces of a number, each an input of its own.")
+        n_knots: int = param(0, 0, 128, doc="Pieces of a number, each an input; 2 or more.")
         learning_rate: float | None = param(None, 1e-4, 1.0, log=True, doc="None: by rows.")
         weight_decay: float = param(0.02, 0.0, 1.0, doc="Decoupled decay of the weights.")
         dropout: float = param(0.15, 0.0, 0.8, doc="Share of neurons left out of a step.")

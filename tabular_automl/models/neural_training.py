@@ -37,7 +37,7 @@ _BETAS = (0.9, 0.95)
 _WARMING_STEPS, _PROBE_STEPS = 4, 12
 _MIN_EPOCHS = 3
 _GOOD_EPOCHS = 20  # rather fewer members than fewer epochs
-_VALID_CHUNK = 4096
+_VALID_CELLS = 2_000_000  # inputs of a fold's members that are judged at a time: 8 MB
 _INIT_ROWS = 256
 _SEED_OF_OTHER_HALF = 104_729  # far from the seeds of folds and of the members in them
 _WORTH_THREADS = 65_536  # numbers in a layer's activations from which threads inside a step pay
@@ -442,8 +442,10 @@ class _Stack:
             return np.zeros(len(self.folds))
         fold_of_net = torch.from_numpy(self.fold_of_net).to(self.device)
         total = torch.zeros(len(self.folds), device=self.device)
-        for start in range(0, self.valid.x.shape[1], _VALID_CHUNK):
-            rows = slice(start, start + _VALID_CHUNK)
+        # By what a fold needs, not all of a thread's: who shares the work must change no sum.
+        size = max(64, _VALID_CELLS // (self.recipe.n_members * self.net.shape.fan_ins[0]))
+        for start in range(0, self.valid.x.shape[1], size):
+            rows = slice(start, start + size)
             x = self.valid.x[:, rows]
             if self.recipe.n_members > 1:
                 x = x[fold_of_net]

@@ -104,7 +104,7 @@ PORTFOLIO: tuple[Entry, ...] = (
     Entry(
         "neural_pieces",
         "neural",
-        {"learning_rate": 0.05, "n_frequencies": 0, "n_knots": 48},
+        {"learning_rate": 0.05, "n_frequencies": 0, "n_knots": 24},
         cost=3.0,
         min_rows=10_001,
         max_rows=100_000,

@@ -78,7 +78,7 @@ SPACES: Mapping[str, Mapping[str, Between | Among]] = {
         "learning_rate": Between(0.02, 0.12, log=True),
         "weight_decay": Between(0.002, 0.1, log=True),
         "frequency_scale": Between(0.05, 1.0, log=True),
-        "n_knots": Among((0, 0, 16, 48)),
+        "n_knots": Among((0, 0, 8, 24)),
         "activation": Among(("mish", "selu")),
     },
     "extra_trees": _FOREST,
