@@ -11,10 +11,17 @@ import json
 import math
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tabular_automl.core.errors import InterruptedFitWarning, MissingColumnsError
+from tabular_automl.core.errors import (
+    InterruptedFitWarning,
+    LabelError,
+    MissingColumnsError,
+    unknown_name,
+)
 from tabular_automl.core.interrupts import exiting_on_sigterm
 
 if TYPE_CHECKING:
@@ -29,10 +36,22 @@ ROLES = ("weight", "group", "time")
 _REASON_WIDTH = 70
 
 
+@contextmanager
+def _warning_in_a_sentence() -> Iterator[None]:
+    """Print warnings as errors are printed, without the line of code that they came from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"{PROGRAM}: {message}", file=sys.stderr
+        )
+        yield
+
+
 def fit(arguments: argparse.Namespace) -> int:
     """Fit and save a predictor, and evaluate it where a test table is given."""
     from tabular_automl import FitConfig, Predictor
 
+    if arguments.test is not None:
+        _check_test(arguments.test, arguments.label)
     columns = dict(arguments.column)
     for role in ROLES:
         name = getattr(arguments, role)
@@ -75,16 +94,34 @@ def fit(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _check_test(path: str, label: str) -> None:
+    """Raise before the fit what would else raise after it: nothing to evaluate on.
+
+    Of the table, a row is read.
+    """
+    from tabular_automl.data.batches import read_batches
+
+    names = [str(name) for name in next(read_batches(path, n_rows=1)).columns]
+    if label not in names:
+        sentence = unknown_name("label column", label, names)
+        raise LabelError(f"--test must be a table with the label: {sentence}")
+
+
+@_warning_in_a_sentence()
 def predict(arguments: argparse.Namespace) -> int:
     """Predict a table, to a file or to stdout."""
     predictor = _load(arguments.model)
-    if arguments.out is not None:
-        n_rows = predictor.predict_file(
-            arguments.data, arguments.out, proba=arguments.proba, keep=arguments.keep
-        )
-        print(f"{n_rows} predictions written to {arguments.out}", file=sys.stderr)
+    if arguments.out is None:
+        _print_predictions(predictor, arguments)
         return OK
-    _print_predictions(predictor, arguments)
+    n_rows = predictor.predict_file(
+        arguments.data,
+        arguments.out,
+        proba=arguments.proba,
+        keep=arguments.keep,
+        on_mismatch=arguments.on_mismatch,
+    )
+    print(f"{n_rows} predictions written to {arguments.out}", file=sys.stderr)
     return OK
 
 
@@ -97,9 +134,9 @@ def _print_predictions(predictor: Predictor, arguments: argparse.Namespace) -> N
             f"--keep must name columns of {arguments.data}, got {', '.join(map(repr, absent))}."
         )
     if arguments.proba:
-        predictions = predictor.predict_proba(table)
+        predictions = predictor.predict_proba(table, on_mismatch=arguments.on_mismatch)
     else:
-        predictions = predictor.predict(table).to_frame()
+        predictions = predictor.predict(table, on_mismatch=arguments.on_mismatch).to_frame()
     predictions.columns = [
         f"{name} predicted" if name in arguments.keep else str(name) for name in predictions.columns
     ]
@@ -108,9 +145,12 @@ def _print_predictions(predictor: Predictor, arguments: argparse.Namespace) -> N
     predictions.to_csv(sys.stdout, index=False)
 
 
+@_warning_in_a_sentence()
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print the metrics on a table with labels."""
-    _print_figures(_load(arguments.model).evaluate(arguments.data), arguments.json)
+    predictor = _load(arguments.model)
+    figures = predictor.evaluate(arguments.data, on_mismatch=arguments.on_mismatch)
+    _print_figures(figures, arguments.json)
     return OK
 
 

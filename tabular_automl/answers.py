@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tabular_automl.config import check_integer
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import InvalidOptionError, LabelError, NotFittedError, unknown_name
+from tabular_automl.core.errors import (
+    InvalidOptionError,
+    LabelError,
+    NotFittedError,
+    must_be,
+    unknown_name,
+)
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import Purpose, TableLike, read_table
 from tabular_automl.data.schema import Kind, Schema
@@ -21,15 +29,17 @@ from tabular_automl.encoders.summary import TableSummary
 from tabular_automl.inspection.drift import (
     OnMismatch,
     ValidationReport,
+    check_on_mismatch,
     made_to_fit,
     validate_table,
 )
-from tabular_automl.inspection.evaluation import evaluate_predictions, read_labels
+from tabular_automl.inspection.evaluation import evaluate_predictions, read_labelled
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FittedPipeline
+from tabular_automl.plan import is_finite_limit
 from tabular_automl.saving import saved_as
 
 if TYPE_CHECKING:
@@ -52,6 +62,7 @@ class Answers:
     path: Path | None
     _pipeline: FittedPipeline | None
     _record: FitRecord | None
+    _settings: Mapping[str, Any]
     _few_rows: FewRows
 
     def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
@@ -109,6 +120,7 @@ class Answers:
         proba: bool = False,
         keep: Sequence[Hashable] = (),
         batch_rows: int | None = None,
+        on_mismatch: OnMismatch = "raise",
     ) -> int:
         """Predict a file that may be larger than memory, to another file, and count its rows.
 
@@ -127,27 +139,38 @@ class Answers:
             Columns of the source to copy.
         batch_rows : int, optional
             Rows in memory at a time; by default 50,000, fewer of a wide table.
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`, batch by batch.
         """
         from tabular_automl.deployment.streaming import StreamOptions, predict_stream
 
         def score(batch: pd.DataFrame) -> pd.DataFrame:
-            return self.predict_proba(batch) if proba else self.predict(batch).to_frame()
+            if proba:
+                return self.predict_proba(batch, on_mismatch=on_mismatch)
+            return self.predict(batch, on_mismatch=on_mismatch).to_frame()
 
+        check_on_mismatch(on_mismatch)  # before anything is written
         read = _read_as_text(self._fitted().featurizer)
-        made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'}"
+        made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'} {on_mismatch}"
         options = StreamOptions(tuple(keep), read, batch_rows, made_by)
         return predict_stream(source, out, score, options)
 
-    def evaluate(self, data: TableLike) -> dict[str, float]:
+    def evaluate(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> dict[str, float]:
         """Return the metric, and other usual ones of the task, on labelled data.
 
-        Each figure is in its metric's own direction.
+        Each figure is in its metric's own direction. Where the data has the column of weights that
+        the fit was given, rows count by it, as they do in the scores of the leaderboard.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
         """
-        pipeline = self._fitted()
-        table = self._with_label(self.read(data, "evaluate"))
-        return evaluate_predictions(
-            pipeline, pipeline.predict(table), table[self.label], self.metric
-        )
+        pipeline, table = self._fitted(), self._with_label(self.read(data, "evaluate"))
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
+        rows = read_labelled(pipeline, table, self.label)
+        return evaluate_predictions(pipeline, pipeline.predict(table), rows, self.metric)
 
     def validate(self, data: TableLike) -> ValidationReport:
         """Return how new data departs from the training data.
@@ -172,45 +195,61 @@ class Answers:
             pipeline.featurizer, pipeline.summary, table, expected=[name_key(self.label)]
         )
 
-    def leaderboard(self, data: TableLike | None = None) -> pd.DataFrame:
+    def leaderboard(
+        self, data: TableLike | None = None, *, on_mismatch: OnMismatch = "raise"
+    ) -> pd.DataFrame:
         """Return one row for the ensemble and each model, best first, the failed and skipped last.
 
-        Scores are greater-is-better. With labelled ``data``, models that predict get a
-        ``score_test``.
+        Scores are greater-is-better.
+
+        Parameters
+        ----------
+        data : DataFrame or path, optional
+            Labelled rows: models that predict get a ``score_test`` on them, weighted as in
+            `evaluate`.
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
         """
         pipeline, record = self._fitted(), self._fit_record()
         if data is None:
             return leaderboard_table(record)
         table = self._with_label(self.read(data, "evaluate"))
-        return leaderboard_table(
-            record, score_on_test(pipeline, table, table[self.label], self.metric)
-        )
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
+        rows = read_labelled(pipeline, table, self.label)
+        return leaderboard_table(record, score_on_test(pipeline, rows, self.metric))
 
     def feature_importance(
-        self, data: TableLike, *, n_repeats: int = 5, time_limit: float | None = None
+        self,
+        data: TableLike,
+        *,
+        n_repeats: int = 5,
+        time_limit: float | None = None,
+        on_mismatch: OnMismatch = "raise",
     ) -> pd.DataFrame:
         """Return how much the score drops when a column is shuffled, by original column.
 
         Parameters
         ----------
         data : DataFrame or path
-            Labelled rows, best ones that were not trained on.
+            Labelled rows, best ones that were not trained on; weighted as in `evaluate`.
         n_repeats : int
             Shuffles of each column; the spread over them is shown.
         time_limit : float, optional
             Seconds; columns that there was no time for are left out.
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
         """
-        pipeline = self._fitted()
-        table = self._with_label(self.read(data, "evaluate"))
-        y = read_labels(pipeline, table[self.label])
+        check_integer("n_repeats", n_repeats, 1)
+        check_time_limit(time_limit)
+        pipeline, table = self._fitted(), self._with_label(self.read(data, "evaluate"))
+        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         # Metrics of labels judge what predict returns, thresholds included.
         by_label = self.metric.reads is Reads.LABEL
         return permutation_importance(
             (lambda rows: pipeline.decide(pipeline.predict(rows)))
             if by_label
             else pipeline.predict,
-            table,
-            y,
+            read_labelled(pipeline, table, self.label),
             self.metric,
             columns=[column.name for column in self.schema.used],
             n_repeats=n_repeats,
@@ -304,6 +343,16 @@ class Answers:
         return self._fit_record().plan
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What `fit` was asked: ``presets``, ``time_limit``, ``seed`` and ``config``.
+
+        Under ``config`` are the other fields of `FitConfig` that were changed from their defaults.
+        Empty for a predictor that was saved before settings were kept.
+        """
+        self._fitted()
+        return copy.deepcopy(dict(self._settings))
+
+    @property
     def metric(self) -> Metric:
         """The metric that was optimised."""
         return self._fit_record().metric
@@ -314,6 +363,23 @@ class Answers:
         codec = self._fitted().codec
         return codec.classes if codec.task.is_classification else None
 
+    def model_params(self, key: str) -> dict[str, Any]:
+        """Return the hyperparameters of a model of the ensemble, by its key in the leaderboard.
+
+        None stands for what a model chooses from its data. Models without weight are not kept, nor
+        are their hyperparameters.
+
+        Raises
+        ------
+        InvalidOptionError
+            When the ensemble has no such model.
+        """
+        bags = {bag.key: bag for bag in self._fitted().stack.bags}
+        if key not in bags:
+            raise InvalidOptionError(unknown_name("model of the ensemble", key, bags))
+        params: dict[str, Any] = bags[key].models[0].model.params.to_dict()
+        return params
+
     def oof_predictions(self) -> pd.DataFrame | pd.Series:
         """Return the ensemble's predictions of training rows that its models had not seen.
 
@@ -321,7 +387,10 @@ class Answers:
         """
         pipeline, record = self._fitted(), self._fit_record()
         if not len(record.oof):
-            raise NotFittedError("Out-of-fold predictions must be there, got a predictor without.")
+            raise NotFittedError(
+                "Out-of-fold predictions must be there, got a predictor without, such as one of "
+                "clone_for_deployment; ask the predictor that was fitted."
+            )
         index = pd.Index(record.oof_rows, name="row")
         if pipeline.task.is_classification:
             return pd.DataFrame(record.oof, index=index, columns=pipeline.codec.classes)
@@ -367,6 +436,18 @@ class Answers:
         self._fitted()
         assert self._record is not None
         return self._record
+
+
+def check_time_limit(value: object) -> None:
+    """Raise unless ``value`` is None or a positive, finite number of seconds.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if value is not None and not is_finite_limit(value):
+        expected = "a positive number of seconds or None"
+        raise InvalidOptionError(must_be("time_limit", expected, value))
 
 
 # What pandas calls dtypes of numbers and of truth values, masked, Arrow's and sparse ones too.

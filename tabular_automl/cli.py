@@ -219,11 +219,13 @@ def _add_predict(commands: Any) -> None:
         metavar="COLUMN",
         help="copy this column of the table too; may be given several times",
     )
+    _add_on_mismatch(parser)
 
 
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", "compute metrics on a table with labels")
     _add_model_and_data(parser, "table with the label column")
+    _add_on_mismatch(parser)
     _add_json(parser)
 
 
@@ -294,6 +296,16 @@ def _add(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
 def _add_model_and_data(parser: argparse.ArgumentParser, data: str) -> None:
     parser.add_argument("model", help="folder of a saved predictor")
     parser.add_argument("data", help=data)
+
+
+def _add_on_mismatch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on-mismatch",
+        choices=("raise", "warn", "coerce"),
+        default="raise",
+        help="stop at absent columns and unreadable cells, or take them as missing, with a warning "
+        "or without one (default: raise)",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,10 +13,16 @@ from tabular_automl.core.cluster_names import parse_cluster
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.models.base import ModelSpec
 
+_OPTIONAL_INTEGERS = {"n_folds": (2, 50), "n_layers": (1, 3), "max_specs": (1, 10_000)}
 
-def _check_integer(name: str, value: object, low: int, high: float) -> None:
-    if value is None:
-        return
+
+def check_integer(name: str, value: object, low: int, high: float = math.inf) -> None:
+    """Raise unless ``value`` is an integer from ``low`` to ``high``.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
     if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         bounds = f"from {low} to {high}" if math.isfinite(high) else f"of at least {low}"
         raise InvalidOptionError(must_be(name, f"an integer {bounds}", value))
@@ -28,17 +35,42 @@ def check_milliseconds(name: str, value: object) -> None:
     ------
     InvalidOptionError
     """
+    _check_positive(name, value, "a positive number of milliseconds or None")
+
+
+def _check_positive(name: str, value: object, expected: str) -> None:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
-        wanted = "a positive number of milliseconds or None"
-        raise InvalidOptionError(must_be(name, wanted, value))
+        raise InvalidOptionError(must_be(name, expected, value))
 
 
-def _check_names(name: str, value: object) -> None:
-    if value is not None and (isinstance(value, str) or not isinstance(value, (tuple, list))):
-        raise InvalidOptionError(must_be(name, "a tuple of names", value))
+def _check_n_jobs(value: object) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not (whole and (value == -1 or value > 0)):  # type: ignore[operator]
+        raise InvalidOptionError(must_be("n_jobs", "a positive integer, -1 or None", value))
 
 
+def _check_items(name: str, value: object, kind: type, expected: str) -> None:
+    if not isinstance(value, (tuple, list)) or not all(isinstance(each, kind) for each in value):
+        raise InvalidOptionError(must_be(name, expected, value))
+
+
+def _naming_the_nearest(cls: Any) -> Any:
+    """Let a dataclass refuse a misspelt field with the nearest names, and no bare TypeError."""
+    init, known = cls.__init__, [each.name for each in fields(cls)]
+
+    @wraps(init)
+    def checked(self: object, *values: Any, **named: Any) -> None:
+        for name in named:
+            if name not in known:
+                raise InvalidOptionError(unknown_name(f"field of {cls.__name__}", name, known))
+        init(self, *values, **named)
+
+    cls.__init__ = checked
+    return cls
+
+
+@_naming_the_nearest
 @dataclass(frozen=True)
 class FitConfig:
     """Everything about a fit that has a good default.
@@ -107,13 +139,8 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         """Check every field, so that a mistake shows before any work."""
-        _check_integer("n_folds", self.n_folds, 2, 50)
-        _check_integer("n_layers", self.n_layers, 1, 3)
-        _check_integer("max_specs", self.max_specs, 1, 10_000)
-        _check_integer("n_jobs", self.n_jobs, -1, math.inf)
-        _check_integer("seed", self.seed, 0, 2**31 - 1)
-        if self.max_latency_ms is not None:
-            check_milliseconds("max_latency_ms", self.max_latency_ms)
+        self._check_amounts()
+        self._check_models()
         if self.cluster is not None:
             parse_cluster(self.cluster)
         if self.refit not in (None, True, False):
@@ -122,14 +149,32 @@ class FitConfig:
             raise InvalidOptionError(
                 must_be("n_layers", "1 or None with refit=True", self.n_layers)
             )
-        _check_names("families", self.families)
-        _check_names("exclude", self.exclude)
+        if not isinstance(self.calibrate, bool):
+            raise InvalidOptionError(must_be("calibrate", "True or False", self.calibrate))
+        if self.on_error not in ("skip", "raise"):
+            raise InvalidOptionError(must_be("on_error", "'skip' or 'raise'", self.on_error))
+
+    def _check_amounts(self) -> None:
+        for name, bounds in _OPTIONAL_INTEGERS.items():
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), *bounds)
+        check_integer("seed", self.seed, 0, 2**31 - 1)
+        _check_n_jobs(self.n_jobs)
+        seconds = self.max_seconds_without_limit
+        _check_positive("max_seconds_without_limit", seconds, "a positive number of seconds")
+        if self.max_latency_ms is not None:
+            check_milliseconds("max_latency_ms", self.max_latency_ms)
         fraction = self.holdout_fraction
         is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
         if fraction is not None and not (is_number and 0.0 < fraction < 0.9):
             raise InvalidOptionError(must_be("holdout_fraction", "between 0 and 0.9", fraction))
-        if self.on_error not in ("skip", "raise"):
-            raise InvalidOptionError(must_be("on_error", "'skip' or 'raise'", self.on_error))
+
+    def _check_models(self) -> None:
+        if self.families is not None:
+            _check_items("families", self.families, str, "a tuple of names or None")
+        _check_items("exclude", self.exclude, str, "a tuple of names")
+        expected = "a tuple of ModelSpec, such as ModelSpec.make('lightgbm')"
+        _check_items("specs", self.specs, ModelSpec, expected)
 
 
 PRESETS: Mapping[str, FitConfig] = {
@@ -161,8 +206,43 @@ def resolve_config(preset: str, config: FitConfig | None) -> FitConfig:
         return PRESETS[preset]
     if not isinstance(config, FitConfig):
         raise InvalidOptionError(must_be("config", "a FitConfig", config))
-    default = FitConfig()
-    changes: dict[str, Any] = {
-        name: value for name, value in vars(config).items() if value != getattr(default, name)
+    return replace(PRESETS[preset], **_changes(config))
+
+
+def describe_settings(
+    preset: str, time_limit: float | None, config: FitConfig | None
+) -> dict[str, Any]:
+    """Return what a fit was asked, as plain data that can be saved and read back.
+
+    Returns
+    -------
+    dict
+        ``presets`` and ``time_limit`` as they were given, the ``seed``, and under ``config`` the
+        other fields of `FitConfig` that were changed; a spec is its family, key and params.
+    """
+    changes = {} if config is None else _changes(config)
+    return {
+        "presets": preset,
+        "time_limit": _plain(time_limit),
+        "seed": _plain(changes.pop("seed", PRESETS[preset].seed)),
+        "config": {name: _plain(value) for name, value in changes.items()},
     }
-    return replace(PRESETS[preset], **changes)
+
+
+def _changes(config: FitConfig) -> dict[str, Any]:
+    """Return the fields that differ from the defaults."""
+    default = FitConfig()
+    return {name: value for name, value in vars(config).items() if value != getattr(default, name)}
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    if isinstance(value, ModelSpec):
+        params = {name: _plain(each) for name, each in value.params.to_dict().items()}
+        return {"family": value.family, "key": value.key, "params": params}
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return repr(value)  # of a plug-in: what cannot be saved must not cost a fit

@@ -139,7 +139,8 @@ def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:
     Raises
     ------
     DataError
-        When two columns have the same role, or weights are negative, missing or all zero.
+        When two columns have the same role, one has a group and one a time, or weights are
+        negative, missing or all zero.
     """
     found: dict[Kind, pd.Series | None] = {}
     for role in (Kind.WEIGHT, Kind.GROUP, Kind.TIME):
@@ -148,12 +149,32 @@ def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:
             names = ", ".join(repr(column.name) for column in columns)
             raise DataError(f"Only one column can have the role {role.value!r}, got {names}.")
         found[role] = features[columns[0].name] if columns else None
+    group, time = found[Kind.GROUP], found[Kind.TIME]
+    if group is not None and time is not None:
+        raise DataError(
+            "Folds keep groups together or follow the time, got the group column "
+            f"{group.name!r} and the time column {time.name!r}; name one of them only."
+        )
     weight = found[Kind.WEIGHT]
     return Roles(
         weight=None if weight is None else _read_weight(weight),
-        group=found[Kind.GROUP],
-        time=found[Kind.TIME],
+        group=group,
+        time=time,
     )
+
+
+def read_weight(schema: Schema, table: pd.DataFrame) -> npt.NDArray[np.float64] | None:
+    """Return the weights of rows to score, of mean 1; None where there is no such column.
+
+    Raises
+    ------
+    DataError
+        When weights are negative, missing or all zero.
+    """
+    columns = schema.of_kind(Kind.WEIGHT)
+    if not columns or columns[0].name not in table.columns:
+        return None
+    return _read_weight(table[columns[0].name])
 
 
 def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
@@ -165,8 +186,10 @@ def _read_weight(column: pd.Series) -> npt.NDArray[np.float64]:
         row, value = unwrapped(column.index[bad][0]), column[bad].iloc[0]
         raise DataError(
             f"The weight column {column.name!r} must hold non-negative numbers, "
-            f"got {value} in row {row!r}."
+            f"got {value} in row {row!r}; correct it, or leave the row or the column out."
         )
     if not weight.sum() > 0:
-        raise DataError(f"The weight column {column.name!r} must not be all zero.")
+        raise DataError(
+            f"The weight column {column.name!r} must not be all zero; give some rows a weight."
+        )
     return np.asarray(weight / weight.mean(), dtype=np.float64)

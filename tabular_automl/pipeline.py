@@ -222,12 +222,12 @@ def _fit_pipeline(
     workbook = Workbook.open(request.journal, _identity(request, target), report, anew=request.anew)
     config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
+    roles = read_roles(schema, target.features)  # its errors come before the long work
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))
     table = featurizer.fit_transform(target.features)
     summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
-    roles = read_roles(schema, target.features)
     shape = Shape(
         len(table),
         table.n_features,

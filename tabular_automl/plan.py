@@ -36,7 +36,7 @@ _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
 _READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more at least is left out
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
-_STACK_SECONDS = 600.0  # published results find no gain from a second layer below this limit
+_STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
 
 
 @dataclass(frozen=True)
@@ -222,11 +222,16 @@ def _enough_to_judge(fraction: float, n_samples: int) -> float:
 
 
 def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: float | None) -> int:
-    """Return 2 where stacking is known to pay: time, rows, and each row predicted out of fold."""
+    """Return 2 where stacking pays: time, rows, each row predicted out of fold, and no refit.
+
+    One layer fitted on all rows gains more than the second does.
+    """
     if holdout is not None or shape.in_time_order or config.refit:
         return 1
     if config.n_layers is not None:
         return config.n_layers
+    if _refits(config, shape, limit, holdout, n_layers=1):
+        return 1
     enough_time = limit is not None and limit >= _STACK_SECONDS
     return 2 if enough_time and 5_000 <= shape.n_samples <= 200_000 else 1
 
@@ -277,7 +282,7 @@ def _first_layer(
     config: FitConfig, task: Task, shape: Shape, limit: float | None, n_folds: int
 ) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
     """Return the specs to try and those left out with the reason."""
-    _check_names(config)
+    check_names(config)
     planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
     left_out: list[tuple[str, str]] = []
     for entry in (*_readers(shape), *PORTFOLIO):
@@ -345,7 +350,13 @@ def _rest_on_one(specs: Sequence[PlannedSpec]) -> bool:
     return 2 * max(costs) > sum(costs)
 
 
-def _check_names(config: FitConfig) -> None:
+def check_names(config: FitConfig) -> None:
+    """Raise where the settings name families or specs that do not exist; needs no table.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
     keys = {entry.key for entry in PORTFOLIO} | {spec.key for spec in config.specs}
     for name in (*(config.families or ()), *config.exclude):
         if name not in MODELS and name not in keys:

@@ -14,16 +14,16 @@ from typing import Any, Self
 
 import pandas as pd
 
-from tabular_automl.answers import Answers
+from tabular_automl.answers import Answers, check_time_limit
 from tabular_automl.artifacts.journal import Journal
-from tabular_automl.artifacts.paths import JOURNAL
+from tabular_automl.artifacts.paths import JOURNAL, ROOM_TO_FIT
 from tabular_automl.artifacts.storage import (
     check_writable,
     disk_usage,
     read_artifact,
     write_artifact,
 )
-from tabular_automl.config import FitConfig, resolve_config
+from tabular_automl.config import FitConfig, describe_settings, resolve_config
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import (
     InterruptedFitWarning,
@@ -42,7 +42,7 @@ from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.pipeline import Choice, FitRecord, FittedPipeline, fit_pipeline
-from tabular_automl.plan import is_finite_limit
+from tabular_automl.plan import check_names
 from tabular_automl.saving import check_journal, load_saved, saved_bytes, saved_state
 
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
@@ -108,13 +108,14 @@ class Predictor(Answers):
         self.label = label
         self.problem_type = problem_type
         self.eval_metric = eval_metric
-        self._given_path = Path(path) if path is not None else None
+        self._given_path = _folder(path) if path is not None else None
         self.path = self._given_path
         self.verbosity = verbosity
         self.interrupted = False
         self._reporter = reporter
         self._pipeline: FittedPipeline | None = None
         self._record: FitRecord | None = None
+        self._settings: Mapping[str, Any] = {}
         self._few_rows = FewRows()
 
     def fit(
@@ -167,10 +168,7 @@ class Predictor(Answers):
             With ``resume``, when the table or a setting is not what the fit was started with.
         """
         start = time.monotonic()
-        if time_limit is not None and not is_finite_limit(time_limit):
-            raise InvalidOptionError(
-                must_be("time_limit", "a positive number of seconds or None", time_limit)
-            )
+        check_time_limit(time_limit)
         if columns is not None and not isinstance(columns, Mapping):
             raise InvalidOptionError(
                 must_be("columns", "a mapping of column to kind or role, or None", columns)
@@ -178,9 +176,11 @@ class Predictor(Answers):
         stop = Stop()
         budget = Budget.start(time_limit, stop)
         settings = resolve_config(presets, config)
+        check_names(settings)
         path = self._given_path or (self.path if resume and self.path else _fresh_path())
         journal = Journal(path / JOURNAL)
-        check_writable(path, overwrite=overwrite or (resume and not journal.is_empty))
+        may_replace = overwrite or (resume and not journal.is_empty)
+        check_writable(path, overwrite=may_replace, n_bytes=ROOM_TO_FIT)
         with (
             make_reporter(self.verbosity, reporter=self._reporter) as report,
             stopping_on_signals(stop),
@@ -194,6 +194,7 @@ class Predictor(Answers):
             request = replace(request, journal=journal, anew=not resume)
             choose = _choice_within(settings.max_latency_ms, report)
             self._pipeline, self._record = fit_pipeline(request, budget, report, choose)
+            self._settings = describe_settings(presets, time_limit, config)
             self.path = path
             self.save(path)
             seconds = time.monotonic() - start
@@ -203,13 +204,27 @@ class Predictor(Answers):
             warnings.warn(_ENDED_EARLY, InterruptedFitWarning, stacklevel=2)
         return self
 
-    def save(self, path: str | PathLike[str] | None = None, *, overwrite: bool = True) -> Path:
-        """Write the predictor to a folder; `fit` has done so already at its own path."""
-        state = saved_state(self.label, self._fitted(), self._fit_record())
-        target = Path(path) if path is not None else self.path
+    def save(self, path: str | PathLike[str] | None = None, *, overwrite: bool = False) -> Path:
+        """Write the predictor to a folder; `fit` has done so already at its own path.
+
+        Parameters
+        ----------
+        path : path, optional
+            Its own path when absent, where the predictor takes the place of what it was before.
+        overwrite : bool
+            Whether another predictor at ``path`` may be replaced.
+
+        Raises
+        ------
+        PathError
+            When ``path`` holds another predictor or other files, or cannot be written to.
+        """
+        state = saved_state(self.label, self._fitted(), self._fit_record(), self._settings)
+        target = self.path if path is None else _folder(path)
         if target is None:
             raise InvalidOptionError("path must be given: this predictor has none of its own.")
-        check_writable(target, overwrite=overwrite)
+        is_own = self.path is not None and target.resolve() == self.path.resolve()
+        check_writable(target, overwrite=overwrite or is_own)
         write_artifact(state, target, info={"kind": "predictor", "label": str(self.label)})
         return target
 
@@ -241,7 +256,7 @@ class Predictor(Answers):
             When a file is missing, changed or added, when the format is newer than this library, or
             when the files do not hold a predictor that can be used.
         """
-        machine = Machine.detect(n_jobs)
+        path, machine = _folder(path), Machine.detect(n_jobs)
         if untrusted:
             from tabular_automl.vetting import vet_artifact
 
@@ -250,6 +265,7 @@ class Predictor(Answers):
         predictor = cls(saved.label, verbosity=verbosity, path=path)
         predictor.problem_type = saved.pipeline.task.problem_type.value
         predictor._pipeline, predictor._record = saved.pipeline, saved.record
+        predictor._settings = saved.settings
         predictor.eval_metric = saved.record.metric
         return predictor
 
@@ -257,7 +273,8 @@ class Predictor(Answers):
         """Return a smaller, faster predictor: each spec of the ensemble fitted once on all rows.
 
         The rounds and other choices are those that the folds found; nothing is held out, so there
-        is no new out-of-fold score. The saved predictor stays as it is until `save` is called.
+        is no new out-of-fold score. The saved predictor stays as it is; `save` takes another path,
+        or the same with ``overwrite=True``.
 
         Raises
         ------
@@ -274,7 +291,7 @@ class Predictor(Answers):
         """Save a copy that predicts equally, without out-of-fold predictions, and return it."""
         pipeline, record = self._fitted(), self._fit_record()
         clone = self._copy(pipeline, record.without_oof())
-        clone.path = clone.save(path, overwrite=False)
+        clone.path = clone.save(path)
         return clone
 
     def disk_usage(self) -> pd.Series:
@@ -295,7 +312,7 @@ class Predictor(Answers):
     def _copy(self, pipeline: FittedPipeline, record: FitRecord) -> Predictor:
         copy = Predictor(self.label, verbosity=self.verbosity, reporter=self._reporter)
         copy.problem_type, copy.eval_metric = pipeline.task.problem_type.value, self.eval_metric
-        copy._pipeline, copy._record = pipeline, record
+        copy._pipeline, copy._record, copy._settings = pipeline, record, self._settings
         return copy
 
 
@@ -306,6 +323,12 @@ def _choice_within(max_latency_ms: float | None, report: Reporter) -> Choice | N
     from tabular_automl.deployment.pruning import keys_within
 
     return partial(keys_within, max_ms=max_latency_ms, report=report)
+
+
+def _folder(path: object) -> Path:
+    if not isinstance(path, (str, PathLike)):
+        raise InvalidOptionError(must_be("path", "the path of a folder", path))
+    return Path(path)
 
 
 def _fresh_path() -> Path:

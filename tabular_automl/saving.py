@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,14 @@ class Saved:
     label : hashable
     pipeline : FittedPipeline
     record : FitRecord
+    settings : mapping of str to object
+        What the fit was asked; older artifacts have none.
     """
 
     label: Hashable
     pipeline: FittedPipeline
     record: FitRecord
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_journal(journal: Journal, report: Reporter, *, resume: bool, overwrite: bool) -> None:
@@ -63,7 +66,12 @@ def check_journal(journal: Journal, report: Reporter, *, resume: bool, overwrite
         )
 
 
-def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) -> State:
+def saved_state(
+    label: Hashable,
+    pipeline: FittedPipeline,
+    record: FitRecord,
+    settings: Mapping[str, Any] | None = None,
+) -> State:
     """Return everything that a saved predictor holds."""
     metric = record.metric
     meta = {
@@ -79,6 +87,7 @@ def saved_state(label: Hashable, pipeline: FittedPipeline, record: FitRecord) ->
         "plan": record.plan,
         "models": [dict(row) for row in record.models],
         "score": record.score,
+        "settings": dict(settings or {}),
     }
     arrays: dict[str, npt.NDArray[Any]] = {
         "oof_rows": record.oof_rows.astype(np.int64),
@@ -119,6 +128,8 @@ def load_saved(state: State, n_threads: int) -> Saved:
 
 def _built_again(state: State, n_threads: int) -> Saved:
     meta, recorded = state.meta, state.children["record"]
+    settings = meta.get("settings", {})
+    state.require(isinstance(settings, dict), "settings", "be a mapping")
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
     held_out = state.children.get("held_out")
     rows = recorded.array("oof_rows", np.intp, (None,), least=0)
@@ -131,7 +142,7 @@ def _built_again(state: State, n_threads: int) -> Saved:
         oof=recorded.array("oof", np.float64, (len(rows), pipeline.task.n_outputs), finite=False),
         held_out=HeldOut.from_state(held_out) if held_out is not None else None,
     )
-    return Saved(name_from_json(meta["label"]), pipeline, record)
+    return Saved(name_from_json(meta["label"]), pipeline, record, settings)
 
 
 def saved_as(path: Path | None) -> str:

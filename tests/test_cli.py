@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 import tabular_automl
 from tabular_automl.cli import main
 from tabular_automl.config import PRESETS
-from tabular_automl.core.errors import LabelError
+from tabular_automl.core.errors import LabelError, MismatchWarning
 from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.inspection.drift import Finding, Severity, ValidationReport
@@ -35,7 +36,7 @@ BOARD = pd.DataFrame(
 class FakePredictor:
     """Takes what the command line passes on, and answers like a predictor of "y"."""
 
-    calls: ClassVar[list[tuple[str, Any]]] = []
+    calls: ClassVar[list[tuple[Any, ...]]] = []
     board: ClassVar[pd.DataFrame] = BOARD
     error: ClassVar[BaseException | None] = None
     interrupted: ClassVar[bool] = False
@@ -68,14 +69,16 @@ class FakePredictor:
     def read(self, data: Any) -> pd.DataFrame:
         return read_table(data, purpose="predict")
 
-    def predict(self, data: pd.DataFrame) -> pd.Series:
+    def predict(self, data: pd.DataFrame, *, on_mismatch: str = "raise") -> pd.Series:
+        self.calls.append(("predict", on_mismatch))
         return pd.Series(np.where(data["x"] > 1, "hi", "lo"), index=data.index, name="y")
 
-    def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
+    def predict_proba(self, data: pd.DataFrame, *, on_mismatch: str = "raise") -> pd.DataFrame:
+        self.calls.append(("predict_proba", on_mismatch))
         return pd.DataFrame({"hi": [0.25] * len(data), "lo": [0.75] * len(data)}, index=data.index)
 
-    def evaluate(self, data: Any) -> dict[str, float]:
-        self.calls.append(("evaluate", data))
+    def evaluate(self, data: Any, *, on_mismatch: str = "raise") -> dict[str, float]:
+        self.calls.append(("evaluate", data, on_mismatch))
         return {"roc_auc": 0.98765, "log_loss": float("inf")}
 
     def validate(self, data: Any) -> ValidationReport:
@@ -158,11 +161,34 @@ def test_fit_needs_little(fake: type[FakePredictor]) -> None:
 
 
 def test_fit_prints_the_figures_of_a_test_table(
-    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str]
+    fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fit", "train.csv", "--label", "y", "--test", "test.csv"]) == 0
-    assert fake.calls[-1] == ("evaluate", "test.csv")
+    assert main(["fit", "train.csv", "--label", "id", "--test", str(data)]) == 0
+    assert fake.calls[-1] == ("evaluate", str(data), "raise")
     assert capsys.readouterr().out == "roc_auc       0.9877\nlog_loss         inf\n"
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ("nowhere.csv", "path must exist"),
+        ("new.xlsx", "must end in .csv"),
+        ("new.csv", "--test must be a table with the label: Unknown label column 'y'"),
+        ("new.parquet", "--test must be a table with the label: Unknown label column 'y'"),
+    ],
+)
+def test_a_test_table_of_no_use_is_refused_before_the_fit(
+    fake: type[FakePredictor],
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    test: str,
+    told: str,
+) -> None:
+    (data.parent / "new.xlsx").touch()
+    pd.read_csv(data).to_parquet(data.parent / "new.parquet")
+    assert main(["fit", "train.csv", "--label", "y", "--test", str(data.parent / test)]) == 1
+    assert told in capsys.readouterr().err
+    assert fake.calls == []
 
 
 def test_an_unknown_kind_is_wrong_usage_with_the_nearest_name(
@@ -211,6 +237,38 @@ def test_a_kept_column_that_is_not_there_is_named(
 ) -> None:
     assert main(["predict", "model", str(data), "--keep", "nope"]) == 1
     assert "--keep must name columns of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("policy", ["warn", "coerce"])
+def test_what_to_do_on_a_mismatch_is_passed_on(
+    fake: type[FakePredictor], data: Path, policy: str
+) -> None:
+    option = ["--on-mismatch", policy]
+    assert main(["predict", "model", str(data), *option]) == 0
+    assert main(["predict", "model", str(data), "--proba", *option]) == 0
+    assert main(["predict", "model", str(data), "--out", str(data.parent / "o.csv"), *option]) == 0
+    assert main(["evaluate", "model", "test.csv", *option]) == 0
+    assert [call for call in fake.calls if call[0] != "load" and call[0] != "init"] == [
+        ("predict", policy),
+        ("predict_proba", policy),
+        ("predict", policy),
+        ("evaluate", "test.csv", policy),
+    ]
+
+
+def test_a_warning_is_one_sentence(
+    fake: type[FakePredictor],
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def warning(self: FakePredictor, data: Any, on_mismatch: str) -> dict[str, float]:
+        warnings.warn("'x' is absent.", MismatchWarning, stacklevel=1)
+        return {}
+
+    monkeypatch.setattr(fake, "evaluate", warning)
+    assert main(["evaluate", "model", "test.csv"]) == 0
+    assert capsys.readouterr().err == "tabular-automl: 'x' is absent.\n"
 
 
 def test_a_format_that_cannot_be_written_is_wrong_usage(
@@ -407,58 +465,12 @@ def test_the_demo_goes_through_the_commands_that_it_prints(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        fake, "predict", lambda self, table: pd.Series("benign", table.index, name="diagnosis")
-    )
+    def benign(self: FakePredictor, table: pd.DataFrame, **_: str) -> pd.Series:
+        return pd.Series("benign", table.index, name="diagnosis")
+
+    monkeypatch.setattr(fake, "predict", benign)
     assert main(["demo", "--out", str(tmp_path / "demo"), "--time-limit", "5"]) == 0
     shown = [line[2:].split() for line in capsys.readouterr().out.splitlines() if line[:1] == "$"]
     assert [words[1] for words in shown] == ["fit", "leaderboard", "predict", "evaluate"]
     assert fake.calls[1][1]["time_limit"] == 5.0
     assert len(pd.read_csv(tmp_path / "demo" / "predictions.csv")) == 142
-
-
-# end to end
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({"size": rng.normal(size=240), "town": rng.choice(["a", "b"], 240)})
-    table["price"] = np.where(table["size"] + (table["town"] == "a") > 0.5, "high", "low")
-    table.iloc[:180].to_csv(folder / "train.csv", index=False)
-    table.iloc[180:].to_parquet(folder / "test.parquet")
-    words = f"fit {folder}/train.csv --label price --time-limit 20 --preset fast --out {folder}/m"
-    assert main([*words.split(), "--quiet"]) == 0
-    return folder
-
-
-def test_a_real_fit_predicts_evaluates_and_ranks(
-    fitted: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    model, test, out = str(fitted / "m"), str(fitted / "test.parquet"), fitted / "p.parquet"
-    assert main(["predict", model, test, "--out", str(out)]) == 0
-    labels = pd.read_parquet(fitted / "test.parquet")["price"]
-    assert (pd.read_parquet(out)["price"].to_numpy() == labels.to_numpy()).mean() > 0.85
-    assert main(["predict", model, test, "--proba", "--out", str(out)]) == 0
-    assert pd.read_parquet(out).columns.tolist() == ["high", "low"]
-    capfd.readouterr()
-    assert main(["evaluate", model, test, "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["roc_auc"] > 0.9
-    assert main(["leaderboard", model, test, "--json"]) == 0
-    board = json.loads(capfd.readouterr().out)
-    assert board[0]["model"] == "ensemble"
-    assert main(["importance", model, test]) == 0
-    assert capfd.readouterr().out.splitlines()[1].startswith("size")
-    assert main(["schema", model]) == 0
-    assert "town    category" in capfd.readouterr().out
-
-
-def test_quiet_means_silent_with_a_real_fit(
-    fitted: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    words = f"fit {fitted}/train.csv --label price --time-limit 20 --preset fast --out {fitted}/m"
-    assert main([*words.split(), "--quiet"]) == 1
-    assert "m'" in capfd.readouterr().err  # the path is taken
-    assert main([*words.split(), "--quiet", "--overwrite"]) == 0
-    assert capfd.readouterr() == ("", "")

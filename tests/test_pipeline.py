@@ -1,6 +1,8 @@
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor, pipeline
@@ -85,3 +87,44 @@ def test_bags_that_never_are_one_model_are_as_slow_as_measured(
     assert [len(bag.models) for bag in predictor._fitted().stack.bags] == [2]
     notes = [event.text for event in events if hasattr(event, "text")]
     assert not any("max_latency_ms" in note for note in notes)
+
+
+@pytest.fixture
+def rare_table():
+    """600 rows, of which one in seven is rare and hardly any for certain."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    rare = rng.random(600) < 1 / (1 + np.exp(2.6 - 1.5 * x))
+    label = np.where(rare, "rare", "usual")
+    return pd.DataFrame({"x": x, "noise": rng.normal(size=600), "y": label})
+
+
+def fitted_for(metric, table, path, **settings):
+    config = FitConfig(max_specs=1, n_folds=3, families=("lightgbm",), **settings)
+    return Predictor("y", eval_metric=metric, path=path, verbosity=0).fit(table, config=config)
+
+
+def test_probabilities_are_calibrated_unless_told_otherwise(tmp_path, rare_table):
+    calibrated = fitted_for("log_loss", rare_table, tmp_path / "a")._fitted()
+    plain = fitted_for("log_loss", rare_table, tmp_path / "b", calibrate=False)._fitted()
+    assert calibrated.temperature.power != 1.0
+    assert plain.temperature is None
+    expected = calibrated.temperature.apply(plain.predict(rare_table))
+    np.testing.assert_allclose(calibrated.predict(rare_table), expected, rtol=1e-6)
+    loaded = Predictor.load(tmp_path / "a", verbosity=0)._fitted()
+    assert loaded.temperature == calibrated.temperature
+
+
+def test_a_metric_that_cares_for_rare_classes_gets_a_rule_that_says_them_more_often(
+    tmp_path, rare_table
+):
+    balanced = fitted_for("balanced_accuracy", rare_table, tmp_path / "a")
+    accurate = fitted_for("accuracy", rare_table, tmp_path / "b")
+    rule = balanced._fitted().rule
+    assert rule.factors[0] > rule.factors[1]  # of "rare", which comes first
+    assert accurate._fitted().rule.factors is None
+    assert fitted_for("log_loss", rare_table, tmp_path / "c")._fitted().rule is None
+    n_balanced, n_accurate = (
+        int((each.predict(rare_table) == "rare").sum()) for each in (balanced, accurate)
+    )
+    assert n_balanced > 1.5 * n_accurate

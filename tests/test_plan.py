@@ -69,10 +69,18 @@ def test_a_budget_in_trials_does_not_look_at_the_clock():
 
 
 def test_a_second_layer_needs_time_rows_and_complete_out_of_fold_predictions():
-    assert len(plan(n_samples=10_000, limit=600).layers) == 2
-    assert len(plan(n_samples=10_000, limit=60).layers) == 1
-    assert len(plan(n_samples=500, limit=600).layers) == 1
-    assert len(plan(n_samples=10_000, limit=600, in_time_order=True).layers) == 1
+    of_folds = FitConfig(refit=False)
+    assert len(plan(of_folds, n_samples=10_000, limit=599).layers) == 2
+    assert len(plan(of_folds, n_samples=10_000, limit=60).layers) == 1
+    assert len(plan(of_folds, n_samples=500, limit=600).layers) == 1
+    assert len(plan(of_folds, n_samples=10_000, limit=600, in_time_order=True).layers) == 1
+
+
+def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
+    found = plan(n_samples=10_000, limit=3600)
+    assert (len(found.layers), found.refit) == (1, True)
+    asked = plan(FitConfig(n_layers=2), n_samples=10_000, limit=3600)
+    assert (len(asked.layers), asked.refit) == (2, False)
 
 
 def test_the_time_kept_for_a_refit_follows_the_folds():
@@ -100,7 +108,7 @@ def test_the_time_kept_for_a_refit_follows_the_folds():
         (FitConfig(holdout_fraction=0.08), {"n_samples": 5_000}, False),
         (FitConfig(holdout_fraction=0.2), {"n_samples": 400_000}, False),  # it shrinks
         (PRESETS["fast"], {"n_samples": 5_000}, False),
-        (FitConfig(), {"n_samples": 5_000, "limit": 3600.0}, False),  # two layers
+        (FitConfig(n_layers=2), {"n_samples": 5_000, "limit": 3600.0}, False),
     ],
 )
 def test_tables_of_some_size_are_answered_by_models_of_all_rows(config, shape, expected):

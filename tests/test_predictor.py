@@ -18,6 +18,8 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.core.events import EnsembleFinished, FitFinished, FitStarted, Note
 from tabular_automl.deployment.fast_bags import FastBag
+from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.saving import saved_as
 
 QUICK = FitConfig(max_specs=1, n_folds=2, on_error="raise")
 
@@ -57,6 +59,58 @@ def test_an_unknown_preset_raises(tmp_path, binary_table):
         predictor(tmp_path).fit(binary_table, presets="beste")
 
 
+@pytest.fixture
+def no_features(monkeypatch):
+    """Fail where a table is made into features, which takes long on a large one."""
+
+    def fit_transform(self, table):
+        pytest.fail("the table was made into features before the mistake was told")
+
+    monkeypatch.setattr(Featurizer, "fit_transform", fit_transform)
+
+
+@pytest.mark.parametrize("field", ["families", "exclude"])
+def test_an_unknown_family_raises_before_the_table_is_read(tmp_path, field):
+    config = FitConfig(**{field: ("lightgmb",)})
+    with pytest.raises(InvalidOptionError, match="Did you mean 'lightgbm'"):
+        predictor(tmp_path).fit(tmp_path / "not there.csv", config=config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_features")
+@pytest.mark.parametrize("weight", [-1.0, np.nan, "heavy"])
+def test_bad_weights_raise_before_the_long_work(tmp_path, binary_table, weight):
+    table = binary_table.assign(w=pd.Series([weight] + [1.0] * 239, dtype=object))
+    with pytest.raises(DataError, match="'w' must hold non-negative numbers"):
+        predictor(tmp_path).fit(table, columns={"w": "weight"})
+
+
+@pytest.mark.usefixtures("no_features")
+def test_a_group_and_a_time_raise_before_the_long_work(tmp_path, binary_table):
+    with pytest.raises(DataError, match="got the group column 'rooms' and the time column 'sold'"):
+        predictor(tmp_path).fit(binary_table, columns={"rooms": "group", "sold": "time"})
+
+
+@pytest.mark.parametrize("path", [5, ["model"], b"model"])
+def test_a_path_that_is_none_raises(path):
+    with pytest.raises(InvalidOptionError, match="path must be the path of a folder, got"):
+        Predictor("y", path=path)
+    with pytest.raises(InvalidOptionError, match="path must be the path of a folder, got"):
+        Predictor.load(path)
+
+
+@pytest.mark.parametrize("limit", [-1, 0, "60", float("nan")])
+def test_importance_refuses_a_wrong_time_limit(binary_table, limit):
+    with pytest.raises(InvalidOptionError, match="time_limit must be a positive number of seconds"):
+        Predictor("y").feature_importance(binary_table, time_limit=limit)
+
+
+@pytest.mark.parametrize("n_repeats", [0, -1, None, 2.0])
+def test_importance_needs_a_shuffle(binary_table, n_repeats):
+    with pytest.raises(InvalidOptionError, match="n_repeats must be an integer of at least 1"):
+        Predictor("y").feature_importance(binary_table, n_repeats=n_repeats)
+
+
 def test_columns_must_be_a_mapping_and_are_looked_at_before_any_work(tmp_path, binary_table):
     with pytest.raises(InvalidOptionError, match=r"columns must be a mapping .* got \['size'\]"):
         predictor(tmp_path).fit(binary_table, columns=["size"])
@@ -89,6 +143,43 @@ def test_an_existing_path_raises_and_overwrite_replaces_it(tmp_path, binary_tabl
         predictor(tmp_path).fit(binary_table, config=QUICK)
     again = predictor(tmp_path).fit(binary_table, config=QUICK, overwrite=True)
     assert again.path == fitted.path
+
+
+def test_a_save_replaces_its_own_predictor_only_unless_told_otherwise(tmp_path, binary_table):
+    fitted = predictor(tmp_path).fit(binary_table, config=QUICK)
+    other = Predictor("y", path=tmp_path / "other", verbosity=0).fit(binary_table, config=QUICK)
+    assert fitted.save() == fitted.save(fitted.path) == fitted.path
+    assert fitted.save(tmp_path / "x" / ".." / "predictor")
+    before = saved_as(other.path)
+    with pytest.raises(PathError, match="already holds a saved predictor"):
+        fitted.save(other.path)
+    with pytest.raises(PathError, match="already holds a saved predictor"):
+        fitted.refit(binary_table).save(fitted.path)
+    assert saved_as(other.path) == before
+    fitted.save(other.path, overwrite=True)
+    assert saved_as(other.path) != before
+
+
+def test_settings_and_hyperparameters_can_be_read_back(tmp_path, binary_table):
+    config = FitConfig(max_specs=1, n_folds=2, seed=3)
+    fitted = predictor(tmp_path).fit(binary_table, time_limit=60, presets="fast", config=config)
+    expected = {"max_specs": 1, "n_folds": 2}
+    n_leaves = fitted.model_params("lightgbm")["num_leaves"]
+    assert n_leaves > 1
+    for known in (
+        fitted,
+        Predictor.load(fitted.path, verbosity=0),
+        fitted.refit(binary_table),
+        fitted.clone_for_deployment(tmp_path / "clone"),
+    ):
+        assert known.settings == {
+            "presets": "fast", "time_limit": 60, "seed": 3, "config": expected,
+        }  # fmt: skip
+        assert known.model_params("lightgbm")["num_leaves"] == n_leaves
+    fitted.settings["config"]["n_folds"] = 7
+    assert fitted.settings["config"] == expected
+    with pytest.raises(InvalidOptionError, match=r"Unknown model of the ensemble .*'lightgbm'"):
+        fitted.model_params("lightgmb")
 
 
 def test_an_unreadable_file_raises(tmp_path):

@@ -96,3 +96,12 @@ def test_a_family_that_is_not_installed_is_named(fitted, monkeypatch):
 
 class MissingPartError(AutoMLError, ValueError):
     """As an error of the library's own that is a ValueError as well."""
+
+
+def test_an_older_artifact_has_no_settings_and_made_up_ones_are_refused(fitted):
+    state = state_of(fitted)
+    older = {name: value for name, value in state.meta.items() if name != "settings"}
+    assert load_saved(replace(state, meta=older), n_threads=1).settings == {}
+    forged = replace(state, meta={**older, "settings": 5})
+    with pytest.raises(ArtifactError, match="'settings' must be a mapping"):
+        load_saved(forged, n_threads=1)

@@ -12,6 +12,7 @@ from text_ext.design import Floats, texts_of
 from text_ext.encoders import (
     BUNDLED,
     BUNDLED_PACKAGE,
+    SentenceEncoder,
     copied_files,
     copy_of,
     load_encoder,
@@ -30,6 +31,7 @@ class TextEmbedding(TextLinear):
     """
 
     _copied = ""  # the name of the encoder that came with an artifact
+    _restored = False  # from an artifact, which may be anybody's
     modules: ClassVar[tuple[str, ...]] = (
         "scipy.sparse",
         "torch",
@@ -61,6 +63,7 @@ class TextEmbedding(TextLinear):
     def restore(self, state: State) -> None:
         """Take the weights back, and the encoder where the artifact holds one."""
         super().restore(state)
+        self._restored = True
         self._keeps_copy = "encoder" in state.children
         if "encoder" in state.meta:
             self._copied = str(state.meta["encoder"])
@@ -69,6 +72,7 @@ class TextEmbedding(TextLinear):
 
     def take_over(self, fitted: Self) -> None:
         """Use the encoder that came with the artifact: its folder may be gone."""
+        self._restored = fitted._restored
         self._copied = fitted._copied
 
     def _blocks(self, table: FeatureTable, budget: Budget) -> list[tuple[Floats, float]]:
@@ -81,8 +85,7 @@ class TextEmbedding(TextLinear):
 
     def _embedded(self, table: FeatureTable, column: str, budget: Budget) -> Floats:
         """Return a column's embeddings, worked out for the whole table that a view is cut from."""
-        name, max_tokens = self._copied or self.params.encoder, self.params.max_tokens
-        encoder = load_encoder(name, max_tokens, budget)
+        encoder = self._encoder(budget)
 
         def build(root: FeatureTable) -> Floats:
             return encoder.embed(texts_of(root, column), budget, self.setting.n_threads)
@@ -90,7 +93,11 @@ class TextEmbedding(TextLinear):
         embedded = table.root.derived(("text_ext.embedding", encoder, column), build)
         return embedded if table.rows is None else embedded[table.rows]
 
+    def _encoder(self, budget: Budget | None = None) -> SentenceEncoder:
+        name, max_tokens = self._copied or self.params.encoder, self.params.max_tokens
+        return load_encoder(name, max_tokens, budget, from_hub=not self._restored)
+
     def _copy(self) -> tuple[str, Mapping[str, bytes]]:
         if self._copied:
             return self._copied, copied_files(self._copied)
-        return copy_of(load_encoder(self.params.encoder, self.params.max_tokens))
+        return copy_of(self._encoder())

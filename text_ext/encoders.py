@@ -195,10 +195,12 @@ _copies: dict[str, Mapping[str, bytes]] = {}
 _loading = threading.RLock()
 
 
-def load_encoder(name: str, max_tokens: int, budget: Budget | None = None) -> SentenceEncoder:
+def load_encoder(
+    name: str, max_tokens: int, budget: Budget | None = None, *, from_hub: bool = True
+) -> SentenceEncoder:
     """Return an encoder, loaded once in a process for each name and length.
 
-    A folder is read again when its files have changed.
+    A folder is read again when its files have changed. No code that comes with an encoder is run.
 
     Parameters
     ----------
@@ -206,6 +208,8 @@ def load_encoder(name: str, max_tokens: int, budget: Budget | None = None) -> Se
         "minilm" for the one that the extra ``text`` brings, a folder, or a name on the hub.
     max_tokens : int
     budget : Budget, optional
+    from_hub : bool
+        Whether what is neither a folder nor in the cache may be asked of the hub.
 
     Raises
     ------
@@ -221,7 +225,7 @@ def load_encoder(name: str, max_tokens: int, budget: Budget | None = None) -> Se
         if key not in _loaded:
             if budget is not None and budget.remaining() < _LEAST_SECONDS:
                 raise OutOfTimeError(f"loading the encoder {name!r} takes {_LEAST_SECONDS:.0f} s")
-            _loaded[key] = _load(name, max_tokens)
+            _loaded[key] = _load(name, max_tokens, from_hub)
         return _loaded[key]
 
 
@@ -273,30 +277,33 @@ def _newest(name: str) -> int:
     return _changes.get(name, 0)
 
 
-def _load(name: str, max_tokens: int) -> SentenceEncoder:
+def _load(name: str, max_tokens: int, from_hub: bool) -> SentenceEncoder:
     if name in _copies:
         with tempfile.TemporaryDirectory() as folder:
             for file, content in _copies[name].items():
                 (Path(folder) / Path(file).name).write_bytes(content)
-            return _from_folder(folder, name, max_tokens)
+            return _from_disk_or_hub(folder, name, max_tokens, from_hub=False)
     if name == BUNDLED:
         package = import_optional(BUNDLED_PACKAGE, extra="text", purpose="The encoder 'minilm'")
-        return _from_folder(str(package.MODEL_DIR), name, max_tokens)
-    return _from_folder(name, name, max_tokens)
+        return _from_disk_or_hub(str(package.MODEL_DIR), name, max_tokens, from_hub=False)
+    return _from_disk_or_hub(name, name, max_tokens, from_hub)
 
 
-def _from_folder(folder: str, name: str, max_tokens: int) -> SentenceEncoder:
+def _from_disk_or_hub(place: str, name: str, max_tokens: int, from_hub: bool) -> SentenceEncoder:
     import_optional("torch", extra="text", purpose="A sentence encoder")
     transformers = import_optional("transformers", extra="text", purpose="A sentence encoder")
-
+    options = {"trust_remote_code": False, "local_files_only": not from_hub}
+    hint = "download it once, or fit with copy_encoder=True to save it with the predictor"
+    if from_hub:
+        hint = "check the name, or connect to the network once"
     try:
         with _quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+            model = transformers.AutoModel.from_pretrained(place, use_safetensors=True, **options)
     except (OSError, ValueError) as error:
         raise InvalidOptionError(
             f"{must_be('The encoder', _FOLDER_HINT, name)} It could not be loaded "
-            f"({str(error).splitlines()[0]}); check the name, or connect to the network once."
+            f"({str(error).splitlines()[0]}); {hint}."
         ) from error
     longest = int(getattr(model.config, "max_position_embeddings", max_tokens))
     model.requires_grad_(False).eval().to(choose_device())

@@ -73,6 +73,7 @@ class TextTransformer(Model):
     # Where there is time for it at all, embedding the same texts once is done in a third of that.
     cost: ClassVar[float] = 240.0
     _copied = ""  # the name of the encoder that came with an artifact
+    _restored = False  # from an artifact, which may be anybody's
     _keeps_copy = True  # of what the models of a bag share
 
     @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class TextTransformer(Model):
         for name in self._arrays:
             found = state.arrays[f"net.{name}"]
             state.array(f"net.{name}", found.dtype, found.shape)
+        self._restored = True
         self._keeps_copy = "encoder" in state.children
         self._copied = str(meta.get("encoder", ""))
         if self._keeps_copy:
@@ -189,6 +191,7 @@ class TextTransformer(Model):
 
     def take_over(self, fitted: Self) -> None:
         """Use the encoder that came with the artifact: its folder may be gone."""
+        self._restored = fitted._restored
         self._copied = fitted._copied
 
     @classmethod
@@ -267,7 +270,7 @@ class TextTransformer(Model):
 
     def _encoder(self, budget: Budget | None = None) -> SentenceEncoder:
         name, max_tokens = self._copied or self.params.encoder, self.params.max_tokens
-        return load_encoder(name, max_tokens, budget)
+        return load_encoder(name, max_tokens, budget, from_hub=not self._restored)
 
     def _tokens(self, table: FeatureTable, budget: Budget) -> tuple[Tokens, ...]:
         """Return each text column's tokens, worked out for the whole table a view is cut from."""

@@ -146,12 +146,24 @@ class _Loaded:
     changes: ClassVar[dict[str, int]] = {}
 
 
-def load_backbone(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
+def load_backbone(
+    name: str, side: int | None, device: str, budget: Budget, *, from_hub: bool = True
+) -> Backbone:
     """Return the backbone of a folder or of a name on the hub, loaded once.
 
     A folder is read again when its files have changed.
 
     Only safetensors are read, and no code that comes with a model is run.
+
+    Parameters
+    ----------
+    name : str
+    side : int or None
+        Size of the images; None: that of the backbone.
+    device : {"auto", "cpu", "cuda"}
+    budget : Budget
+    from_hub : bool
+        Whether what is neither a folder nor in the cache may be asked of the hub.
 
     Raises
     ------
@@ -163,7 +175,7 @@ def load_backbone(name: str, side: int | None, device: str, budget: Budget) -> B
     with _Loaded.lock:
         key = (name, side, device, _newest(name))
         if key not in _Loaded.backbones:
-            _Loaded.backbones[key] = _load(name, side, device, budget)
+            _Loaded.backbones[key] = _load(name, side, device, budget, from_hub)
         return _Loaded.backbones[key]
 
 
@@ -186,7 +198,9 @@ def unpacked_backbone(files: Mapping[str, bytes], side: int | None, device: str)
                 for name, content in files.items():
                     # an artifact's names may be anybody's: none of them leads out of the folder
                     (Path(folder) / Path(name).name).write_bytes(content)
-                _Loaded.backbones[key] = _load(folder, side, device, Budget.unlimited())
+                _Loaded.backbones[key] = _load(
+                    folder, side, device, Budget.unlimited(), from_hub=False
+                )
         return _Loaded.backbones[key]
 
 
@@ -205,11 +219,11 @@ def packed_files(backbone: Backbone) -> dict[str, bytes]:
     return files | {_CONFIG: json.dumps(seen).encode()}
 
 
-def _load(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
+def _load(name: str, side: int | None, device: str, budget: Budget, from_hub: bool) -> Backbone:
     import_optional("torch", extra="vision", purpose="A pretrained image model")
     import_optional("transformers", extra="vision", purpose="A pretrained image model")
     device = str(choose_device(device))
-    model = _from_disk_or_hub(name, budget)
+    model = _from_disk_or_hub(name, budget, from_hub)
     seen = _seen(name)
     expected = seen.get("size") or {}
     if isinstance(expected, int):
@@ -225,7 +239,7 @@ def _load(name: str, side: int | None, device: str, budget: Budget) -> Backbone:
     )
 
 
-def _from_disk_or_hub(name: str, budget: Budget) -> Any:
+def _from_disk_or_hub(name: str, budget: Budget, from_hub: bool) -> Any:
     """Return the model, from the hub only when it is neither a folder nor in the hub's cache."""
     from safetensors import SafetensorError
     from transformers import AutoModel
@@ -235,13 +249,17 @@ def _from_disk_or_hub(name: str, budget: Budget) -> Any:
     unreadable = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError)
 
     def load(local: bool) -> Any:
-        return AutoModel.from_pretrained(name, local_files_only=local, use_safetensors=True)
+        return AutoModel.from_pretrained(
+            name, local_files_only=local, use_safetensors=True, trust_remote_code=False
+        )
 
     try:
         return load(True)
     except unreadable as error:
         if os.path.isdir(name):
             raise AutoMLError(_no_backbone(name, error)) from error
+        if not from_hub:
+            raise AutoMLError(_not_at_hand(name, error)) from error
     seconds = _PATIENCE * budget.remaining() if budget.limited else None
     try:
         return _within(seconds, lambda: load(False))
@@ -271,6 +289,14 @@ def _no_backbone(name: str, cause: object) -> str:
     return (
         f"The backbone must be a folder that save_pretrained wrote, or a name on a hub that can be "
         f"reached, got {name!r} ({said}); download it once and give its folder."
+    )
+
+
+def _not_at_hand(name: str, cause: object) -> str:
+    said = " ".join(str(cause).split())[:150]
+    return (
+        f"The backbone of a saved predictor must be on this machine, got {name!r} ({said}); "
+        "download it once, or fit with copy_backbone=True to save it with the predictor."
     )
 
 

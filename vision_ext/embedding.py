@@ -42,6 +42,7 @@ class ImageEmbedding(Model):
     """
 
     modules: ClassVar[tuple[str, ...]] = ("torch", "transformers", "PIL")
+    _restored = False  # from an artifact, which may be of another machine and of anybody
 
     @dataclass(frozen=True)
     class Params(AnyParams):
@@ -100,6 +101,7 @@ class ImageEmbedding(Model):
 
     def restore(self, state: State) -> None:
         """Take the head back; the backbone is loaded with the first prediction."""
+        self._restored = True
         self._files = dict(state.blobs)
         self._head = self._new_head()
         self._head.restore(state.children["head"])
@@ -107,6 +109,7 @@ class ImageEmbedding(Model):
     def take_over(self, fitted: Self) -> None:
         """Use the head's choices, and the backbone that came with an artifact."""
         self._chosen_head = fitted._head
+        self._restored = fitted._restored
         if fitted._files:  # its folder may be gone
             self._backbone = fitted._loaded()
 
@@ -130,14 +133,20 @@ class ImageEmbedding(Model):
         return head
 
     def _load(self, budget: Budget) -> Backbone:
+        name, side, device = self._wanted()
+        return load_backbone(name, side, device, budget, from_hub=not self._restored)
+
+    def _wanted(self) -> tuple[str, int | None, str]:
+        """Return the name, the side and the device; what learned on a GPU predicts without, too."""
         params = self.params
-        return load_backbone(params.backbone, params.side, params.device, budget)
+        anywhere = self._restored and params.device == "cuda"
+        return params.backbone, params.side, "auto" if anywhere else params.device
 
     def _loaded(self) -> Backbone:
         if not hasattr(self, "_backbone"):
             if self._files:
-                params = self.params
-                self._backbone = unpacked_backbone(self._files, params.side, params.device)
+                _, side, device = self._wanted()
+                self._backbone = unpacked_backbone(self._files, side, device)
             else:
                 self._backbone = self._load(Budget.unlimited())
         return self._backbone

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.artifacts.storage import read_artifact, read_info, write_artifact
+from tabular_automl.artifacts.syncing import make_folder
 from tabular_automl.core.errors import ArtifactError, PathError
 
 _ENTRY_NAME = re.compile(r"\d{6,}")
@@ -103,7 +104,7 @@ class Journal:
         """
         made = [folder for folder in (self.path, self.path.parent) if not folder.exists()]
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise PathError(f"{str(self.path)!r} cannot be written to: {error}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
 from tabular_automl.core.errors import PathError
@@ -13,6 +14,7 @@ MANIFEST = "manifest.json"
 GENERATION_PREFIX = "data-"
 JOURNAL = "journal"
 OS_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # left by file browsers
+ROOM_TO_FIT = 10_000_000  # bytes that must be free before a fit: its record and its predictor
 
 
 def is_own_entry(name: str) -> bool:
@@ -25,7 +27,9 @@ def is_generation(name: str) -> bool:
     return re.fullmatch(GENERATION_PREFIX + r"(probe-)?[0-9a-f]{16}(\.json)?", name) is not None
 
 
-def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def check_writable(
+    path: str | os.PathLike[str], overwrite: bool = False, *, n_bytes: int = 0
+) -> None:
     """Raise now when an artifact could not be written to ``path`` later.
 
     An empty folder and one that an unfinished fit left are fine. Nothing is changed on disk.
@@ -35,6 +39,8 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
     path : path
     overwrite : bool
         Whether a predictor that is already there may be replaced. Other people's files never are.
+    n_bytes : int
+        Room that the disk must have.
 
     Raises
     ------
@@ -43,7 +49,10 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
     folder = Path(path)
     try:
         _check_free(folder, overwrite)
-        _check_probe(folder)
+        place = _nearest_folder(folder)
+        if n_bytes:
+            _check_room(place, n_bytes)
+        _check_probe(place)
     except PathError:
         raise
     except OSError as error:
@@ -84,13 +93,27 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _check_probe(folder: Path) -> None:
-    """Write a file where the artifact will be, and remove it: permissions alone can mislead."""
+def _nearest_folder(folder: Path) -> Path:
+    """Return the folder itself, or the one above it that is there already."""
     place = folder
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
         raise PathError(f"{str(folder)!r} lies under {str(place)!r}, which is not a folder.")
+    return place
+
+
+def _check_room(place: Path, n_bytes: int) -> None:
+    usage = shutil.disk_usage(place)
+    if usage.total and usage.free < n_bytes:  # some network disks tell nothing, which reads as 0
+        raise PathError(
+            f"The disk of {str(place)!r} must have {n_bytes / 1e6:.0f} MB free, got "
+            f"{usage.free / 1e6:.1f} MB; make room, or choose another path."
+        )
+
+
+def _check_probe(place: Path) -> None:
+    """Write a file where the artifact will be, and remove it: permissions alone can mislead."""
     probe = place / f"{GENERATION_PREFIX}probe-{secrets.token_hex(8)}"
     try:
         probe.write_bytes(b"probe")

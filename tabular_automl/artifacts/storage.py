@@ -1,7 +1,8 @@
 """A saved predictor on disk: written whole or not at all, and read without trusting it.
 
     model/
-      manifest.json          format, library version, info, and sha256 + size of every file below
+      manifest.json          format, library version, info, sha256 + size of every file below, and a
+                             digest of these
       data-1f0c.../          one generation of files; the manifest names the one that counts
         state.json           the tree: all meta, and the names of arrays and blobs
         arrays.npz           all arrays; names are paths in the tree
@@ -39,6 +40,7 @@ from tabular_automl.artifacts.paths import (
     is_own_entry,
 )
 from tabular_automl.artifacts.state import State
+from tabular_automl.artifacts.syncing import make_folder, sync_file, sync_folder, write_synced
 from tabular_automl.core.errors import ArtifactError, PathError
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
 MAX_TREE_DEPTH = 32
 
 _STATE, _ARRAYS, _BLOBS = "state.json", "arrays.npz", "blobs"
+_DIGEST = "digest"
 _FILE_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,120}(/(?!\.)[A-Za-z0-9._-]{1,120})?")
 _TreePath = tuple[str, ...]
 
@@ -98,25 +101,18 @@ def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[
     folder = Path(path)
     generation = GENERATION_PREFIX + secrets.token_hex(8)
     try:
-        _make_folder(folder)
+        make_folder(folder)
         _remove_leftovers(folder)
         try:
             files = _write_generation(state, folder / generation)
-            document = {
-                "format": FORMAT,
-                "library": library_version(),
-                "generation": generation,
-                "info": dict(info),
-                "files": {n: {"sha256": h, "size": s} for n, (h, s) in files.items()},
-            }
-            text = to_json(document, "The artifact's info")
-            _write_synced(folder / f"{generation}.json", text.encode())
+            text = _manifest_text(generation, info, files)
+            write_synced(folder / f"{generation}.json", text)
             os.replace(folder / f"{generation}.json", folder / MANIFEST)
         except BaseException:  # an interrupt as well: leave nothing half-written behind
             shutil.rmtree(folder / generation, ignore_errors=True)
             (folder / f"{generation}.json").unlink(missing_ok=True)
             raise
-        _sync_folder(folder)
+        sync_folder(folder)
         _remove_leftovers(folder)
     except OSError as error:
         raise PathError(
@@ -171,6 +167,25 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 # -- writing ---------------------------------------------------------------------------------------
 
 
+def _manifest_text(
+    generation: str, info: Mapping[str, Any], files: Mapping[str, tuple[str, int]]
+) -> bytes:
+    document = {
+        "format": FORMAT,
+        "library": library_version(),
+        "generation": generation,
+        "info": dict(info),
+        "files": {n: {"sha256": h, "size": s} for n, (h, s) in files.items()},
+    }
+    return to_json(document | {_DIGEST: digest_of(document)}, "The artifact's info").encode()
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """Return the sum of a manifest's entries, its own aside."""
+    others = {name: value for name, value in document.items() if name != _DIGEST}
+    return hashlib.sha256(to_json(others, "The artifact's info").encode()).hexdigest()
+
+
 def _write_generation(state: State, root: Path) -> dict[str, tuple[str, int]]:
     """Write all files of one generation and return their sums and sizes."""
     parts = _Parts()
@@ -178,13 +193,13 @@ def _write_generation(state: State, root: Path) -> dict[str, tuple[str, int]]:
     text = to_json(tree, "The state")
     root.mkdir()
     (root / _BLOBS).mkdir()
-    _write_synced(root / _STATE, text.encode())
+    write_synced(root / _STATE, text.encode())
     write_arrays(root / _ARRAYS, parts.arrays)
-    _sync_file(root / _ARRAYS)
+    sync_file(root / _ARRAYS)
     for name, content in parts.blobs.items():
-        _write_synced(root / name, content)
-    _sync_folder(root / _BLOBS)
-    _sync_folder(root)
+        write_synced(root / name, content)
+    sync_folder(root / _BLOBS)
+    sync_folder(root)
     names = [_STATE, _ARRAYS, *parts.blobs]
     return {name: (_sha256(root / name), (root / name).stat().st_size) for name in names}
 
@@ -229,43 +244,14 @@ def replace_file(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         try:
-            _write_synced(partial, content)
+            write_synced(partial, content)
             os.replace(partial, path)
         except BaseException:  # an interrupt as well: leave nothing half-written behind
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise PathError(f"{str(path)!r} could not be written: {error}.") from error
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_file(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a folder's entries survive a power cut, where the system lets folders be opened."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        _sync_folder(folder.parent)
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -317,6 +303,10 @@ def _read_manifest(folder: Path) -> _Manifest:
             f"{str(folder)!r} was saved in format {version} by tabular-automl "
             f"{str(document.get('library'))[:40]}, and this version reads up to format {FORMAT}; "
             "upgrade tabular-automl."
+        )
+    if _DIGEST in document and document[_DIGEST] != digest_of(document):  # older ones have none
+        raise ArtifactError(
+            f"{path} was changed after saving: its digest is not that of its other entries."
         )
     return _parse_manifest(document, version, path)
 

@@ -26,7 +26,10 @@ A message says what was expected, what arrived, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_MOST_NAMES = 20  # that a message lists in full; of more, ...
+_NEAREST_NAMES = 5  # ... the nearest
 
 
 class AutoMLError(Exception):
@@ -107,8 +110,18 @@ def must_be(name: str, expected: str, value: object) -> str:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
-    """Return a sentence that names the unknown value, its nearest known names and all of them."""
+    """Return a sentence that names the unknown value, its nearest known names and all of them.
+
+    Of more than twenty known names, it has the nearest five and the number of the others.
+    """
     options = sorted(map(str, known))
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
-    return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(options)}."
+    return f"Unknown {kind} {name!r}.{hint} Known: {_listed(str(name), options)}."
+
+
+def _listed(name: str, options: Sequence[str]) -> str:
+    if len(options) <= _MOST_NAMES:
+        return ", ".join(options)
+    nearest = difflib.get_close_matches(name, options, n=_NEAREST_NAMES, cutoff=0.0)
+    return f"{', '.join(nearest)} and {len(options) - len(nearest)} more"

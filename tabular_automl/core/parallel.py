@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from tabular_automl.core import containers
+
 if TYPE_CHECKING:
     from tabular_automl.core.cluster import Cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_MEMORY_IN_USE = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,10 @@ class Machine:
     @classmethod
     def detect(cls, n_jobs: int | None = None, cluster: Cluster | None = None) -> Machine:
         """Look at affinity, container limits and ``n_jobs`` (None or -1: all cores)."""
-        import joblib  # knows cgroup quotas, affinity and LOKY_MAX_CPU_COUNT
+        import joblib  # knows affinity and LOKY_MAX_CPU_COUNT
 
-        available = joblib.cpu_count()
+        limits = (joblib.cpu_count(), containers.n_cores())
+        available = min(limit for limit in limits if limit is not None)
         wanted = available if n_jobs is None or n_jobs < 0 else n_jobs
         return cls(max(1, min(available, wanted)), _free_bytes(), cluster)
 
@@ -106,32 +106,8 @@ def _free_bytes() -> int:
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 free = int(line.split()[1]) * 1024
-    for limit, usage in zip(_MEMORY_LIMITS, _MEMORY_IN_USE, strict=True):
-        total, used = _read_number(limit), _read_number(usage)
-        if total is not None and used is not None:
-            free = min(free, total - max(0, used - _reclaimable(usage)))
-    return max(0, free)
-
-
-def _reclaimable(usage: str) -> int:
-    """Return the bytes in use that cache files and that the kernel gives back when asked."""
-    try:
-        lines = Path(usage).with_name("memory.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    pairs = (line.split() for line in lines)
-    found = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
-    # The first is of version 1, where the second leaves out what lies below.
-    return found.get("total_inactive_file", found.get("inactive_file", 0))
-
-
-def _read_number(path: str) -> int | None:
-    """Return the whole number in a kernel file; None when absent or "max"."""
-    try:
-        text = Path(path).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+    contained = containers.free_bytes()
+    return max(0, free if contained is None else min(free, contained))
 
 
 def release_memory() -> None:

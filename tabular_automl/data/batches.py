@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Collection, Hashable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from tabular_automl.data.reading import (
     text_layout,
     unicode_of,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_ROWS = 50_000
 _LEAST_ROWS = 1_000
@@ -57,8 +60,15 @@ def read_batches(
     path = Path(source).expanduser()
     if not path.exists():
         raise PathError(f"The table's path must exist, got {str(path)!r}; check the spelling.")
-    for file in files_of(path) if path.is_dir() else [path]:
-        yield from _file_batches(file, n_rows, as_text)
+    if not path.is_dir():
+        yield from _file_batches(path, n_rows, as_text)
+        return
+    done = 0
+    for file in files_of(path):
+        for batch in _file_batches(file, n_rows, as_text):
+            batch.index = pd.RangeIndex(done, done + len(batch))  # as `read_table` counts them
+            done += len(batch)
+            yield batch
 
 
 def _file_batches(
@@ -78,12 +88,26 @@ def _parquet_batches(path: Path, n_rows: int | None) -> Iterator[pd.DataFrame]:
 
     # Buffers are filled ahead for the whole file otherwise, however large it is.
     with pq.ParquetFile(path, pre_buffer=False) as file:
-        size = n_rows or _batch_rows(len(file.schema_arrow.names))
-        batches = file.iter_batches(size, use_pandas_metadata=True)
-        for batch in batches:
-            yield frame_of_arrow(pa.Table.from_batches([batch]))
+        size, done = n_rows or _batch_rows(len(file.schema_arrow.names)), 0
+        labels = _range_of(file.schema_arrow, file.metadata.num_rows)
+        for batch in file.iter_batches(size, use_pandas_metadata=True):
+            table = frame_of_arrow(pa.Table.from_batches([batch]))
+            if isinstance(table.index, pd.RangeIndex):  # counted anew in each batch
+                table.index = labels[done : done + len(table)]
+            done += len(table)
+            yield table
         if not file.metadata.num_rows:
             yield frame_of_arrow(file.schema_arrow.empty_table())
+
+
+def _range_of(schema: pa.Schema, n_rows: int) -> pd.RangeIndex:
+    """Return the labels of a file's rows where no column holds them, as the whole file has them."""
+    told = ((schema.pandas_metadata or {}).get("index_columns") or [None])[0]
+    if isinstance(told, dict):  # such as of a table that was cut from another
+        labels = pd.RangeIndex(told["start"], told["stop"], told["step"], name=told["name"])
+        if len(labels) == n_rows:
+            return labels
+    return pd.RangeIndex(n_rows)
 
 
 def _text_batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import stat
 import warnings
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ TableLike: TypeAlias = pd.DataFrame | str | os.PathLike[str] | Frame
 FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separator, if text
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst": "zstd"}
 _OTHER_SEPARATORS = (";", "\t", "|")
+_MOST_SHOWN = 300  # characters of a path that cannot be one
 UNREADABLE = (
     OSError,
     EOFError,
@@ -112,11 +114,28 @@ def _check_names(names: Iterable[Hashable], where: str) -> None:
 
 
 def _read_path(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
-    if not path.exists():
-        raise PathError(f"The table's path must exist, got {str(path)!r}; check the spelling.")
-    if path.is_dir():
+    with _looking_at(path):
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    if is_folder:
         return _read_folder(path, as_text)
     return _read_file(path, as_text)
+
+
+@contextmanager
+def _looking_at(path: Path) -> Iterator[None]:
+    """Turn what the system says against a path into an error that says what to check."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # it holds "\0"
+        raise PathError(
+            f"The table's path must exist, got {str(path)!r}; check the spelling."
+        ) from error
+    except OSError as error:
+        shown = str(path) if len(str(path)) <= _MOST_SHOWN else f"{str(path)[:_MOST_SHOWN]}…"
+        raise PathError(
+            f"The table's path must be one that can be opened, got {shown!r} ({error.strerror}); "
+            "check that it is a path, not the text of a table, and that you may read it."
+        ) from error
 
 
 def _read_folder(folder: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
@@ -137,13 +156,15 @@ def files_of(folder: Path) -> list[Path]:
     Raises
     ------
     PathError
-        When there are none, or files of several kinds.
+        When there are none, or files of several kinds, or the folder cannot be looked into.
     """
-    paths = sorted(entry for entry in folder.iterdir() if entry.name[0] not in "._")
+    with _looking_at(folder):
+        paths = sorted(entry for entry in folder.iterdir() if entry.name[0] not in "._")
+        files = [path for path in paths if path.is_file()]
     if not paths:
         raise PathError(f"The folder {str(folder)!r} must hold CSV or Parquet files, got none.")
-    kinds = {format_of(path) for path in paths if path.is_file()}
-    if len(kinds) > 1 or not all(path.is_file() for path in paths):
+    kinds = {format_of(path) for path in files}
+    if len(kinds) > 1 or len(files) < len(paths):
         shown = ", ".join(repr(path.name) for path in paths[:5])
         raise PathError(
             f"The folder {str(folder)!r} must hold files of one kind and nothing else, got "

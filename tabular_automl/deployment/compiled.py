@@ -30,7 +30,8 @@ class CompiledPredictor:
     """Predicts rows given as dictionaries; made by `Predictor.compile`.
 
     Answers equal those of the predictor within 1e-6. Any number of threads may ask at once.
-    Nothing of the predictor is changed.
+    Nothing of the predictor is changed. Up to 64 rows at once are read without pandas, except for
+    texts, images and values of unusual types and forms; more are read as a frame.
 
     Attributes
     ----------
@@ -120,6 +121,8 @@ class CompiledPredictor:
 
     def predict_proba_many(self, columns: Columns) -> npt.NDArray[np.float64]:
         """Return the probabilities of many rows, shape (n_rows, n_classes), as `classes` has them.
+
+        Rows are read as in `predict_many`.
 
         Raises
         ------

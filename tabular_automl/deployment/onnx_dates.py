@@ -41,7 +41,8 @@ class Calendar:
         year, month, day, day_of_year = self._date(self._day_number)
         _, _, next_day, _ = self._date(self._plus(self._day_number, 1.0))
         whole_days = self._times(self._day_number, DAY)
-        hour = self._over(self._graph.add("Sub", self._filled, whole_days), 3600.0)
+        since_midnight = self._graph.add("Sub", self._filled, whole_days)
+        hour = self._over(since_midnight, 3600.0)
         minute = self._floor(self._plus(self._times(hour, 60.0), 1e-6))
         parts = {
             "year": year,
@@ -52,6 +53,7 @@ class Calendar:
             "monthend": self._where("Equal", next_day, 1.0, 1.0, 0.0),
             "hour": hour,
             "minute": self._modulo(minute, 60.0),
+            "second": self._modulo(self._floor(since_midnight), 60.0),
         }
         for name, period in CYCLES.items():
             angle = self._times(parts[name], 2 * np.pi / period)

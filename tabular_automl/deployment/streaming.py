@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tabular_automl.artifacts.syncing import sync_file, sync_folder, write_synced
 from tabular_automl.core.errors import (
     InvalidOptionError,
     MissingColumnsError,
@@ -91,6 +92,8 @@ def predict_stream(
             if number >= parts.n_done:
                 parts.write(number, _with_kept(score(batch), batch, options.keep))
         return parts.join()
+    except PathError:  # of the source, which says so itself
+        raise
     except OSError as error:
         raise PathError(
             f"{str(out)!r} could not be written: {error}; what is done lies in "
@@ -141,27 +144,34 @@ class _Parts:
 
     def __init__(self, out: Path, signature: dict[str, Any]) -> None:
         self._out = out
-        self._text = json.dumps(signature, sort_keys=True)
+        self._text = json.dumps(signature, sort_keys=True).encode()
         self.folder = out.with_name(f".parts-{out.name}")
         self.n_done = 0
 
     def open(self) -> None:
-        """Make the folder, or find how many parts of an interrupted run it holds."""
+        """Make the folder, or find how many parts of an interrupted run it holds.
+
+        Parts from the first on that cannot be read, such as one cut short, are removed.
+        """
         told = self.folder / "source.json"
-        if not told.is_file() or told.read_text() != self._text:
+        if not told.is_file() or told.read_bytes() != self._text:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
-            told.write_text(self._text)
-        while self._path(self.n_done).exists():
+            write_synced(told, self._text)
+        while _is_sound(self._path(self.n_done)):
             self.n_done += 1
+        for path in self.folder.glob("*.arrow"):
+            if int(path.stem) >= self.n_done:
+                path.unlink()
 
     def write(self, number: int, table: pd.DataFrame) -> None:
-        """Add a part, whole or not at all."""
+        """Add a part, whole or not at all, whatever happens to the machine."""
         import pyarrow as pa
         import pyarrow.feather as feather
 
         partial = self._path(number).with_suffix(".partial")
         feather.write_feather(pa.Table.from_pandas(table, preserve_index=False), str(partial))
+        sync_file(partial)
         partial.replace(self._path(number))
         self.n_done = number + 1
 
@@ -170,9 +180,11 @@ class _Parts:
         partial = self._out.with_name(f".partial-{os.getpid()}-{self._out.name}")
         try:
             n_rows = self._write_all(partial)
+            sync_file(partial)
             partial.replace(self._out)
         finally:
             partial.unlink(missing_ok=True)
+        sync_folder(self._out.parent)  # before the parts go
         shutil.rmtree(self.folder, ignore_errors=True)
         return n_rows
 
@@ -213,6 +225,18 @@ class _Parts:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.arrow"
+
+
+def _is_sound(path: Path) -> bool:
+    """Return whether a part is there and can be read to its end."""
+    import pyarrow as pa
+    import pyarrow.feather as feather
+
+    try:
+        feather.read_table(path, memory_map=False)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _common_field(name: str, fields: Sequence[pa.Field]) -> pa.Field:

@@ -41,7 +41,10 @@ _YMD_RANGE = (19_000_101, 21_001_231)
 _NO_FRACTION = re.compile(r"\.0+$")
 _MOST_OF_EPOCHS = (0.1, 0.9)
 _DATE_NAME = re.compile(r"date|datum|day|fecha|jour|time|stamp|(?:^|_)(?:at|on|dt|ts)$", re.I)
-_CALENDAR = ("year", "month", "day", "weekday", "dayofyear", "monthend", "hour", "minute")
+_CALENDAR = (
+    *("year", "month", "day", "weekday", "dayofyear", "monthend"),
+    *("hour", "minute", "second"),
+)
 CYCLES = {"dayofyear": 365.25, "hour": 24.0}
 
 
@@ -49,8 +52,8 @@ class DatetimeEncoder(ColumnEncoder):
     """Calendar parts, the elapsed days, and the year's and the day's cycle as sine and cosine.
 
     - "<column>:elapsed" is in days from the median of training, so float32 keeps its resolution.
-    - ":hour" is the time of day in hours with its fraction; a part that is the same in all rows of
-      training is left out. Times with a zone are read in UTC.
+    - ":hour" is the time of day in hours with its fraction, ":minute" and ":second" are whole; a
+      part that is the same in all rows of training is left out. Times with a zone are read in UTC.
     - Missing times are NaN in every feature, with "<column>:missing" as in `NumericEncoder`.
     - Day and month of a text are told apart by looking at all values; when every value reads both
       ways, the part that varies less is the day, else the month comes first.
@@ -233,7 +236,8 @@ def _calendar(seconds: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.floa
     months, years = days.astype("datetime64[M]"), days.astype("datetime64[Y]")
     day = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
     next_month = (months + 1).astype("datetime64[D]")
-    hour = (filled - day_number * DAY) / 3600
+    since_midnight = filled - day_number * DAY
+    hour = since_midnight / 3600
     parts = {
         "year": years.astype(np.int64) + 1970,
         "month": months.astype(np.int64) % 12 + 1,
@@ -243,6 +247,7 @@ def _calendar(seconds: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.floa
         "monthend": (next_month - days).astype(np.int64) == 1,
         "hour": hour,
         "minute": np.floor(hour * 60 + 1e-6) % 60,
+        "second": np.floor(since_midnight) % 60,
     }
     return {name: np.where(missing, np.nan, values) for name, values in parts.items()}
 

@@ -21,7 +21,7 @@ from tabular_automl.search.variants import SPACES, draw_variant
 
 _MOST_VARIANTS = 30
 _ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
-_IDLE_VARIANTS = 6  # without weight, in a row, before no more are tried
+_IDLE_VARIANTS, _IDLE_GROUPS = 6, 2  # without weight, in a row, before no more are tried
 _SURVIVORS = 2  # of a group, after the last look
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
 _LEAST_SHARE = 0.3  # seconds: a family that took a moment may take two
@@ -69,8 +69,8 @@ class _Variants:
     def run(self) -> None:
         """Try groups of variants until one cannot end in time, or several brought nothing."""
         layer = self.layer
-        n_drawn = idle = 0
-        while n_drawn < self.n_most and idle < _IDLE_VARIANTS and not layer.no_longer_pays():
+        n_drawn, idle = 0, list[int]()  # sizes of the groups since one earned weight
+        while n_drawn < self.n_most and not self._is_idle(idle) and not layer.no_longer_pays():
             group = self._draw_group(n_drawn)
             if not group:
                 return
@@ -79,26 +79,31 @@ class _Variants:
             layer.keep_what_refit_needs()
             weights = layer.weights()
             earned = any(weights.get(layer.key_of(each.spec), 0.0) > 0.0 for each in group)
-            idle = 0 if earned else idle + len(group)
+            idle = [] if earned else [*idle, len(group)]
+
+    def _is_idle(self, sizes: Sequence[int]) -> bool:
+        """Return whether groups of these sizes, all without weight, are enough."""
+        return sum(sizes) >= _IDLE_VARIANTS and len(sizes) >= _IDLE_GROUPS
 
     def _draw_group(self, n_drawn: int) -> list[PlannedSpec]:
         """Return the next variants, no more than there is time to look at and to halve.
 
-        What each costs are the seconds that all its folds may take. The seed and its number alone
-        say what a variant of a family is, so that a resume finds it in the journal.
+        What each costs are the seconds that all its folds may take. The seed, its number and the
+        family's best bag say what a variant is, so that a resume finds it in the journal.
         """
         seed, parts = self.layer.request.setting.seed, self.parts
         size = min(_SURVIVORS * 2 ** len(parts) if parts else 1, self.n_most - n_drawn)
         part_each = _bags_of_halving(size, parts) / size
         left, total = self.layer.time_beside_save().remaining(), 0.0
-        drawn: list[tuple[ModelSpec, float]] = []
+        best, drawn = self._best_of_families(), list[tuple[ModelSpec, float]]()
         for number in range(n_drawn + 1, n_drawn + 1 + size):
             rng = np.random.default_rng([seed, number])
             choice = self._family_to_vary(rng, left - part_each * total)
             if choice is None:
                 break
             family, seconds = choice
-            drawn.append((draw_variant(family, f"{family}_v{number}", rng), seconds))
+            variant = draw_variant(family, f"{family}_v{number}", rng, best[family])
+            drawn.append((variant, seconds))
             total += seconds
         # What always takes its whole share must leave the others, and the other folds, theirs.
         work = _bags_of_halving(len(drawn), parts) * total
@@ -152,6 +157,12 @@ class _Variants:
                 self.layer.give_up(key, "interrupted" if self.layer.budget.stopped else reason)
         return [by_key[key] for key in kept]
 
+    def _best_of_families(self) -> dict[str, ModelSpec]:
+        """Return the weightiest spec of each family."""
+        weight_of = self.layer.weights()
+        rising = sorted(self.layer.candidates, key=lambda each: weight_of[each.bag.key])
+        return {candidate.fit.spec.family: candidate.fit.spec for candidate in rising}
+
     def _family_to_vary(self, rng: np.random.Generator, left: float) -> tuple[str, float] | None:
         """Return a family, the likelier the more weight it has, and the seconds it needs.
 
@@ -162,15 +173,13 @@ class _Variants:
         seconds: dict[str, float] = {}
         least: dict[str, float] = {}
         for candidate in self.layer.candidates:
-            family = candidate.fit.spec.family
-            if family in SPACES:
-                weights[family] = weights.get(family, 0.0) + weight_of[candidate.bag.key]
+            family, weight = candidate.fit.spec.family, weight_of[candidate.bag.key]
+            if family in SPACES and weight > 0:
+                weights[family] = weights.get(family, 0.0) + weight
                 seconds[family] = max(seconds.get(family, 0.0), candidate.fit.fit_seconds)
                 if candidate.was_cut_short:
                     least[family] = _SHORT_VARIANT
-        likely = {
-            f: w for f, w in weights.items() if w > 0 and least.get(f, 1.1) * seconds[f] < left
-        }
+        likely = {f: w for f, w in weights.items() if least.get(f, 1.1) * seconds[f] < left}
         if not likely:
             return None
         names = list(likely)

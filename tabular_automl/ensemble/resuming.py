@@ -141,6 +141,11 @@ class Workbook:
         """Write what the fit is and how its folds are made, unless an earlier fit has done so.
 
         Whatever else the journal holds is removed: folds of nobody knows which table among it.
+
+        Raises
+        ------
+        PathError
+            When the disk refuses: nothing is fitted yet that could be lost.
         """
         if self.folds:
             return
@@ -148,12 +153,19 @@ class Workbook:
             "n_folds": None if holdout_fraction is not None else n_folds,
             "holdout_fraction": holdout_fraction,
         }
+        if self._journal is None:
+            return
+        self._journal.clear()
         known = {"table": self._identity.table, "settings": self._identity.settings}
-        if self._journal is not None:
-            self._journal.clear()
         try:
-            self._append(_HEADER, State(meta={**known, "folds": self.folds}))
-        except ArtifactError as error:
+            self._journal.append(_HEADER, State(meta={**known, "folds": self.folds}))
+        except PathError as error:
+            self._journal.clear()  # the folder of the refused entry
+            raise PathError(
+                f"The fit has not begun, since it could not be recorded: {error} Make room, or "
+                "choose another path."
+            ) from error
+        except ArtifactError as error:  # a setting that is no data: the predictor may still be
             self._give_up(error)
 
     def holds(self, request: BagRequest) -> bool:

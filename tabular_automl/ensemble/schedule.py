@@ -43,6 +43,7 @@ class Schedule:
         self._scouted_weights: dict[str, float] = {}
         self._scouts_saving: dict[str, float] = {}
         self._seen: set[str] = set()
+        self._repeats: set[str] = set()
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the first specs, give the best of them more time, then try the others."""
@@ -178,7 +179,7 @@ class Schedule:
                 self._memory.forget(key)
                 self.layer.give_up(key, "interrupted" if self.budget.stopped else NO_WEIGHT)
         for key in sorted(self._scouts, key=lambda key: -self._scouted_weights[key]):
-            if not self._scouts[key].was_cut_short:
+            if not _may_gain_by_time(self._scouts[key]):
                 self._complete(self._scouts[key])
 
     def _complete(self, scouted: Candidate) -> None:
@@ -217,8 +218,8 @@ class Schedule:
         if like is None or not self.budget.limited:
             return True
         weights = self.layer.weights()
-        weight = weights.get(like, 0.0) + weights.get(like + _LONG, 0.0)
-        if weight > 0.0 or not (like in weights or like in self.layer.given_up):
+        earned = any(weights.get(key, 0.0) > 0.0 for key in (like, *_repeats_of(like)))
+        if earned or not (like in weights or like in self.layer.given_up):
             return True
         self.layer.skip(self.layer.key_of(planned.spec), f"{like}, which is like it, has no weight")
         return False
@@ -228,7 +229,8 @@ class Schedule:
         while (found := self._most_weighty()) is not None:
             candidate, part = found
             key, fit = candidate.bag.key, candidate.fit
-            self._seen |= {key, key + _LONG}
+            self._seen.add(key)
+            self._repeats.add(key + _LONG)
             seconds = self._seconds_of_whole(candidate)
             budget = self.layer.time_beside_save()
             # Its save grows with it.
@@ -252,8 +254,9 @@ class Schedule:
     def _most_weighty(self) -> tuple[Candidate, float] | None:
         """Return the weightiest bag that ended too early, and its part of the weight of all such.
 
-        The share of its time cut it short, or it used its rounds up. Each is returned once, and no
-        repeats of others. None without a deadline: a budget in trials says itself what to try.
+        The share of its time cut it short, or it used its rounds up. Each is returned once, repeats
+        of others only where they used up their rounds. None without a deadline: a budget in trials
+        says itself what to try.
         """
         if not self.budget.limited:
             return None
@@ -262,7 +265,8 @@ class Schedule:
             key: candidate
             for key, candidate in known.items()
             if key not in self._seen
-            and (candidate.was_cut_short or candidate.longer_spec() is not None)
+            and _may_gain_by_time(candidate)
+            and not (key in self._repeats and candidate.longer_spec() is None)
         }
         if not waiting:
             return None
@@ -272,6 +276,16 @@ class Schedule:
         key = max(waiting, key=lambda key: weight_of[key])
         total = sum(weight_of[key] for key in waiting)
         return waiting[key], weight_of[key] / total if total > 0 else 0.0
+
+
+def _may_gain_by_time(candidate: Candidate) -> bool:
+    """Return whether a bag was cut short, or used its rounds up."""
+    return candidate.was_cut_short or candidate.longer_spec() is not None
+
+
+def _repeats_of(key: str) -> tuple[str, str]:
+    """Return the keys of a bag's repeat, and of the repeat of that with more rounds."""
+    return key + _LONG, key + 2 * _LONG
 
 
 def _cost(specs: Sequence[PlannedSpec]) -> float:

@@ -184,9 +184,10 @@ def _averaged_over_halves(rows: _Rows, weights: Floats, budget: Budget) -> Float
     rng = np.random.default_rng(0)
     found: list[Floats] = []
     for _ in range(_N_SPLITS):
-        if budget.expired():
+        both = [_greedy(half.objective(), budget) for half in rows.halves(rng)]
+        if budget.expired():  # and so the last selection may have ended after its first bag
             break
-        found += [_greedy(half.objective(), budget) for half in rows.halves(rng)]
+        found += both
     return np.mean(found, axis=0) if found else weights
 
 

@@ -145,17 +145,26 @@ def made_to_fit(
 
     With "raise" they come back as they are: the featurizer raises.
     """
-    if on_mismatch not in ("raise", "warn", "coerce"):
-        expected = "'raise', 'warn' or 'coerce'"
-        raise InvalidOptionError(must_be("on_mismatch", expected, on_mismatch))
+    check_on_mismatch(on_mismatch)
     if on_mismatch == "raise":
         return table
     table, findings = conform(featurizer, table)
     if findings and on_mismatch == "warn":
         told = " ".join(finding.text for finding in findings)
-        # the level is that of the caller of Predictor.predict
+        # the level is that of the caller of Predictor.predict, evaluate and so on
         warnings.warn(f"{told} Taken as missing.", MismatchWarning, stacklevel=3)
     return table
+
+
+def check_on_mismatch(value: object) -> None:
+    """Raise unless ``value`` says what to do with data that departs from that of training.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if value not in ("raise", "warn", "coerce"):
+        raise InvalidOptionError(must_be("on_mismatch", "'raise', 'warn' or 'coerce'", value))
 
 
 def conform(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.task import ProblemType
+from tabular_automl.intake import read_weight
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
@@ -23,6 +27,47 @@ USUAL = {
         "root_mean_squared_error", "mean_absolute_error", "median_absolute_error", "r2",
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows to score predictions on.
+
+    Attributes
+    ----------
+    table : DataFrame of shape (n_samples, n_columns)
+    y : ndarray of shape (n_samples,)
+        Class codes or values, as metrics read them.
+    weight : ndarray of shape (n_samples,) or None
+        Of mean 1.
+    """
+
+    table: pd.DataFrame
+    y: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None = None
+
+    def take(self, rows: npt.NDArray[np.intp]) -> LabelledRows:
+        """Return the rows at some positions."""
+        weight = None if self.weight is None else self.weight[rows]
+        return LabelledRows(self.table.take(rows), self.y[rows], weight)
+
+    def counted(self) -> LabelledRows:
+        """Return the rows of weight above zero; the others change no score."""
+        return self if self.weight is None else self.take(np.flatnonzero(self.weight > 0))
+
+
+def read_labelled(pipeline: FittedPipeline, table: pd.DataFrame, label: Hashable) -> LabelledRows:
+    """Return a table with its labels, and with its weights where it has the column of training.
+
+    Raises
+    ------
+    LabelError
+        When a label is missing, infinite, or a class that was not in the training data.
+    DataError
+        When weights are negative, missing or all zero.
+    """
+    weight = read_weight(pipeline.featurizer.schema, table)
+    return LabelledRows(table, read_labels(pipeline, table[label]), weight)
 
 
 def read_labels(pipeline: FittedPipeline, y: pd.Series) -> npt.NDArray[Any]:
@@ -40,22 +85,21 @@ def read_labels(pipeline: FittedPipeline, y: pd.Series) -> npt.NDArray[Any]:
 
 
 def evaluate_predictions(
-    pipeline: FittedPipeline, prediction: Prediction, labels: pd.Series, metric: Metric
+    pipeline: FittedPipeline, prediction: Prediction, rows: LabelledRows, metric: Metric
 ) -> dict[str, float]:
     """Return the optimised metric first, then the usual ones of the task, each as a raw figure."""
-    y = read_labels(pipeline, labels)
     problem_type = pipeline.task.problem_type
     others = [resolve_metric(name, problem_type) for name in USUAL[problem_type]]
     figures = {}
     for judge in (metric, *others):
         if judge.name not in figures:
-            figures[judge.name] = raw_figure(pipeline, judge, y, prediction)
+            figures[judge.name] = raw_figure(pipeline, judge, rows, prediction)
     return figures
 
 
 def raw_figure(
-    pipeline: FittedPipeline, metric: Metric, y: npt.NDArray[Any], prediction: Prediction
+    pipeline: FittedPipeline, metric: Metric, rows: LabelledRows, prediction: Prediction
 ) -> float:
     """Return a metric's raw figure; metrics of labels see the labels that predict returns."""
     shown = pipeline.decide(prediction) if metric.reads is Reads.LABEL else prediction
-    return metric.raw(y, shown)
+    return metric.raw(rows.y, shown, rows.weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.core.budget import Budget
+from tabular_automl.inspection.evaluation import LabelledRows
 from tabular_automl.metrics.base import Metric
 
 Array = npt.NDArray[Any]
@@ -22,8 +24,7 @@ _N_ROWS_OF_A_CLASS = 2
 
 def permutation_importance(
     predict: Callable[[pd.DataFrame], Array],
-    table: pd.DataFrame,
-    y: Array,
+    rows: LabelledRows,
     metric: Metric,
     *,
     columns: Sequence[Hashable],
@@ -41,9 +42,7 @@ def permutation_importance(
     ----------
     predict : callable
         Takes a table and returns predictions of shape (n_samples, n_outputs).
-    table : DataFrame of shape (n_samples, n_columns)
-    y : ndarray of shape (n_samples,)
-        Class codes or values, as the metric reads them.
+    rows : LabelledRows
     metric : Metric
     columns : sequence of hashable
         The columns to shuffle, one at a time.
@@ -63,15 +62,16 @@ def permutation_importance(
     """
     deadline = budget or Budget.unlimited()
     rng = np.random.default_rng(0)
-    judge = _Judge(predict, metric, table, y).take(_draw_rows(y, _N_ROWS, rng))
+    rows = rows.counted()
+    judge = _Judge(predict, metric, rows.take(_draw_rows(rows.y, _N_ROWS, rng)))
     start = time.monotonic()
     baseline = judge.score_of_untouched()
     seconds = time.monotonic() - start
     n_repeats, n_kept = _afford(
-        deadline.remaining(), seconds * max(len(columns), 1), n_repeats, len(judge.table)
+        deadline.remaining(), seconds * max(len(columns), 1), n_repeats, len(judge.rows.y)
     )
-    if n_kept < len(judge.table):
-        judge = judge.take(_draw_rows(judge.y, n_kept, rng))
+    if n_kept < len(judge.rows.y):
+        judge = judge.take(_draw_rows(judge.rows.y, n_kept, rng))
         baseline = judge.score_of_untouched()
     stacked = judge.stack(n_repeats)
     drops: dict[Hashable, Array] = {}
@@ -82,43 +82,40 @@ def permutation_importance(
     return _summary(drops)
 
 
+@dataclass(frozen=True)
 class _Judge:
     """Rows with their target, and the scores that predictions for them get."""
 
-    def __init__(
-        self,
-        predict: Callable[[pd.DataFrame], Array],
-        metric: Metric,
-        table: pd.DataFrame,
-        y: Array,
-    ) -> None:
-        self.predict = predict
-        self.metric = metric
-        self.table = table
-        self.y = y
+    predict: Callable[[pd.DataFrame], Array]
+    metric: Metric
+    rows: LabelledRows
 
-    def take(self, rows: Array) -> _Judge:
-        """Return a judge of the given rows."""
-        return _Judge(self.predict, self.metric, self.table.take(rows), self.y[rows])
+    def take(self, positions: Array) -> _Judge:
+        """Return a judge of the rows at some positions."""
+        return replace(self, rows=self.rows.take(positions))
 
     def score_of_untouched(self) -> float:
         """Return the score of the rows as they are."""
-        return self.metric.score(self.y, self.predict(self.table))
+        return self._score(self.predict(self.rows.table))
 
     def stack(self, n_repeats: int) -> pd.DataFrame:
         """Return the rows ``n_repeats`` times, one copy below the other."""
-        return self.table.take(np.tile(np.arange(len(self.table)), n_repeats))
+        return self.rows.table.take(np.tile(np.arange(len(self.rows.y)), n_repeats))
 
     def scores_when_shuffled(
         self, stacked: pd.DataFrame, column: Hashable, rng: np.random.Generator
     ) -> Array:
         """Return the score of a shuffle of ``column`` in each copy of the rows, from one call."""
-        n_repeats = len(stacked) // len(self.table)
-        shuffles = np.concatenate([rng.permutation(len(self.table)) for _ in range(n_repeats)])
+        table = self.rows.table
+        n_repeats = len(stacked) // len(table)
+        shuffles = np.concatenate([rng.permutation(len(table)) for _ in range(n_repeats)])
         shuffled = stacked.copy(deep=False)  # the other columns are shared, not copied
-        shuffled[column] = self.table[column].array.take(shuffles)
+        shuffled[column] = table[column].array.take(shuffles)
         predictions = np.split(np.asarray(self.predict(shuffled)), n_repeats)
-        return np.array([self.metric.score(self.y, part) for part in predictions])
+        return np.array([self._score(part) for part in predictions])
+
+    def _score(self, prediction: Array) -> float:
+        return self.metric.score(self.rows.y, prediction, self.rows.weight)
 
 
 def _draw_rows(y: Array, n_rows: int, rng: np.random.Generator) -> Array:

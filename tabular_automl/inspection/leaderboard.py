@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tabular_automl.inspection.evaluation import raw_figure, read_labels
+from tabular_automl.inspection.evaluation import LabelledRows, raw_figure
 from tabular_automl.metrics.base import Metric
 from tabular_automl.pipeline import FitRecord, FittedPipeline
 
@@ -32,18 +32,15 @@ class ScoredOnTest:
     scores: Mapping[str, float]
 
 
-def score_on_test(
-    pipeline: FittedPipeline, table: pd.DataFrame, labels: pd.Series, metric: Metric
-) -> ScoredOnTest:
+def score_on_test(pipeline: FittedPipeline, rows: LabelledRows, metric: Metric) -> ScoredOnTest:
     """Score the ensemble and each bag on labelled rows."""
-    y = read_labels(pipeline, labels)
-    predictions = pipeline.predict_each(table)
+    predictions = pipeline.predict_each(rows.table)
     sign = 1.0 if metric.greater_is_better else -1.0
     scores = {
-        key: sign * raw_figure(pipeline, metric, y, prediction)
+        key: sign * raw_figure(pipeline, metric, rows, prediction)
         for key, prediction in predictions.items()
     }
-    scores[ENSEMBLE] = sign * raw_figure(pipeline, metric, y, pipeline.combine(predictions))
+    scores[ENSEMBLE] = sign * raw_figure(pipeline, metric, rows, pipeline.combine(predictions))
     return ScoredOnTest(scores)
 
 

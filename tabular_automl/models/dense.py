@@ -49,6 +49,7 @@ def one_blas_thread() -> Iterator[None]:
 
     with _BlasUse.lock:
         if not _BlasUse.n_users:
+            _let_this_thread_limit()
             _BlasUse.limits = threadpool_limits(limits=1, user_api="blas")
         _BlasUse.n_users += 1
     try:
@@ -57,7 +58,20 @@ def one_blas_thread() -> Iterator[None]:
         with _BlasUse.lock:
             _BlasUse.n_users -= 1
             if not _BlasUse.n_users:
+                _let_this_thread_limit()
                 _BlasUse.limits.restore_original_limits()
+
+
+def _let_this_thread_limit() -> None:
+    """Take over from whichever thread came first, the only one that threadpoolctl 3.8 listens to.
+
+    A limit that it ignores would be that of another fold's thread, or the one never lifted again.
+    """
+    import threadpoolctl
+
+    give_way = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)
+    if give_way is not None:
+        give_way(force=True)
 
 
 class DenseEncoder:

@@ -37,7 +37,9 @@ _BETAS = (0.9, 0.95)
 _WARMING_STEPS, _PROBE_STEPS = 4, 12
 _MIN_EPOCHS = 3
 _GOOD_EPOCHS = 20  # rather fewer members than fewer epochs
-_VALID_CELLS = 2_000_000  # inputs of a fold's members that are judged at a time: 8 MB
+# Inputs of a fold's members that are judged at a time: 2 MB, and several times as much for what
+# the layers make of them.
+_VALID_CELLS = 500_000
 _INIT_ROWS = 256
 _SEED_OF_OTHER_HALF = 104_729  # far from the seeds of folds and of the members in them
 _WORTH_THREADS = 65_536  # numbers in a layer's activations from which threads inside a step pay
@@ -343,14 +345,11 @@ class _Stack:
         self.best_loss = np.full(len(folds), np.inf)
         self.epochs = np.zeros(len(folds), dtype=int)
 
-    def _padded(self, parts: Sequence[Rows]) -> _Padded:
-        return _Padded.of(parts, self.common.n_inputs, self.recipe.loss, self.device)
-
     def _new_network(self) -> StackedNetwork:
         wavy = np.stack([owner.wavy for owner in self.owners])
         shape = NetworkShape(
             n_nets=self.n_nets,
-            n_inputs=self.train.x.shape[2],
+            n_inputs=self.train.n_inputs,
             n_wavy=wavy.shape[1],
             n_frequencies=self.recipe.n_frequencies,
             width=self.recipe.width,
@@ -363,18 +362,16 @@ class _Stack:
             rng.integers(0, len(owner.train.y), _INIT_ROWS)
             for rng, owner in zip(self.rngs, self.owners, strict=True)
         ]
-        x = self.train.x.flatten(0, 1)[self._positions(np.stack(rows))]
+        x = self.train.inputs(self._on_device(np.stack(rows)))
         offsets = torch.from_numpy(offset).to(self.device)
         net.initialise(x, offsets, self.recipe.frequency_scale, self.rngs)
         return net
 
-    def _positions(self, rows: Array) -> Tensor:
-        """Return where rows (n_nets, n) of each network's fold are in the flattened rows."""
-        base = self.fold_of_net[:, None] * self.train.x.shape[1]
-        return torch.from_numpy(rows + base).to(self.device)
+    def _on_device(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
 
     def _draw(self, n_rows: int) -> Tensor:
-        """Return the next rows of each network's endless stream of permutations."""
+        """Return each network's next rows (n_nets, n_rows) of endless permutations."""
         drawn = []
         for net, owner in enumerate(self.owners):
             stream = [self.streams[net]]
@@ -383,22 +380,22 @@ class _Stack:
             joined = np.concatenate(stream)
             drawn.append(joined[:n_rows])
             self.streams[net] = joined[n_rows:]
-        return self._positions(np.stack(drawn))
+        return self._on_device(np.stack(drawn))
 
     def steps(self, moments: Sequence[float], budget: Budget) -> bool:
         """Take one optimiser step for each moment of the schedule, until time is over."""
         size = self.recipe.batch_size
-        positions = self._draw(size * len(moments))
-        x, y = self.train.x.flatten(0, 1), self.train.y.flatten()
-        weight = self.train.weight.flatten()
+        drawn = self._draw(size * len(moments))
+        fold = self._on_device(self.fold_of_net)[:, None]
         for step, moment in enumerate(moments):
             if budget.expired():
                 return False
-            rows = positions[:, step * size : (step + 1) * size]
+            rows = drawn[:, step * size : (step + 1) * size]
             self._set_rates(moment)
             dropout = self.recipe.dropout * flat_then_down(moment)
-            output = self.net(x[rows], dropout, self.noise)
-            loss = row_losses(output, y[rows], self.recipe.loss) * weight[rows]
+            output = self.net(self.train.inputs(rows), dropout, self.noise)
+            loss = row_losses(output, self.train.y[fold, rows], self.recipe.loss)
+            loss = loss * self.train.weight[fold, rows]
             self.net.clear_gradients()
             loss.mean(1).sum().backward()
             self.adam.step()
@@ -440,13 +437,13 @@ class _Stack:
         """Return the loss of each fold's averaged members; 0 without validation rows."""
         if self.valid is None:
             return np.zeros(len(self.folds))
-        fold_of_net = torch.from_numpy(self.fold_of_net).to(self.device)
+        fold_of_net = self._on_device(self.fold_of_net)
         total = torch.zeros(len(self.folds), device=self.device)
         # By what a fold needs, not all of a thread's: who shares the work must change no sum.
         size = max(64, _VALID_CELLS // (self.recipe.n_members * self.net.shape.fan_ins[0]))
-        for start in range(0, self.valid.x.shape[1], size):
+        for start in range(0, self.valid.y.shape[1], size):
             rows = slice(start, start + size)
-            x = self.valid.x[:, rows]
+            x = self.valid.inputs_of(rows)
             if self.recipe.n_members > 1:
                 x = x[fold_of_net]
             with torch.no_grad():
@@ -471,8 +468,7 @@ class _Stack:
 
     def _without_padding(self, weight: Array, n_inputs: int) -> Array:
         """Drop the rows of the first layer that belong to inputs this fold does not have."""
-        n_padded = self.train.x.shape[2]
-        kept = np.r_[:n_inputs, n_padded : weight.shape[1]]
+        kept = np.r_[:n_inputs, self.train.n_inputs : weight.shape[1]]
         return np.ascontiguousarray(weight[:, kept])
 
 
@@ -480,29 +476,45 @@ class _Stack:
 class _Padded:
     """The rows of several folds, filled up with zeros to one shape (n_folds, n_rows, ...).
 
-    The filling weighs nothing.
+    The filling weighs nothing. The inputs, by far the largest, stay as the folds have them, and are
+    filled up as they are read.
     """
 
-    x: Tensor
+    x: tuple[Tensor, ...]
     y: Tensor
     weight: Tensor
+    n_inputs: int
 
     @classmethod
     def of(cls, parts: Sequence[Rows], n_inputs: int, loss: str, device: torch.device) -> _Padded:
         n_rows = max(len(part.y) for part in parts)
         kind = np.int64 if loss == "log_loss" else np.float32
-        x = np.zeros((len(parts), n_rows, n_inputs), dtype=np.float32)
         y = np.zeros((len(parts), n_rows), dtype=kind)
         weight = np.zeros((len(parts), n_rows), dtype=np.float32)
         for fold, part in enumerate(parts):
             rows = slice(len(part.y))
-            x[fold, rows, : part.x.shape[1]] = part.x
             y[fold, rows] = part.y
             weight[fold, rows] = 1.0 if part.weight is None else part.weight
-        tensors = [torch.from_numpy(array).to(device) for array in (x, y, weight)]
-        return cls(*tensors)
+        x = tuple(torch.from_numpy(part.x).to(device) for part in parts)
+        return cls(x, torch.from_numpy(y).to(device), torch.from_numpy(weight).to(device), n_inputs)
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """Return the inputs (n_nets, n, n_inputs) of rows (n_nets, n) of the networks' folds."""
+        of_folds = rows.unflatten(0, (len(self.x), -1))
+        return torch.cat(
+            [self._filled(x[own], own.shape[1]) for x, own in zip(self.x, of_folds, strict=True)]
+        )
+
+    def inputs_of(self, rows: slice) -> Tensor:
+        """Return the inputs (n_folds, n, n_inputs) of the same rows of all folds."""
+        n_rows = len(range(*rows.indices(self.y.shape[1])))
+        return torch.stack([self._filled(x[rows], n_rows) for x in self.x])
+
+    def _filled(self, x: Tensor, n_rows: int) -> Tensor:
+        gaps = (0, self.n_inputs - x.shape[-1], 0, n_rows - x.shape[-2])
+        return torch.nn.functional.pad(x, gaps) if any(gaps) else x
 
     def normalised(self) -> _Padded:
         """Return the same rows with weights that sum to 1 in each fold."""
         total = self.weight.sum(1, keepdim=True).clamp(min=1e-12)
-        return _Padded(self.x, self.y, self.weight / total)
+        return dataclasses.replace(self, weight=self.weight / total)

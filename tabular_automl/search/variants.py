@@ -86,7 +86,24 @@ SPACES: Mapping[str, Mapping[str, Between | Among]] = {
 }
 
 
-def draw_variant(family: str, key: str, rng: np.random.Generator) -> ModelSpec:
-    """Return a spec of one of the families in `SPACES`, its hyperparameters drawn at random."""
+# What a variant takes over from its family's best bag: how long that one had to learn.
+_TAKEN_OVER: Mapping[str, tuple[str, ...]] = {"catboost": ("n_rounds", "learning_rate")}
+
+
+def draw_variant(
+    family: str, key: str, rng: np.random.Generator, best: ModelSpec | None = None
+) -> ModelSpec:
+    """Return a spec of one of the families in `SPACES`, its hyperparameters drawn at random.
+
+    Parameters
+    ----------
+    family, key : str
+    rng : Generator
+    best : ModelSpec, optional
+        The best of the family so far, which says how long a variant is to learn.
+    """
     drawn = {name: domain.draw(rng) for name, domain in SPACES[family].items()}
+    if best is not None:
+        known = best.params.to_dict()
+        drawn |= {name: known[name] for name in _TAKEN_OVER.get(family, ())}
     return ModelSpec.make(family, key, **drawn)

@@ -174,3 +174,19 @@ def test_nothing_runs_code_from_data(package):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in {"eval", "exec"}, f"{named(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("package", [LIBRARY, "vision_ext", "text_ext"])
+def test_no_clock_is_read_that_can_be_set(package):
+    """Budgets and measured seconds are of `time.monotonic`, which no administrator can move."""
+    for path in files_of(package):
+        assert not {"time.time", "time.time_ns"} & set(names_read(path)), named(path)
+
+
+def names_read(path: Path) -> Iterator[str]:
+    """Yield what a file reads of modules, as "module.name", however it was imported."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"

@@ -142,5 +142,5 @@ def test_the_lock_file_is_closed_before_it_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "close", lambda number: (done.append("close"), close(number)))
     monkeypatch.setattr(Path, "unlink", lambda *a, **k: (done.append("unlink"), unlink(*a, **k)))
     with Journal(tmp_path / "journal").locked():
-        pass
+        done.clear()  # of the folders that were synced
     assert done == ["close", "unlink"]

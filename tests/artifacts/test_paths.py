@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,22 @@ def test_place_that_refuses_a_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(paths.Path, "write_bytes", refuse)
     with pytest.raises(PathError, match=r"cannot be written to: .*Read-only file system"):
         check_writable(tmp_path / "model")
+
+
+def disk_of(total, free):
+    return lambda place: SimpleNamespace(total=total * 10**6, free=free * 10**6)
+
+
+def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths.shutil, "disk_usage", disk_of(total=1000, free=5))
+    check_writable(tmp_path / "model", n_bytes=5_000_000)
+    with pytest.raises(PathError, match=r"must have 6 MB free, got 5\.0 MB; make room"):
+        check_writable(tmp_path / "model", n_bytes=6_000_000)
+
+
+def test_a_disk_that_does_not_tell_its_room_is_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths.shutil, "disk_usage", disk_of(total=0, free=0))
+    check_writable(tmp_path / "model", n_bytes=6_000_000)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that refuses files")

@@ -4,8 +4,11 @@ Deadlines, interruptions and resumed fits (24, 29 to 31) are under tests/faults;
 test_predicting.py.
 """
 
+import itertools
+import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -87,6 +90,19 @@ def test_25_a_limit_that_is_too_small_still_gives_a_predictor(tmp_path, task):
     assert loaded.predict(table).notna().all()
 
 
+def test_a_clock_that_is_set_while_the_fit_runs_changes_nothing(tmp_path, monkeypatch):
+    jumps, now = itertools.cycle([-7, 5, 400]), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 86_400 * next(jumps))
+    config = FitConfig(families=("lightgbm", "linear"), max_specs=2, n_folds=2, on_error="raise")
+    started = time.monotonic()
+    predictor = fit(tmp_path, make_table("binary"), config=config, time_limit=100)
+    assert time.monotonic() - started < 60  # as without a limit: there are two specs
+    board = predictor.leaderboard()
+    assert not {"failed", "skipped"} & set(board["status"])
+    assert {key.partition("_")[0] for key in board["model"]} == {"ensemble", "lightgbm", "linear"}
+    assert not predictor.interrupted
+
+
 def test_26_out_of_fold_predictions_are_in_the_order_of_the_training_rows(tmp_path):
     signal = np.random.default_rng(0).normal(size=90)
     index = np.random.default_rng(1).permutation(90)
@@ -139,6 +155,13 @@ def test_32_a_path_that_cannot_be_written_raises_before_the_work(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PathError, match="file"):
         fit(tmp_path / "file", make_table("binary").assign(y="not even looked at"))
+
+
+def test_32_a_disk_without_room_raises_before_the_work(tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: full)
+    with pytest.raises(PathError, match="must have 10 MB free, got 1"):
+        fit(tmp_path, make_table("binary").assign(y="not even looked at"))
 
 
 def test_33_a_model_that_would_not_fit_into_memory_is_skipped_with_the_reason(tmp_path):

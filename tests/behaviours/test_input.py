@@ -373,7 +373,7 @@ def test_22_a_negative_weight_is_named_with_its_row(tmp_path):
     table = pd.DataFrame({"x": SIGNAL, "y": WORDS, "w": 1.0}, index=np.arange(N_ROWS) + 100)
     table.loc[105, "w"] = -1.0
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
-    with pytest.raises(DataError, match=r"got -1.0 in row 105\."):
+    with pytest.raises(DataError, match=r"got -1.0 in row 105;"):
         predictor.fit(table, config=LINEAR, columns={"w": "weight"})
 
 

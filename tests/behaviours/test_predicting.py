@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -208,6 +209,17 @@ def test_16_load_gives_equal_probabilities(predictor, new_rows):
     np.testing.assert_allclose(
         outputs(loaded, new_rows), outputs(predictor, new_rows), rtol=1e-6, atol=1e-7
     )
+
+
+@pytest.mark.parametrize("n_rows", [3, 40])
+def test_eight_threads_at_once_get_the_answers_of_one(predictor, new_rows, n_rows):
+    rows = new_rows.head(n_rows)
+    shared = Predictor.load(predictor.path, verbosity=0)  # has not made its form for few rows yet
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: outputs(shared, rows), range(40)))
+    expected = outputs(Predictor.load(predictor.path, verbosity=0), rows)
+    for answer in answers:
+        np.testing.assert_array_equal(answer, expected)
 
 
 def test_21_unusable_labels_of_an_evaluation_raise_with_the_row(predictor, new_rows, task):

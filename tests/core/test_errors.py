@@ -39,3 +39,13 @@ def test_an_unknown_name_is_shown_with_its_nearest_and_all_known():
 def test_a_name_like_no_other_gets_no_guess():
     assert unknown_name("metric", "zzz", ["log_loss"]) == "Unknown metric 'zzz'. Known: log_loss."
     assert "Unknown metric 5." in unknown_name("metric", 5, ["log_loss"])
+
+
+def test_of_many_known_names_only_the_nearest_are_listed():
+    known = [f"column{number}" for number in range(300)]
+    sentence = unknown_name("column", "colum7", known)
+    assert "Did you mean 'column7'" in sentence
+    assert sentence.endswith(" and 295 more.")
+    assert len(sentence) < 200
+    assert sentence.count("column") == 9  # the kind, the three of the guess and the nearest five
+    assert "more" not in unknown_name("column", "colum7", known[:20])

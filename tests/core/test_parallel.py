@@ -1,15 +1,15 @@
 import threading
-from pathlib import Path
 
 import pytest
 
-from tabular_automl.core import parallel
+from tabular_automl.core import containers
 from tabular_automl.core.parallel import Machine, in_own_thread, run_parallel
 
 
 @pytest.mark.parametrize(("n_jobs", "n_cores"), [(None, 4), (-1, 4), (2, 2), (99, 4), (0, 1)])
 def test_jobs_are_bounded_by_the_cores_there_are(monkeypatch, n_jobs, n_cores):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    monkeypatch.setattr(containers, "n_cores", lambda: None)
     machine = Machine.detect(n_jobs)
     assert machine.n_cores == n_cores
     assert machine.n_bytes > 0
@@ -41,41 +41,6 @@ def test_workers_run_side_by_side():
 def test_an_error_of_a_job_reaches_the_caller():
     with pytest.raises(ZeroDivisionError, match="division"):
         run_parallel(lambda item: 1 // item, [1, 0], 2)
-
-
-@pytest.mark.parametrize(
-    ("limit", "used", "expected"), [("3000", "1000", 2000), ("1000", "3000", 0), ("max", "5", None)]
-)
-def test_free_memory_respects_the_container(monkeypatch, tmp_path: Path, limit, used, expected):
-    (tmp_path / "limit").write_text(limit + "\n")
-    (tmp_path / "used").write_text(used + "\n")
-    monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "limit"),))
-    monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "used"),))
-    n_bytes = Machine.detect(1).n_bytes
-    assert n_bytes > 3000 if expected is None else n_bytes == expected
-
-
-@pytest.mark.parametrize(
-    "stat",
-    [
-        "anon 900\ninactive_file 600\nactive_file 50\n",
-        "inactive_file 7\ntotal_cache 700\ntotal_inactive_file 600\n",
-    ],
-    ids=["version 2", "version 1"],
-)
-def test_cached_pages_that_the_kernel_gives_back_are_free(monkeypatch, tmp_path: Path, stat):
-    (tmp_path / "limit").write_text("3000\n")
-    (tmp_path / "used").write_text("1000\n")
-    (tmp_path / "memory.stat").write_text(stat)
-    monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "limit"),))
-    monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "used"),))
-    assert Machine.detect(1).n_bytes == 2600
-
-
-def test_absent_kernel_files_are_no_limit(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(parallel, "_MEMORY_LIMITS", (str(tmp_path / "nothing"),))
-    monkeypatch.setattr(parallel, "_MEMORY_IN_USE", (str(tmp_path / "nothing"),))
-    assert Machine.detect(1).n_bytes > 0
 
 
 def test_work_in_a_thread_of_its_own_gives_its_result_or_its_error_and_leaves_no_thread() -> None:

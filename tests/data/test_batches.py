@@ -60,3 +60,37 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
     path.write_bytes(b"not parquet")
     with pytest.raises(PathError, match=r"t\.parquet' could not be read as a table"):
         list(read_batches(path))
+
+
+def labels_of(path, **options):
+    return [label for batch in read_batches(path, **options) for label in batch.index]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rows_are_counted_on_from_batch_to_batch(suffix, tmp_path):
+    path, table = tmp_path / f"t{suffix}", pd.DataFrame({"n": range(25)})
+    table.to_parquet(path) if suffix == ".parquet" else table.to_csv(path, index=False)
+    assert labels_of(path, n_rows=10) == list(range(25))
+
+
+INDICES = {
+    "a range cut from another": pd.RangeIndex(100, 150, 2, name="id"),
+    "words": pd.Index([f"row {number}" for number in range(25)]),
+    "a range that repeats": pd.Index([*range(10), *range(15)]),
+}
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES.keys())
+def test_a_parquet_files_own_index_is_that_of_the_whole_file(index, tmp_path):
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"n": range(25)}, index=index).to_parquet(path)
+    assert labels_of(path, n_rows=10) == read_table(path).index.tolist()
+    assert {batch.index.name for batch in read_batches(path, n_rows=10)} == {index.name}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rows_of_a_folder_are_counted_as_read_table_counts_them(suffix, tmp_path):
+    for name in "ab":
+        path, table = tmp_path / f"{name}{suffix}", pd.DataFrame({"n": range(7)})
+        table.to_parquet(path) if suffix == ".parquet" else table.to_csv(path, index=False)
+    assert labels_of(tmp_path, n_rows=3) == read_table(tmp_path).index.tolist() == list(range(14))

@@ -183,6 +183,25 @@ def test_files_of_a_folder_must_have_the_same_columns(tmp_path):
 def test_a_path_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(PathError, match=r"must exist, got '.*nowhere\.csv'"):
         read_table(tmp_path / "nowhere.csv")
+    with pytest.raises(PathError, match="must exist"):
+        read_table("no\0where.csv")
+
+
+def test_a_text_that_is_too_long_for_a_path_is_refused_as_such():
+    with pytest.raises(PathError, match="not the text of a table") as caught:
+        read_table("size,price\n" + "1,2\n" * 1_250)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize("method", ["stat", "iterdir"])
+def test_what_the_system_forbids_to_look_at_is_named(tmp_path, monkeypatch, method):
+    def forbidden(path, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, method, forbidden)
+    with pytest.raises(PathError, match=r"Permission denied.*that you may read it"):
+        read_table(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t", "t.gz", "t.parquet.gz", ".csv"])

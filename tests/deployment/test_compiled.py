@@ -1,5 +1,6 @@
 """The compiled predictor answers as the ordinary one does, whatever the table and the models."""
 
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.core.errors import DataError, InvalidOptionError, MissingColumnsError
+from tabular_automl.deployment import row_reader
 from tabular_automl.deployment.compiled import CompiledPredictor, compile_pipeline
+from tabular_automl.deployment.fast_bags import FEW_ROWS
+from tests.deployment.conftest import PLAIN
 
 TASKS = ("binary", "multiclass", "regression")
 
@@ -64,6 +68,45 @@ def test_columns_of_many_rows_get_equal_predictions(n_rows, pipelines, new_rows)
         assert_close(compiled.predict_proba_many(columns), expected)
         labels = compiled.predict_many(columns)
         assert labels.tolist() == pipeline.codec.labels(pipeline.decide(expected)).tolist()
+
+
+def plain(value):
+    """Return a value as a program without pandas has it."""
+    if pd.isna(value):
+        return None
+    return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_pandas_is_in_the_path_of_few_rows_of_numbers_categories_and_dates(
+    task, plain_pipelines, new_rows, monkeypatch
+):
+    pipeline = plain_pipelines(task)
+    table = new_rows(task).head(FEW_ROWS)[list(PLAIN)]
+    expected, compiled = pipeline.predict(table), compile_pipeline(pipeline)
+    columns = {name: [plain(value) for value in table[name]] for name in table}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def refuse(*arguments, **options):
+        raise AssertionError("pandas was asked")
+
+    for called in ("DataFrame.__init__", "Series.__init__", "Index.__new__", "to_datetime"):
+        monkeypatch.setattr(f"pandas.{called}", refuse)
+    monkeypatch.setattr(row_reader, "_column", refuse)
+    one, many = one_by_one(compiled, rows), compiled.predict_many(columns)
+    some = compiled.predict_many({name: values[:1] for name, values in columns.items()})
+    monkeypatch.undo()
+    assert_close(one, expected)
+    decided = pipeline.decide(expected).tolist()
+    answers = decided if compiled.classes is None else [compiled.classes[i] for i in decided]
+    assert many.tolist() == pytest.approx(answers)
+    assert some.tolist() == pytest.approx(answers[:1])
+
+
+def test_a_prediction_takes_one_thread_unless_more_are_allowed(predictor):
+    assert inspect.signature(Predictor.compile).parameters["n_threads"].default == 1
+    for bag in predictor.compile()._pipeline.stack.bags:
+        assert {fitted.model.setting.n_threads for fitted in bag.models} == {1}
 
 
 def test_series_are_taken_by_position(pipelines, new_rows):

@@ -10,7 +10,7 @@ from tabular_automl.encoders.datetime import DAY, DatetimeEncoder, _calendar
 from tests.deployment.onnx_runs import run
 
 DAYS = np.arange(np.datetime64("1595-01-01"), np.datetime64("2405-01-01")).astype(np.int64)
-PARTS = ("year", "month", "day", "weekday", "dayofyear", "monthend", "hour", "minute")
+PARTS = ("year", "month", "day", "weekday", "dayofyear", "monthend", "hour", "minute", "second")
 
 
 def part_of(name, seconds):
@@ -25,9 +25,9 @@ def test_every_day_of_eight_centuries_has_the_same_parts(name):
     np.testing.assert_array_equal(part_of(name, seconds), _calendar(seconds)[name])
 
 
-@pytest.mark.parametrize("name", ["hour", "minute"])
+@pytest.mark.parametrize("name", ["hour", "minute", "second"])
 def test_times_of_day_with_fractions_have_the_same_parts(name):
-    seconds = np.array([0.0, 59.9999999, 60.0, 3599.5, 86_399.999999, -0.25])
+    seconds = np.array([0.0, 0.999999, 59.9999999, 60.0, 3599.5, 86_399.999999, -0.25])
     np.testing.assert_array_equal(part_of(name, seconds), _calendar(seconds)[name])
 
 
@@ -39,7 +39,7 @@ def test_missing_times_are_missing_in_every_part():
 
 
 def test_every_feature_of_the_encoder_is_a_part():
-    days = pd.Series(pd.date_range("2019-01-01", periods=500, freq="31h17min"), name="day")
+    days = pd.Series(pd.date_range("2019-01-01", periods=500, freq="31h17min19s"), name="day")
     days[::9] = None
     encoder = DatetimeEncoder().fit(days)
     graph = Graph()

@@ -1,12 +1,21 @@
 """Files are predicted batch by batch, as if they had been read at once."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.answers import _read_as_text
-from tabular_automl.core.errors import InvalidOptionError, MissingColumnsError, PathError
+from tabular_automl.core.errors import (
+    DataError,
+    InvalidOptionError,
+    MismatchWarning,
+    MissingColumnsError,
+    PathError,
+)
+from tabular_automl.deployment import streaming
 from tabular_automl.deployment.streaming import StreamOptions, predict_stream
 
 
@@ -70,10 +79,43 @@ def test_a_folder_is_read_in_the_order_of_its_files(predictor, rows, tmp_path):
     assert read(tmp_path / "out.csv")["y"].tolist() == predictor.predict(rows).tolist()
 
 
+@pytest.mark.parametrize("source", ["in.csv", "in.parquet"])
+def test_a_bad_cell_is_named_by_its_row_in_the_file(source, predictor, rows, tmp_path):
+    broken = rows.astype({"size": str})
+    broken.loc[45, "size"] = "huge"  # in the third batch
+    path = write(broken, tmp_path / source)
+    with pytest.raises(DataError, match=r"'size'.*'huge' in row 45;"):
+        predictor.predict_file(path, tmp_path / "out.csv", batch_rows=20)
+
+
+def test_a_bad_cell_is_missing_by_choice(predictor, rows, tmp_path):
+    broken = rows.astype({"size": object})
+    broken.loc[45, "size"] = "huge"
+    path, out = write(broken, tmp_path / "in.csv"), tmp_path / "out.csv"
+    with pytest.raises(DataError, match="'huge'"):
+        predictor.predict_file(path, out, batch_rows=20)
+    assert predictor.predict_file(path, out, batch_rows=20, on_mismatch="coerce") == 97
+    rows.loc[45, "size"] = np.nan
+    assert read(out)["y"].tolist() == predictor.predict(rows).tolist()
+    with pytest.warns(MismatchWarning, match="'huge'"):
+        predictor.predict_file(path, out, proba=True, batch_rows=20, on_mismatch="warn")
+    np.testing.assert_allclose(read(out), predictor.predict_proba(rows), rtol=1e-9)
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_written(predictor, rows, tmp_path):
+    path = write(rows, tmp_path / "in.csv")
+    with pytest.raises(InvalidOptionError, match="'raise', 'warn' or 'coerce', got 'ignore'"):
+        predictor.predict_file(path, tmp_path / "out.csv", on_mismatch="ignore")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["in.csv"]
+
+
 def test_a_file_without_rows_gives_a_file_without_rows(predictor, rows, tmp_path):
     path = write(rows.head(0), tmp_path / "in.parquet")
     assert predictor.predict_file(path, tmp_path / "out.parquet") == 0
     assert list(read(tmp_path / "out.parquet")) == ["y"]
+
+
+OPTIONS = StreamOptions(batch_rows=20, made_by="one")
 
 
 class Scorer:
@@ -89,23 +131,88 @@ class Scorer:
         return pd.DataFrame({"sum": batch["size"] + batch["id"]})
 
 
-def test_an_interrupted_run_goes_on_behind_the_last_part(rows, tmp_path):
+def interrupted_run(rows, tmp_path):
+    """Return the source and the output of a run that ended with three of five parts."""
     path, out = write(rows, tmp_path / "in.csv"), tmp_path / "out.csv"
-    options = StreamOptions(batch_rows=20, made_by="one")
     with pytest.raises(KeyboardInterrupt):
-        predict_stream(path, out, Scorer(fails_at=4), options)
+        predict_stream(path, out, Scorer(fails_at=4), OPTIONS)
+    return path, out
+
+
+def test_an_interrupted_run_goes_on_behind_the_last_part(rows, tmp_path):
+    path, out = interrupted_run(rows, tmp_path)
     assert not out.exists()
     again = Scorer()
-    assert predict_stream(path, out, again, options) == 97
+    assert predict_stream(path, out, again, OPTIONS) == 97
     assert again.calls == 2  # of five batches, three were done
     np.testing.assert_allclose(read(out)["sum"], rows["size"] + rows["id"])
 
 
+@pytest.mark.parametrize("damage", ["cut", "emptied", "zeroed"])
+def test_a_damaged_part_and_those_behind_it_are_done_again(damage, rows, tmp_path):
+    path, out = interrupted_run(rows, tmp_path)
+    part = tmp_path / ".parts-out.csv" / "000001.arrow"
+    content = part.read_bytes()
+    left = {"cut": content[:-50], "emptied": b"", "zeroed": bytes(len(content))}
+    part.write_bytes(left[damage])
+    again = Scorer()
+    assert predict_stream(path, out, again, OPTIONS) == 97
+    assert again.calls == 4
+    np.testing.assert_allclose(read(out)["sum"], rows["size"] + rows["id"])
+
+
+def test_parts_and_the_output_are_on_disk_before_they_have_their_names(rows, tmp_path, monkeypatch):
+    done, replace = [], Path.replace
+    monkeypatch.setattr(streaming, "sync_file", lambda path: done.append(("sync", path)))
+    monkeypatch.setattr(
+        Path, "replace", lambda path, to: (done.append(("replace", path)), replace(path, to))
+    )
+    path = write(rows, tmp_path / "in.csv")
+    predict_stream(path, tmp_path / "out.csv", Scorer(), OPTIONS)
+    assert len(done) == 12  # five parts and the output
+    assert [kind for kind, _ in done] == ["sync", "replace"] * 6
+    assert [path for _, path in done[::2]] == [path for _, path in done[1::2]]
+
+
+def test_a_damaged_source_is_named_and_not_the_output(rows, tmp_path):
+    path, out = tmp_path / "in.csv.gz", tmp_path / "out.csv"
+    write(rows, path).write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(PathError, match=r"^The file .*in\.csv\.gz' could not be read as a table"):
+        predict_stream(path, out, Scorer(), OPTIONS)
+
+
+def test_an_output_that_the_disk_refuses_is_named(rows, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(streaming, "sync_file", full)
+    path = write(rows, tmp_path / "in.csv")
+    with pytest.raises(PathError, match=r"out\.csv' could not be written: .*No space left"):
+        predict_stream(path, tmp_path / "out.csv", Scorer(), OPTIONS)
+
+
+def test_a_batch_is_scored_before_the_next_is_read(rows, tmp_path, monkeypatch):
+    done, read_batches = [], streaming.read_batches
+
+    def told(*arguments, **options):
+        for batch in read_batches(*arguments, **options):
+            done.append("read")
+            yield batch
+
+    def score(batch):
+        done.append("score")
+        return batch[["size"]]
+
+    monkeypatch.setattr(streaming, "read_batches", told)
+    for source in ("in.csv", "in.parquet"):
+        done.clear()
+        predict_stream(write(rows, tmp_path / source), tmp_path / "out.csv", score, OPTIONS)
+        assert done == ["read", "score"] * 5
+
+
 @pytest.mark.parametrize("change", ["source", "predictor"])
 def test_parts_of_another_source_or_predictor_are_not_used(change, rows, tmp_path):
-    path, out = write(rows, tmp_path / "in.csv"), tmp_path / "out.csv"
-    with pytest.raises(KeyboardInterrupt):
-        predict_stream(path, out, Scorer(fails_at=4), StreamOptions(batch_rows=20, made_by="one"))
+    path, out = interrupted_run(rows, tmp_path)
     if change == "source":
         write(rows.assign(id=rows["id"] + 1_000), path)
     name = "one" if change == "source" else "two"

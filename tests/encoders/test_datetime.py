@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import DataError
 from tabular_automl.encoders.datetime import DatetimeEncoder
 
@@ -136,7 +137,7 @@ def test_calendar_parts_agree_with_pandas():
     table = DatetimeEncoder().fit(column(times)).transform(column(times))
     features = dict(zip(table.names, table.numeric.T, strict=True))
     np.testing.assert_array_equal(features["x:weekday"], times.day_of_week)
-    for part in ("year", "month", "day", "minute"):
+    for part in ("year", "month", "day", "minute", "second"):
         np.testing.assert_array_equal(features[f"x:{part}"], getattr(times, part))
     np.testing.assert_array_equal(features["x:monthend"], times.is_month_end)
     np.testing.assert_array_equal(np.floor(features["x:hour"]), times.hour)
@@ -146,7 +147,29 @@ def test_constant_parts_are_left_out():
     days = column(pd.date_range("2024-01-01", periods=20))
     names = DatetimeEncoder().fit(days).transform(days).names
     assert {"x:elapsed", "x:day", "x:weekday"} <= set(names)
-    assert not {"x:year", "x:month", "x:hour", "x:minute"} & set(names)
+    assert not {"x:year", "x:month", "x:hour", "x:minute", "x:second"} & set(names)
+
+
+def test_seconds_are_a_feature_where_they_vary():
+    to_the_minute = column(pd.date_range("2024-01-01", periods=50, freq="37min"))
+    assert "x:second" not in DatetimeEncoder().fit(to_the_minute).transform(to_the_minute).names
+    texts = column(["2024-01-31 10:00:05", "2024-02-01 10:00:59.75", None] * 5)
+    table = DatetimeEncoder().fit(texts).transform(texts)
+    second = table.numeric[:, table.names.index("x:second")]
+    np.testing.assert_array_equal(second[:3], [5.0, 59.0, np.nan])
+
+
+def test_an_encoder_saved_before_there_were_seconds_keeps_its_features():
+    times = column(pd.date_range("2024-01-01", periods=50, freq="31h17min19s"))
+    new, old = DatetimeEncoder().fit(times), DatetimeEncoder()
+    parts = [part for part in new.parts if part != "second"]
+    old.restore(State(meta={**new.state().meta, "parts": parts}))
+    table, before = new.transform(times), old.transform(times)
+    kept = [name for name in table.names if name != "x:second"]
+    assert list(before.names) == kept
+    assert len(kept) < len(table.names)
+    expected = table.numeric[:, [table.names.index(name) for name in kept]]
+    np.testing.assert_array_equal(before.numeric, expected)
 
 
 def test_unreadable_values_raise_with_column_and_first_values():

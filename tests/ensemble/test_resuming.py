@@ -145,18 +145,29 @@ def test_folds_are_written_when_the_time_allows(journal, monkeypatch):
     assert opened(journal).holds(bag_request())
 
 
+def refuse(key, state):
+    raise PathError("No space left on device.")
+
+
 def test_a_disk_that_refuses_ends_the_journal_and_not_the_fit(journal, monkeypatch):
     notes = []
     book = Workbook.open(journal, IDENTITY, notes.append)
-
-    def refuse(key, state):
-        raise PathError("No space left on device")
-
-    monkeypatch.setattr(journal, "append", refuse)
     book.begin(3, None)
+    monkeypatch.setattr(journal, "append", refuse)
     fit = fit_bag(bag_request(), Budget.unlimited(), Machine(1, 10**9), memory=book)
     assert len(fit.bag.models) == 3
-    assert notes == [Note("From here on this fit cannot be resumed: No space left on device")]
+    assert notes == [Note("From here on this fit cannot be resumed: No space left on device.")]
+
+
+def test_a_disk_that_refuses_the_first_entry_ends_the_fit_before_the_work(journal, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    book = Workbook.open(journal, IDENTITY, silent)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(PathError, match=r"has not begun.*No space left on device.*Make room"):
+        book.begin(3, None)
+    assert list(journal.path.iterdir()) == []
 
 
 def test_without_a_journal_nothing_is_kept():

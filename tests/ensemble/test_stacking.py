@@ -132,6 +132,21 @@ class UsedUp(Different):
         return None if self.params.n_rounds > 100 else replace(self.params, n_rounds=300)
 
 
+class UsedUpLater(UsedUp):
+    """Is cut short first, and uses all its rounds up when it has more time."""
+
+    def fit(self, train, valid, budget):
+        self.hurried = FITTED.count("UsedUpLater") < 4  # the folds of the first bag
+        return super().fit(train, valid, budget)
+
+    @property
+    def blur(self):
+        return (2.0 if self.hurried else 1.0) / self.params.n_rounds
+
+    def longer_params(self):
+        return None if self.hurried else super().longer_params()
+
+
 class Converged(Oracle):
     """A booster whose loss stopped falling."""
 
@@ -189,7 +204,8 @@ class Hungry(Oracle):
 FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
-    "slow_poor": SlowPoor, "used_up": UsedUp, "late_at_first": LateAtFirst,
+    "slow_poor": SlowPoor, "used_up": UsedUp, "used_up_later": UsedUpLater,
+    "late_at_first": LateAtFirst,
     "converged": Converged, "partly_converged": PartlyConverged, "slow_different": SlowDifferent,
     "tuned": Tuned, "slow_tuned": SlowTuned,
 }  # fmt: skip
@@ -402,7 +418,22 @@ def test_boosters_are_told_what_those_before_needed(run):
 
 def test_so_it_is_after_a_look_on_the_first_folds(run, scouting):
     fitted = run(["distant", "used_up"], budget=Budget.start(60))
-    assert "used_up_long" in [c.bag.key for c in fitted.candidates]
+    assert [c.bag.key for c in fitted.candidates] == ["distant", "used_up_long"]
+    assert FITTED.count("UsedUp") == 2 + 4  # the shorter bag is not made whole
+
+
+def test_without_time_for_more_rounds_the_bag_is_made_whole(run, scouting, monkeypatch):
+    monkeypatch.setattr("tabular_automl.ensemble.schedule._WITH_MORE_ROUNDS", 1e9)
+    fitted = run(["distant", "used_up"], budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["distant", "used_up"]
+    assert FITTED.count("UsedUp") == 4
+
+
+def test_a_repeat_that_used_its_rounds_up_is_tried_with_more_of_them(run):
+    fitted = run(["used_up_later"], budget=Budget.start(60))
+    rounds = {c.bag.key: c.fit.spec.params.n_rounds for c in fitted.candidates}
+    names = [f"used_up_later{end}" for end in ("", "_long", "_long_long")]
+    assert rounds == dict(zip(names, (100, 100, 300), strict=True))
 
 
 def test_a_budget_in_trials_repeats_nothing(run):
@@ -657,8 +688,15 @@ def test_groups_of_variants_end_when_they_bring_nothing(run, scouting, monkeypat
     monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
     fitted = run(["oracle"], budget=Budget.start(60))
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]
-    assert len(fitted.skipped) == 8  # two groups: six without weight are enough
+    assert len(fitted.skipped) == 8  # two groups of four
     assert FITTED.count("Oracle") == 4 + 8 * 2
+
+
+def test_one_large_group_that_brings_nothing_is_not_the_end(run, scouting, monkeypatch):
+    monkeypatch.setitem(SPACES, "oracle", {})
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
+    fitted = run(["oracle"], budget=Budget.start(60), n_cores=1)  # looks at one fold, and at two
+    assert len(fitted.skipped) == 2 * 8
 
 
 def test_on_a_holdout_variants_are_tried_one_by_one(run, scouting, monkeypatch):

@@ -3,15 +3,20 @@
 import hashlib
 import json
 
+from tabular_automl.artifacts.json_text import from_json, to_json
+from tabular_automl.artifacts.storage import digest_of
+
 
 def root_of(saved):
     return saved / json.loads((saved / "manifest.json").read_text())["generation"]
 
 
 def edit_manifest(saved, edit):
-    manifest = json.loads((saved / "manifest.json").read_text())
+    """Change the manifest, and its digest with it."""
+    manifest = from_json((saved / "manifest.json").read_text(), "The manifest")
     edit(manifest)
-    (saved / "manifest.json").write_text(json.dumps(manifest))
+    manifest |= {"digest": digest_of(manifest)}
+    (saved / "manifest.json").write_text(to_json(manifest, "The manifest"))
 
 
 def forge(saved, name, content):

@@ -13,7 +13,7 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.artifacts.state import State
-from tabular_automl.artifacts.storage import read_artifact, write_artifact
+from tabular_automl.artifacts.storage import read_artifact, read_info, write_artifact
 from tabular_automl.core.errors import ArtifactError, AutoMLError
 from tests.faults.forging import edit_manifest, first_blob, forge, root_of
 
@@ -27,7 +27,7 @@ STATE = State(
 
 @pytest.fixture
 def saved(tmp_path):
-    write_artifact(STATE, tmp_path / "model", info={})
+    write_artifact(STATE, tmp_path / "model", info={"label": "y"})
     return tmp_path / "model"
 
 
@@ -102,6 +102,40 @@ def test_manifest_that_is_a_link_is_refused(saved, tmp_path):
     (saved / "manifest.json").symlink_to(tmp_path / "moved")
     with pytest.raises(ArtifactError, match=r"manifest\.json is missing"):
         read_artifact(saved)
+
+
+@pytest.mark.parametrize("entry", ["library", "label", "digest"])
+def test_changed_manifest_is_named(saved, entry):
+    path = saved / "manifest.json"
+    text = path.read_bytes()
+    at = text.index(f'"{entry}":"'.encode()) + len(entry) + 4
+    path.write_bytes(text[:at] + b"~" + text[at + 1 :])
+    for read in (read_artifact, read_info):
+        with pytest.raises(ArtifactError, match=r"manifest\.json was changed after saving"):
+            read(saved)
+
+
+def test_any_flipped_byte_of_the_manifest_is_refused_or_changes_nothing(saved):
+    path, rng, n_refused = saved / "manifest.json", np.random.default_rng(0), 0
+    text, info = path.read_bytes(), read_info(saved)
+    for at in range(len(text)):
+        flipped = bytes([text[at] ^ 1 << int(rng.integers(8))])
+        path.write_bytes(text[:at] + flipped + text[at + 1 :])
+        try:
+            assert read_info(saved) == info
+            assert read_artifact(saved).meta == STATE.meta
+        except ArtifactError:
+            n_refused += 1
+    assert n_refused > 0.95 * len(text)
+
+
+def test_manifest_of_an_older_library_has_no_digest_and_is_read(saved):
+    path = saved / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["digest"]
+    path.write_text(json.dumps(manifest))
+    assert read_artifact(saved).meta == STATE.meta
+    assert read_info(saved) == {"label": "y"}
 
 
 def test_newer_format_says_upgrade(saved):

@@ -217,10 +217,13 @@ def test_the_command_line_saves_and_ends_with_the_conventional_code(tmp_path, nu
     assert "interrupted" in set(reasons)
 
 
-def test_a_full_disk_raises_and_leaves_the_old_predictor(program, order, whole):
+def test_a_full_disk_raises_before_any_work_and_leaves_the_old_predictor(program, order, whole):
     assert program.run(**order) == 0
-    program.start(**order, overwrite=True, resume=False, most_bytes=2_000)
+    again = {**order, "log": order["log"] + " of the second"}
+    # Too few bytes to record the fit, and enough for the notes of one that goes on regardless.
+    program.start(**again, overwrite=True, resume=False, most_bytes=500)
     assert "PathError" in [*program.early, *program.told(lambda line: line.startswith("status"))]
+    assert not fits_noted(again["log"])
     loaded = Predictor.load(order["path"], verbosity=0)
     assert np.array_equal(loaded.predict_proba(make_table("binary")).to_numpy(), whole[0])
 

@@ -204,6 +204,25 @@ def test_a_policy_decides_about_unreadable_and_absent(predictor, new_rows):
     pd.testing.assert_frame_equal(broken, before)
 
 
+def test_a_policy_decides_about_scores_as_well(predictor, new_rows):
+    broken = new_rows.drop(columns="city").astype({"size": object})
+    broken.loc["id3", "size"] = "huge"
+    missing = new_rows.assign(city=None)
+    missing.loc["id3", "size"] = np.nan
+    for method in (predictor.evaluate, predictor.leaderboard, predictor.feature_importance):
+        with pytest.raises(MissingColumnsError, match="'city'"):
+            method(broken)
+        with pytest.warns(MismatchWarning, match="'huge' in row 'id3'") as told:
+            method(broken, on_mismatch="warn")
+        assert told[0].filename == __file__
+    assert predictor.evaluate(broken, on_mismatch="coerce") == predictor.evaluate(missing)
+    board = predictor.leaderboard(broken, on_mismatch="coerce")
+    pd.testing.assert_frame_equal(board, predictor.leaderboard(missing))
+    importance = predictor.feature_importance(broken, n_repeats=1, on_mismatch="coerce")
+    expected = predictor.feature_importance(missing, n_repeats=1)
+    pd.testing.assert_frame_equal(importance, expected)
+
+
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_warned_of_where_nothing_departs(predictor, new_rows):
     expected = predictor.predict(new_rows)

@@ -9,6 +9,7 @@ import pytest
 from tabular_automl.core.budget import Budget
 from tabular_automl.data.task import ProblemType
 from tabular_automl.inspection import importance as importance_module
+from tabular_automl.inspection.evaluation import LabelledRows
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.metrics.base import Metric, Reads
 
@@ -40,10 +41,14 @@ def predict(table: pd.DataFrame) -> np.ndarray:
     return value.to_numpy()[:, None]
 
 
+def labelled(table: pd.DataFrame, weight: np.ndarray | None = None) -> LabelledRows:
+    return LabelledRows(table, predict(table)[:, 0], weight)
+
+
 def importance(**options: object) -> pd.DataFrame:
     table = table_of()
     options = {"columns": list(table), **options}
-    return permutation_importance(predict, table, predict(table)[:, 0], MSE, **options)
+    return permutation_importance(predict, labelled(table), MSE, **options)
 
 
 def test_columns_are_ranked_by_what_they_carry() -> None:
@@ -64,6 +69,19 @@ def test_importance_is_the_drop_of_the_score() -> None:
     assert result.loc["noise", "importance"] == 0.0
 
 
+def test_rows_count_by_their_weight_and_not_at_all_without_any() -> None:
+    table = table_of()
+    weight = np.where(np.arange(300) < 100, 1.5, 0.0)
+    options = {"columns": list(table), "n_repeats": 2}
+    weighted = permutation_importance(predict, labelled(table, weight), MSE, **options)
+    few = permutation_importance(predict, labelled(table.head(100)), MSE, **options)
+    pd.testing.assert_frame_equal(weighted, few)
+    heavy = np.where(table["word"] == "a", 100.0, 1.0)
+    uneven = permutation_importance(predict, labelled(table, heavy), MSE, **options)
+    even = permutation_importance(predict, labelled(table), MSE, **options)
+    assert uneven.loc["word", "importance"] != even.loc["word", "importance"]
+
+
 def test_spread_is_the_deviation_over_shuffles_and_needs_two() -> None:
     assert importance().loc["strong", "stddev"] > 0.0
     assert np.isnan(importance(n_repeats=1).loc["strong", "stddev"])
@@ -76,7 +94,7 @@ def test_the_result_is_the_same_at_each_call() -> None:
 def test_the_callers_table_stays_as_it_was() -> None:
     table = table_of()
     before = table.copy(deep=True)
-    permutation_importance(predict, table, predict(table)[:, 0], MSE, columns=list(table))
+    permutation_importance(predict, labelled(table), MSE, columns=list(table))
     pd.testing.assert_frame_equal(table, before)
 
 
@@ -88,9 +106,7 @@ def test_only_the_asked_columns_are_shuffled_with_one_prediction_each() -> None:
         return predict(table)
 
     table = table_of()
-    result = permutation_importance(
-        counting, table, predict(table)[:, 0], MSE, columns=["weak"], n_repeats=4
-    )
+    result = permutation_importance(counting, labelled(table), MSE, columns=["weak"], n_repeats=4)
     assert list(result.index) == ["weak"]
     assert sizes == [300, 1200]
 
@@ -109,7 +125,8 @@ def test_rows_are_drawn_with_every_class(monkeypatch: pytest.MonkeyPatch) -> Non
         "errors", error_rate, False, 0.0, Reads.LABEL, (ProblemType.BINARY,), "log_loss"
     )
     table = pd.DataFrame({"x": np.arange(5_000.0)})
-    permutation_importance(lambda t: np.zeros((len(t), 2)), table, y, metric, columns=["x"])
+    rows = LabelledRows(table, y)
+    permutation_importance(lambda t: np.zeros((len(t), 2)), rows, metric, columns=["x"])
     assert all(len(drawn) in (400, 402) and drawn.sum() == 2 for drawn in seen)
 
 
@@ -150,6 +167,6 @@ def test_column_names_of_any_kind_work() -> None:
     table = pd.DataFrame({0: [1.0, 2.0, 3.0], ("a", 1): [3.0, 1.0, 2.0]})
     y = table[0].to_numpy()
     result = permutation_importance(
-        lambda t: t[0].to_numpy()[:, None], table, y, MSE, columns=list(table)
+        lambda t: t[0].to_numpy()[:, None], LabelledRows(table, y), MSE, columns=list(table)
     )
     assert result.index.tolist() == [0, ("a", 1)]

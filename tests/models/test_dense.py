@@ -1,4 +1,5 @@
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -166,15 +167,28 @@ def test_transform_before_fit_is_refused():
         DenseEncoder().transform(mixed().table)
 
 
-def test_the_thread_limit_is_lifted_by_the_last_one_out():
+def blas_threads():
     from threadpoolctl import threadpool_info
 
-    def limits():
-        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    before = limits()
+
+def test_the_thread_limit_is_lifted_by_the_last_one_out():
+    before = blas_threads()
     with one_blas_thread():
         with one_blas_thread():
             pass
-        assert set(limits()) == {1}
-    assert limits() == before
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def test_every_thread_may_limit_matrix_products_in_turn():
+    def limited():
+        with one_blas_thread():
+            return set(blas_threads())
+
+    before = blas_threads()
+    assert limited() == {1}
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(limited).result() == {1}
+    assert blas_threads() == before

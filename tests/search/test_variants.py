@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tabular_automl.models.base import MODELS
+from tabular_automl.models.base import MODELS, ModelSpec
 from tabular_automl.search.variants import SPACES, Among, Between, draw_variant
 
 
@@ -15,6 +15,14 @@ def test_every_draw_is_a_valid_spec_and_draws_differ(family):
 def test_the_generator_alone_decides_the_draw():
     first, again = (draw_variant("catboost", "v", np.random.default_rng(3)) for _ in range(2))
     assert first == again
+
+
+def test_a_variant_learns_as_long_as_the_best_of_its_family():
+    best = ModelSpec.make("catboost", "catboost_long", n_rounds=10_000, learning_rate=0.07, depth=4)
+    drawn = draw_variant("catboost", "v", np.random.default_rng(3), best)
+    assert (drawn.params.n_rounds, drawn.params.learning_rate) == (10_000, 0.07)
+    plain = draw_variant("catboost", "v", np.random.default_rng(3))
+    assert drawn.params.depth == plain.params.depth
 
 
 def test_numbers_stay_between_their_bounds_and_keep_their_type():

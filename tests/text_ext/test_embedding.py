@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -158,6 +159,48 @@ def test_an_encoder_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InvalidOptionError, match=r"encoder must be a folder.*'/no/such/folder'"):
         encoders.load_encoder("/no/such/folder", 16)
+
+
+def test_code_that_comes_with_an_encoder_is_neither_run_nor_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    classes = {"AutoConfig": "own.Own", "AutoModel": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    config = json.dumps({"model_type": "own", "auto_map": classes})
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(config)
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(InvalidOptionError, match="encoder must be a folder"):
+        encoders.load_encoder(str(tmp_path), 16)
+    assert asked == []
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_saved_model_asks_no_hub_for_its_encoder(
+    tiny_encoder: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = through_files(fitted(tiny_encoder, samples).state())
+    transformers = pytest.importorskip("transformers")
+    asked: list[bool] = []
+
+    def refuse(name: str, *, local_files_only: bool = False, **_: object) -> None:
+        asked.append(not local_files_only)
+        raise OSError("no such model here")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    again = build("some/model")
+    again.restore(state)
+    refit = build("some/model")
+    refit.take_over(again)
+    with pytest.raises(InvalidOptionError, match=r"'some/model'.*; download it once, or fit with"):
+        again.predict(samples.table.take([0]))
+    with pytest.raises(InvalidOptionError, match=r"'some/model'.*; download it once, or fit with"):
+        refit.fit(samples, None, Budget.unlimited())
+    with pytest.raises(InvalidOptionError, match=r"'some/model'.*; check the name, or connect"):
+        build("some/model").fit(samples, None, Budget.unlimited())
+    assert asked == [False, False, True]
 
 
 def test_a_folder_is_read_again_when_its_files_have_changed(

@@ -177,6 +177,26 @@ def test_a_saved_model_predicts_where_the_folder_is_gone(
     assert again.state().meta == state.meta
 
 
+def test_an_artifact_that_names_another_encoder_asks_no_hub_for_it(
+    tiny_encoder: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = fitted(tiny_encoder, samples, n_epochs=1).state()
+    meta, children = {**state.meta, "encoder": "some/model"}, {"dense": state.children["dense"]}
+    model = build(tiny_encoder)
+    model.restore(dataclasses.replace(state, meta=meta, children=children))
+    asked: list[bool] = []
+
+    def refuse(name: str, *, local_files_only: bool = False, **_: object) -> None:
+        asked.append(not local_files_only)
+        raise OSError("no such model here")
+
+    tokenizers = pytest.importorskip("transformers").AutoTokenizer
+    monkeypatch.setattr(tokenizers, "from_pretrained", refuse)
+    with pytest.raises(InvalidOptionError, match="got 'some/model'"):
+        model.predict(text_table(reviews(5)[0]))
+    assert asked == [False]
+
+
 def test_one_model_of_a_bag_keeps_the_encoder(tiny_encoder: Path, samples: Samples) -> None:
     rows = np.arange(len(samples))
     folds = [(samples.take(rows[rows % 2 == k]), samples.take(rows[rows % 2 != k])) for k in (0, 1)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.artifacts.contract import through_files
 from tabular_automl.core.contract import Check
 from tabular_automl.core.params import Params
 from tabular_automl.extend import (
@@ -169,6 +171,63 @@ def test_a_damaged_backbone_is_said_in_one_sentence(
             load_backbone(name, None, "cpu", Budget.unlimited())
 
 
+def test_code_that_comes_with_a_backbone_is_neither_run_nor_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.Own"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(backbone.AutoMLError, match="must be a folder that save_pretrained wrote"):
+        load_backbone(str(tmp_path), None, "cpu", Budget.unlimited())
+    assert asked == []
+    assert not (tmp_path / "ran").exists()
+
+
+def saved_with(
+    folder: str, monkeypatch: pytest.MonkeyPatch, **wanted: object
+) -> tuple[ImageEmbedding, FeatureTable, np.ndarray]:
+    """Return a model made of what another saved, a table, and what the other predicts for it."""
+    monkeypatch.setattr("tabular_automl.models.trial.lay_out", with_photos)
+    data = trial.Trial.make(trial.BINARY)
+    fitted = Candidate(ImageEmbedding, params(folder, device="cpu")).build(trial.BINARY)
+    fitted.fit(data.train, data.valid, Budget.unlimited())
+    model = ImageEmbedding(params(folder, **wanted), fitted.setting)
+    model.restore(through_files(fitted.state()))
+    return model, data.valid.table, fitted.predict(data.valid.table)
+
+
+def test_a_saved_model_asks_no_hub_for_its_backbone(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    model, table, _ = saved_with(folders["resnet"], monkeypatch, backbone="some/model")
+    asked: list[bool] = []
+
+    def refuse(name: str, *, local_files_only: bool, **_: object) -> None:
+        asked.append(not local_files_only)
+        raise OSError("no such model here")
+
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", refuse)
+    with pytest.raises(backbone.AutoMLError, match=r"must be on this machine, got 'some/model'"):
+        model.predict(table)
+    again = ImageEmbedding(model.params, model.setting)
+    again.take_over(model)
+    with pytest.raises(backbone.AutoMLError, match=r"must be on this machine, got 'some/model'"):
+        again.fit(trial.Trial.make(trial.BINARY).train, None, Budget.unlimited())
+    assert asked == [False, False]
+
+
+def test_what_was_fitted_on_a_gpu_predicts_without_one(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model, table, expected = saved_with(folders["resnet"], monkeypatch, device="cuda")
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-5)
+    with pytest.raises(backbone.AutoMLError, match="needs a CUDA device"):
+        ImageEmbedding(model.params, model.setting)._load(Budget.unlimited())
+
+
 def test_what_no_one_expects_is_not_waited_for():
     def fail() -> None:
         raise AssertionError("of some library")
@@ -266,7 +325,9 @@ def test_files_of_a_backbone_stay_in_the_folder_they_are_unpacked_to(tmp_path, m
     found = []
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(backbone._Loaded, "backbones", {})
-    monkeypatch.setattr(backbone, "_load", lambda folder, *_: found.extend(os.listdir(folder)))
+    monkeypatch.setattr(
+        backbone, "_load", lambda folder, *_, **__: found.extend(os.listdir(folder))
+    )
     backbone.unpacked_backbone({"../escaped.txt": b"", "/also/escaped.txt": b""}, None, "cpu")
     assert found == ["escaped.txt"]
     assert os.listdir(tmp_path) == []
