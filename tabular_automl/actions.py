@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabular_automl.core.errors import (
+    DataError,
     InterruptedFitWarning,
     LabelError,
     MissingColumnsError,
@@ -101,8 +102,11 @@ def _check_test(path: str, label: str) -> None:
     """
     from tabular_automl.data.batches import read_batches
 
-    names = [str(name) for name in next(read_batches(path, n_rows=1)).columns]
-    if label not in names:
+    batch = next(read_batches(path, n_rows=1))
+    if not len(batch):
+        raise DataError(f"--test must be a table with rows, got none in {path!r}.")
+    if label not in batch.columns:
+        names = [str(name) for name in batch.columns]
         sentence = unknown_name("label column", label, names)
         raise LabelError(f"--test must be a table with the label: {sentence}")
 

@@ -221,6 +221,7 @@ def describe_settings(
         other fields of `FitConfig` that were changed; a spec is its family, key and params.
     """
     changes = {} if config is None else _changes(config)
+    changes.pop("cluster", None)  # an address, which is nobody else's business
     return {
         "presets": preset,
         "time_limit": _plain(time_limit),

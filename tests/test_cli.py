@@ -175,6 +175,7 @@ def test_fit_prints_the_figures_of_a_test_table(
         ("new.xlsx", "must end in .csv"),
         ("new.csv", "--test must be a table with the label: Unknown label column 'y'"),
         ("new.parquet", "--test must be a table with the label: Unknown label column 'y'"),
+        ("empty.csv", "--test must be a table with rows, got none"),
     ],
 )
 def test_a_test_table_of_no_use_is_refused_before_the_fit(
@@ -185,6 +186,7 @@ def test_a_test_table_of_no_use_is_refused_before_the_fit(
     told: str,
 ) -> None:
     (data.parent / "new.xlsx").touch()
+    (data.parent / "empty.csv").write_text("y\n")
     pd.read_csv(data).to_parquet(data.parent / "new.parquet")
     assert main(["fit", "train.csv", "--label", "y", "--test", str(data.parent / test)]) == 1
     assert told in capsys.readouterr().err

@@ -16,6 +16,7 @@ from tabular_automl.data.reading import (
     files_of,
     format_of,
     frame_of_arrow,
+    looking_at,
     naming_the_file,
     text_layout,
     unicode_of,
@@ -58,9 +59,11 @@ def read_batches(
         When a path does not exist, is of no known kind, or cannot be read.
     """
     path = Path(source).expanduser()
-    if not path.exists():
+    with looking_at(path):
+        exists, is_folder = path.exists(), path.is_dir()
+    if not exists:
         raise PathError(f"The table's path must exist, got {str(path)!r}; check the spelling.")
-    if not path.is_dir():
+    if not is_folder:
         yield from _file_batches(path, n_rows, as_text)
         return
     done = 0

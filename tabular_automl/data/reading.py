@@ -114,7 +114,7 @@ def _check_names(names: Iterable[Hashable], where: str) -> None:
 
 
 def _read_path(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
-    with _looking_at(path):
+    with looking_at(path):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if is_folder:
         return _read_folder(path, as_text)
@@ -122,7 +122,7 @@ def _read_path(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
 
 
 @contextmanager
-def _looking_at(path: Path) -> Iterator[None]:
+def looking_at(path: Path) -> Iterator[None]:
     """Turn what the system says against a path into an error that says what to check."""
     try:
         yield
@@ -158,7 +158,7 @@ def files_of(folder: Path) -> list[Path]:
     PathError
         When there are none, or files of several kinds, or the folder cannot be looked into.
     """
-    with _looking_at(folder):
+    with looking_at(folder):
         paths = sorted(entry for entry in folder.iterdir() if entry.name[0] not in "._")
         files = [path for path in paths if path.is_file()]
     if not paths:

@@ -26,6 +26,7 @@ from tabular_automl.core.errors import (
     must_be,
 )
 from tabular_automl.data.batches import read_batches
+from tabular_automl.data.reading import looking_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,7 +109,9 @@ def _check(source: Path, out: Path, options: StreamOptions) -> None:
         raise InvalidOptionError(must_be("batch_rows", "a positive whole number or None", n_rows))
     if not out.name.lower().endswith(_ENDINGS):
         raise PathError(must_be("out", f"a path that ends in {', '.join(_ENDINGS)}", str(out)))
-    if not source.exists():
+    with looking_at(source):
+        exists = source.exists()
+    if not exists:
         raise PathError(f"The table's path must exist, got {str(source)!r}; check the spelling.")
     if not out.parent.is_dir():
         raise PathError(f"The folder of {str(out)!r} must exist; make it first.")

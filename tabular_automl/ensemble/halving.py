@@ -69,7 +69,8 @@ class _Variants:
     def run(self) -> None:
         """Try groups of variants until one cannot end in time, or several brought nothing."""
         layer = self.layer
-        n_drawn, idle = 0, list[int]()  # sizes of the groups since one earned weight
+        n_drawn = 0
+        idle: list[int] = []  # sizes of the groups since one earned weight
         while n_drawn < self.n_most and not self._is_idle(idle) and not layer.no_longer_pays():
             group = self._draw_group(n_drawn)
             if not group:
@@ -88,14 +89,16 @@ class _Variants:
     def _draw_group(self, n_drawn: int) -> list[PlannedSpec]:
         """Return the next variants, no more than there is time to look at and to halve.
 
-        What each costs are the seconds that all its folds may take. The seed, its number and the
-        family's best bag say what a variant is, so that a resume finds it in the journal.
+        What each costs are the seconds that all its folds may take. The seed, its number and how
+        long the family's best bag had to learn say what a variant is: a resume that comes to the
+        same bags finds it in the journal.
         """
         seed, parts = self.layer.request.setting.seed, self.parts
         size = min(_SURVIVORS * 2 ** len(parts) if parts else 1, self.n_most - n_drawn)
         part_each = _bags_of_halving(size, parts) / size
         left, total = self.layer.time_beside_save().remaining(), 0.0
-        best, drawn = self._best_of_families(), list[tuple[ModelSpec, float]]()
+        best = self._best_of_families()
+        drawn: list[tuple[ModelSpec, float]] = []
         for number in range(n_drawn + 1, n_drawn + 1 + size):
             rng = np.random.default_rng([seed, number])
             choice = self._family_to_vary(rng, left - part_each * total)

@@ -185,8 +185,7 @@ class Schedule:
     def _complete(self, scouted: Candidate) -> None:
         """Fit the other folds of a bag, about as long as the first ones, if there is time."""
         key = scouted.bag.key
-        if scouted.longer_spec() is None:
-            self._seen.add(key)
+        self._seen.add(key)
         self._scouts.pop(key, None)
         seconds = self._seconds_of_whole(scouted) - scouted.fit.fit_seconds
         budget = self.layer.time_beside_save()
@@ -194,7 +193,8 @@ class Schedule:
             self.layer.try_spec(scouted.fit.spec, key, budget.within(_LONGER * seconds))
         else:
             self._memory.forget(key)
-            self.layer.skip(key, "no time left for its other folds")
+            stopped = self.budget.stopped
+            self.layer.skip(key, "interrupted" if stopped else "no time left for its other folds")
 
     def _seconds_of_whole(self, candidate: Candidate) -> float:
         """Return how long all folds take, when some took what the candidate's did."""
@@ -235,7 +235,9 @@ class Schedule:
             budget = self.layer.time_beside_save()
             # Its save grows with it.
             growth = self._saving(key) / max(1e-9, fit.fit_seconds)
-            left, longer = budget.remaining() / (1.0 + growth), candidate.longer_spec()
+            # What others that earned weight wait for stays theirs.
+            free = budget.remaining() - self._seconds_of_waiting(but=key)
+            left, longer = free / (1.0 + growth), candidate.longer_spec()
             least = seconds * (_LONGER if longer is None else _WITH_MORE_ROUNDS)
             if part >= _LEAST_PART and least <= left:
                 share = max(least, left * min(_MOST_OF_REST, part))
@@ -246,6 +248,17 @@ class Schedule:
                 self._memory.forget(self._scouts.pop(key).bag.key)
             else:
                 self._complete(candidate)
+
+    def _seconds_of_waiting(self, *, but: str) -> float:
+        """Return how long the other folds of all bags take that were only looked at, but for one.
+
+        Those that the clock cut short are left out: a longer repeat is what they wait for.
+        """
+        return sum(
+            self._seconds_of_whole(scouted) - scouted.fit.fit_seconds
+            for key, scouted in self._scouts.items()
+            if key != but and not scouted.was_cut_short
+        )
 
     def _saving(self, key: str) -> float:
         """Return the seconds that a save takes of what was fitted under the key."""

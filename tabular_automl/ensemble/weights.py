@@ -184,10 +184,11 @@ def _averaged_over_halves(rows: _Rows, weights: Floats, budget: Budget) -> Float
     rng = np.random.default_rng(0)
     found: list[Floats] = []
     for _ in range(_N_SPLITS):
-        both = [_greedy(half.objective(), budget) for half in rows.halves(rng)]
-        if budget.expired():  # and so the last selection may have ended after its first bag
+        if budget.expired():
             break
-        found += both
+        both = [_greedy(half.objective(), budget) for half in rows.halves(rng)]
+        # The last one may have ended after its first bag.
+        found += both if not budget.expired() else []
     return np.mean(found, axis=0) if found else weights
 
 

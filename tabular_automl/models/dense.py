@@ -49,7 +49,7 @@ def one_blas_thread() -> Iterator[None]:
 
     with _BlasUse.lock:
         if not _BlasUse.n_users:
-            _let_this_thread_limit()
+            _let_any_thread_limit()
             _BlasUse.limits = threadpool_limits(limits=1, user_api="blas")
         _BlasUse.n_users += 1
     try:
@@ -58,12 +58,13 @@ def one_blas_thread() -> Iterator[None]:
         with _BlasUse.lock:
             _BlasUse.n_users -= 1
             if not _BlasUse.n_users:
-                _let_this_thread_limit()
+                _let_any_thread_limit()
                 _BlasUse.limits.restore_original_limits()
+                _let_any_thread_limit()
 
 
-def _let_this_thread_limit() -> None:
-    """Take over from whichever thread came first, the only one that threadpoolctl 3.8 listens to.
+def _let_any_thread_limit() -> None:
+    """End the control of whichever thread came first, the only one threadpoolctl 3.8 listens to.
 
     A limit that it ignores would be that of another fold's thread, or the one never lifted again.
     """

@@ -268,3 +268,8 @@ def test_the_output_must_be_a_table_elsewhere(predictor, rows, tmp_path):
 def test_a_source_that_is_not_there_is_named(predictor, tmp_path):
     with pytest.raises(PathError, match=r"must exist, got .*absent\.parquet"):
         predictor.predict_file(tmp_path / "absent.parquet", tmp_path / "out.csv")
+
+
+def test_a_path_that_is_too_long_is_refused_in_a_sentence(predictor, tmp_path):
+    with pytest.raises(PathError, match="xxx"):
+        predictor.predict_file(tmp_path / ("x" * 5_000), out=tmp_path / "out.csv")

@@ -147,6 +147,22 @@ class UsedUpLater(UsedUp):
         return None if self.hurried else super().longer_params()
 
 
+class SlowUsedUp(UsedUp):
+    """Takes two seconds for a fold, twice as long with more rounds."""
+
+    def fit(self, train, valid, budget):
+        CLOCK.now += 2.0 if self.params.n_rounds == 100 else 4.0
+        return super().fit(train, valid, budget)
+
+
+class SlowUsedUpToo(SlowUsedUp):
+    """As good, and wrong in other places."""
+
+    def predict(self, table):
+        wobble = np.sin(2e3 * table.numeric[:, 0])
+        return (table.numeric[:, 0] + 1.3 * self.blur * wobble).reshape(-1, 1).astype(float)
+
+
 class Converged(Oracle):
     """A booster whose loss stopped falling."""
 
@@ -205,7 +221,7 @@ FAMILIES = {
     "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
     "slow_poor": SlowPoor, "used_up": UsedUp, "used_up_later": UsedUpLater,
-    "late_at_first": LateAtFirst,
+    "slow_used_up": SlowUsedUp, "slow_used_up_too": SlowUsedUpToo, "late_at_first": LateAtFirst,
     "converged": Converged, "partly_converged": PartlyConverged, "slow_different": SlowDifferent,
     "tuned": Tuned, "slow_tuned": SlowTuned,
 }  # fmt: skip
@@ -427,6 +443,17 @@ def test_without_time_for_more_rounds_the_bag_is_made_whole(run, scouting, monke
     fitted = run(["distant", "used_up"], budget=Budget.start(60))
     assert [c.bag.key for c in fitted.candidates] == ["distant", "used_up"]
     assert FITTED.count("UsedUp") == 4
+
+
+@pytest.mark.parametrize(("seconds", "n_longer"), [(24, 0), (34, 1)])
+def test_a_repeat_leaves_what_others_need_for_their_other_folds(
+    run, scouting, clock, seconds, n_longer
+):
+    names = ["oracle", "slow_used_up", "slow_used_up_too"]
+    fitted = run(names, budget=Budget.start(seconds), n_cores=1)
+    keys = {c.bag.key for c in fitted.candidates}
+    assert len(keys) == 3
+    assert sum(key.endswith("_long") for key in keys) == n_longer
 
 
 def test_a_repeat_that_used_its_rounds_up_is_tried_with_more_of_them(run):

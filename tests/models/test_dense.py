@@ -187,8 +187,15 @@ def test_every_thread_may_limit_matrix_products_in_turn():
         with one_blas_thread():
             return set(blas_threads())
 
+    def limited_by_others():
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):
+            return set(blas_threads())
+
     before = blas_threads()
     assert limited() == {1}
     with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(limited_by_others).result() == {1}
         assert pool.submit(limited).result() == {1}
     assert blas_threads() == before
