@@ -262,8 +262,8 @@ class Answers:
         """Return a predictor of single rows, given as dictionaries.
 
         Answers equal those of `predict` and `predict_proba` within 1e-6, unless models are dropped
-        for the sake of speed. No pandas is in its path, except for columns of texts and of images,
-        and for values of unusual types and dates of unusual forms.
+        for the sake of speed. Up to 64 rows at once no pandas is in its path, except for columns of
+        texts and of images, and for values of unusual types and dates of unusual forms.
 
         Parameters
         ----------
