@@ -168,9 +168,11 @@ def validate(arguments: argparse.Namespace) -> int:
     return OK if report.can_predict else FAILED
 
 
+@_warning_in_a_sentence()
 def leaderboard(arguments: argparse.Namespace) -> int:
     """Print one row for each model."""
-    board = _load(arguments.model).leaderboard(arguments.data)
+    predictor = _load(arguments.model)
+    board = predictor.leaderboard(arguments.data, on_mismatch=arguments.on_mismatch)
     if arguments.json:
         _print_json(board)
         return OK
@@ -183,10 +185,11 @@ def leaderboard(arguments: argparse.Namespace) -> int:
     return OK
 
 
+@_warning_in_a_sentence()
 def importance(arguments: argparse.Namespace) -> int:
     """Print what each column contributes."""
     ranking = _load(arguments.model).feature_importance(
-        arguments.data, time_limit=arguments.time_limit
+        arguments.data, time_limit=arguments.time_limit, on_mismatch=arguments.on_mismatch
     )
     ranking = ranking.rename_axis("column").reset_index()
     _print_json(ranking) if arguments.json else _print_table(ranking)

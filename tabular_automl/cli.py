@@ -240,6 +240,7 @@ def _add_leaderboard(commands: Any) -> None:
     parser = _add(commands, "leaderboard", "list every model with its scores")
     parser.add_argument("model", help="folder of a saved predictor")
     parser.add_argument("data", nargs="?", help="table with the label column, to score on too")
+    _add_on_mismatch(parser)
     _add_json(parser)
 
 
@@ -247,6 +248,7 @@ def _add_importance(commands: Any) -> None:
     parser = _add(commands, "importance", "rank columns by what they contribute")
     _add_model_and_data(parser, "table with the label column, best of rows not trained on")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS")
+    _add_on_mismatch(parser)
     _add_json(parser)
 
 

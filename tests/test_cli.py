@@ -85,11 +85,12 @@ class FakePredictor:
         self.calls.append(("validate", data))
         return ValidationReport(self.findings, pd.DataFrame(), 3)
 
-    def leaderboard(self, data: Any = None) -> pd.DataFrame:
-        self.calls.append(("leaderboard", data))
+    def leaderboard(self, data: Any = None, *, on_mismatch: str = "raise") -> pd.DataFrame:
+        self.calls.append(("leaderboard", data, on_mismatch))
         return self.board.copy()
 
     def feature_importance(self, data: Any, **options: Any) -> pd.DataFrame:
+        self.calls.append(("importance", data, options["on_mismatch"]))
         index = pd.Index(["x", "z"])
         return pd.DataFrame({"importance": [0.5, 0.0], "stddev": [0.1, np.nan]}, index=index)
 
@@ -249,12 +250,15 @@ def test_what_to_do_on_a_mismatch_is_passed_on(
     assert main(["predict", "model", str(data), *option]) == 0
     assert main(["predict", "model", str(data), "--proba", *option]) == 0
     assert main(["predict", "model", str(data), "--out", str(data.parent / "o.csv"), *option]) == 0
-    assert main(["evaluate", "model", "test.csv", *option]) == 0
+    for action in ("evaluate", "leaderboard", "importance"):
+        assert main([action, "model", "test.csv", *option]) == 0
     assert [call for call in fake.calls if call[0] != "load" and call[0] != "init"] == [
         ("predict", policy),
         ("predict_proba", policy),
         ("predict", policy),
         ("evaluate", "test.csv", policy),
+        ("leaderboard", "test.csv", policy),
+        ("importance", "test.csv", policy),
     ]
 
 
@@ -335,7 +339,7 @@ def test_the_leaderboard_drops_reasons_when_there_are_none(
 ) -> None:
     monkeypatch.setattr(fake, "board", BOARD.iloc[:2])
     assert main(["leaderboard", "model", "test.csv"]) == 0
-    assert fake.calls[-1] == ("leaderboard", "test.csv")
+    assert fake.calls[-1] == ("leaderboard", "test.csv", "raise")
     assert "reason" not in capsys.readouterr().out
 
 

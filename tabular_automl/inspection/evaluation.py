@@ -39,7 +39,7 @@ class LabelledRows:
     y : ndarray of shape (n_samples,)
         Class codes or values, as metrics read them.
     weight : ndarray of shape (n_samples,) or None
-        Of mean 1.
+        Of mean 1 in the table that was given.
     """
 
     table: pd.DataFrame
