@@ -110,13 +110,20 @@ def _free_bytes() -> int:
     return max(0, free if contained is None else min(free, contained))
 
 
-def release_memory() -> None:
+def release_memory(*, collect: bool) -> None:
     """Give freed memory back to the system, where the C library keeps it for later.
 
     Threads free large arrays in arenas of their own, which glibc would hold on to: a fit of many
     models then looks as large as the sum of its peaks.
+
+    Parameters
+    ----------
+    collect : bool
+        Whether to look for unreachable cycles first. That takes a tenth of a second or two once
+        large libraries are imported; without, what is given back is all that takes time.
     """
-    gc.collect()
+    if collect:
+        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

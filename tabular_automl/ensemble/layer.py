@@ -42,7 +42,7 @@ _MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help
 _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
 _SECONDS_PER_CELL = 2e-7  # what every family spends before it can look at the clock
-_RELEASE_SECONDS = 4.0  # between releases of memory, which take a tenth of a second or two
+_COLLECT_SECONDS = 4.0  # between collections of cycles, which take a tenth of a second or two
 NO_TIME = "no time left"
 _MEMORY_SHARE = 0.8
 _BEYOND = 1.5  # times what boosters needed before, since the next may need more
@@ -238,7 +238,7 @@ class Layer:
         self._weighed_late = False
         self._hopeless: set[str] = set()
         self.converged_after: list[float] = []
-        self._released = time.monotonic()
+        self._collected = time.monotonic()
         self._since_gain = 0
         self._ensemble_error: float | None = None
 
@@ -329,9 +329,14 @@ class Layer:
             self.skip(key, _cause(error), failed=True)
         else:
             self._keep(candidate)
-        if time.monotonic() - self._released > _RELEASE_SECONDS:
-            release_memory()
-            self._released = time.monotonic()
+        self._release()
+
+    def _release(self) -> None:
+        """Give back what the last spec needed, so that the next one does not come on top of it."""
+        collect = time.monotonic() - self._collected > _COLLECT_SECONDS
+        release_memory(collect=collect)
+        if collect:
+            self._collected = time.monotonic()
 
     def _prepare(self, spec: ModelSpec) -> None:
         """Import what the family needs before its clock starts, and refuse what would not fit."""

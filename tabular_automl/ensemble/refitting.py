@@ -13,7 +13,7 @@ import numpy as np
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Note, Reporter
-from tabular_automl.core.parallel import Machine
+from tabular_automl.core.parallel import Machine, release_memory
 from tabular_automl.core.watching import run_until
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
@@ -103,6 +103,7 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
     waiting = [key for key in request.order if can_be_refitted(by_key[key])]
     while waiting and not budget.stopped:
         key = waiting.pop(0)
+        release_memory(collect=False)
         needed, others = request.needed[key], sum(request.needed[other] for other in waiting)
         part = budget.share(needed / max(1e-9, needed + others))
         ample = max(_LEAST_SHARE, _AMPLE * needed)

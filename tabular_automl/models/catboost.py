@@ -101,7 +101,7 @@ class CatBoost(Model):
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all iterations."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
-        self._booster: catboost.CatBoost | Stored[catboost.CatBoost] | None = None
+        self._booster: Stored[catboost.CatBoost] | None = None
         if self.outputs.is_constant:
             return self
         check_can_boost("CatBoost", train.table, budget)
@@ -116,11 +116,11 @@ class CatBoost(Model):
             clock = _Clock(clock.room, len(train), budget, may_restart=False)
             booster = self._boost(training, validation, clock.n_rounds, clock)
             self.hurried = booster.learning_rate_ > HURRIED * first_rate
-        self._booster = booster
         self.chosen = {
             "n_rounds": int(booster.tree_count_),
             "learning_rate": float(booster.learning_rate_),
         }
+        self._booster = _stored(booster)
         return self
 
     def predict(self, table: FeatureTable) -> Prediction:
@@ -129,7 +129,7 @@ class CatBoost(Model):
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
         few = n_samples < _FEW_ROWS
-        raw = self._trees().predict(
+        raw = self._booster.get().predict(
             _objects(table) if few and table.code_names else as_pool(table),
             prediction_type="Probability" if self.outputs.known else "RawFormulaVal",
             thread_count=1 if few else self.setting.n_threads,
@@ -158,12 +158,7 @@ class CatBoost(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
-        if isinstance(self._booster, Stored):
-            return State(meta=meta, blobs={_BLOB: self._booster.raw})
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / _BLOB
-            self._booster.save_model(str(path), format="cbm")
-            return State(meta=meta, blobs={_BLOB: path.read_bytes()})
+        return State(meta=meta, blobs={_BLOB: self._booster.raw})
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
@@ -175,9 +170,9 @@ class CatBoost(Model):
 
         How the trees lead is not looked at: of symmetric ones, a prediction of any row tells.
         """
-        booster = self._trees()
-        if booster is None:
+        if self._booster is None:
             return
+        booster = self._booster.get()
         found = len(booster.feature_names_), list(booster.get_cat_feature_indices())
         expected = table.n_features, list(range(len(table.numeric_names), table.n_features))
         if found != expected:
@@ -185,10 +180,6 @@ class CatBoost(Model):
                 f"The trees of a CatBoost model must be for {expected[0]} features with categories "
                 f"{expected[1]!r:.100}, got {found!r:.100}; do not use the predictor."
             )
-
-    def _trees(self) -> Any:
-        """Return the booster, read now if need be."""
-        return self._booster.get() if isinstance(self._booster, Stored) else self._booster
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -251,6 +242,18 @@ class CatBoost(Model):
             "allow_writing_files": False,
             "logging_level": "Silent",
         }
+
+
+def _stored(booster: catboost.CatBoost) -> Stored[catboost.CatBoost]:
+    """Return the trees as they are saved.
+
+    A booster that has been trained keeps far more memory from being used again than its trees
+    take: 35 MB for 0.2 MB of them on 40,000 rows.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _BLOB
+        booster.save_model(str(path), format="cbm")
+        return Stored(path.read_bytes(), _read)
 
 
 def _read(raw: bytes) -> catboost.CatBoost:
