@@ -1,8 +1,9 @@
-"""The trees of all fold models of a boosted bag as one LightGBM booster, walked in one call.
+"""The trees of all fold models of a boosted bag as one booster.
 
-A call of a booster for one row costs a multiple of what its trees cost. LightGBM's text format can
-hold any tree that splits on thresholds or sets of levels, so the trees of several LightGBM
-or XGBoost boosters become the trees of one, each fold an output of its own.
+LightGBM's text format can hold any tree that splits on thresholds or sets of levels, so the trees
+of several LightGBM or XGBoost boosters become the trees of one, each fold an output of its own.
+Many small trees are answered from bits (`TreeBits`). Others are walked by LightGBM in one call: a
+call of a booster for one row costs a multiple of what its trees cost.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.data.table import FeatureTable
-from tabular_automl.deployment.asked_booster import AskedBooster
+from tabular_automl.deployment.asked_booster import Answer, AskedBooster
 from tabular_automl.deployment.fold_outputs import FoldOutputs
+from tabular_automl.deployment.tree_bits import TreeBits
 from tabular_automl.models.base import Prediction
 from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.models.xgboost import XGBoost
@@ -40,8 +42,9 @@ class JoinedLightGBM:
     def __init__(self, models: Sequence[LightGBM], n_features: int, n_threads: int) -> None:
         self._outputs = FoldOutputs([model.outputs for model in models])
         texts = [model.state().blobs["booster.txt"].decode() for model in models]
-        booster = _joined([trees_of(t) for t in texts], self._outputs.starts, n_features)
-        self._asked = AskedBooster(booster, "raw_score", int(self._outputs.starts[-1]), n_threads)
+        trees = _by_rounds([trees_of(text) for text in texts], self._outputs.starts)
+        n_columns = int(self._outputs.starts[-1])
+        self._asked = _asked(trees, "raw_score", n_columns, n_features, n_threads)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
@@ -62,9 +65,8 @@ class JoinedXGBoost:
         self._outputs = FoldOutputs([model.outputs for model in models])
         starts = self._outputs.starts
         folds = [XGBoostTrees(model.state().blobs["booster.ubj"]) for model in models]
-        booster = _joined([fold.texts for fold in folds], starts, n_features)
-        n_trees, n_columns = booster.num_trees(), int(starts[-1])
-        n_rounds = n_trees // n_columns
+        trees, n_columns = _by_rounds([fold.texts for fold in folds], starts), int(starts[-1])
+        n_rounds = len(trees) // n_columns
         self._base = np.concatenate([fold.base for fold in folds])
         if len(self._base) != n_columns:
             raise ValueError(f"{n_columns} outputs must have a base each, got {len(self._base)}")
@@ -76,7 +78,7 @@ class JoinedXGBoost:
         flat = [values for row in leaves for values in row]
         self._values = np.concatenate(flat)
         self._first = np.cumsum([0] + [len(values) for values in flat])[:-1]
-        self._asked = AskedBooster(booster, "pred_leaf", n_trees, n_threads)
+        self._asked = _asked(trees, "pred_leaf", n_columns, n_features, n_threads)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""
@@ -86,13 +88,11 @@ class JoinedXGBoost:
         return self._outputs.mean(np.add.accumulate(values, axis=1)[:, -1])
 
 
-def _joined(folds: Sequence[Sequence[str]], starts: npt.NDArray[Any], n_features: int) -> Any:
-    """Return one booster of all folds' trees; folds with fewer rounds get trees of value 0.
+def _by_rounds(folds: Sequence[Sequence[str]], starts: npt.NDArray[Any]) -> list[str]:
+    """Return all folds' trees, those of a round together; folds with fewer get trees of value 0.
 
     ``folds`` holds each fold's trees as text without their number, those of a round together.
     """
-    import lightgbm
-
     widths = np.diff(starts)
     n_rounds = max(len(trees) // width for trees, width in zip(folds, widths, strict=True))
     blocks = []
@@ -100,14 +100,32 @@ def _joined(folds: Sequence[Sequence[str]], starts: npt.NDArray[Any], n_features
         for trees, width in zip(folds, widths, strict=True):
             own = trees[turn * width : (turn + 1) * width]
             blocks += [*own, *[_NO_TREE] * (width - len(own))]
-    n_columns = int(starts[-1])
+    return blocks
+
+
+def _asked(
+    trees: Sequence[str], answer: Answer, n_columns: int, n_features: int, n_threads: int
+) -> TreeBits | AskedBooster:
+    """Return what answers for the trees, in whichever way is sooner."""
+    try:
+        return TreeBits(trees, answer, n_columns, n_features)
+    except ValueError:  # too few, too large, or with linear leaves
+        booster = _booster_of(trees, n_columns, n_features)
+        n_answers = n_columns if answer == "raw_score" else len(trees)
+        return AskedBooster(booster, answer, n_answers, n_threads)
+
+
+def _booster_of(trees: Sequence[str], n_columns: int, n_features: int) -> Any:
+    """Return one booster of trees."""
+    import lightgbm
+
     header = [
         *("tree", "version=v4", f"num_class={n_columns}", f"num_tree_per_iteration={n_columns}"),
         *("label_index=0", f"max_feature_idx={n_features - 1}"),
         "feature_names=" + " ".join(f"Column_{i}" for i in range(n_features)),
         "feature_infos=" + " ".join(["none"] * n_features),
     ]
-    numbered = "".join(f"Tree={i}\n{block}" for i, block in enumerate(blocks))
+    numbered = "".join(f"Tree={i}\n{block}" for i, block in enumerate(trees))
     text = "\n".join(header) + "\n\n" + numbered + "end of trees\n"
     try:
         return lightgbm.Booster(model_str=text)

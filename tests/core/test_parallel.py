@@ -1,9 +1,12 @@
+import gc
+import sys
 import threading
+import weakref
 
 import pytest
 
 from tabular_automl.core import containers
-from tabular_automl.core.parallel import Machine, in_own_thread, run_parallel
+from tabular_automl.core.parallel import Machine, in_own_thread, release_memory, run_parallel
 
 
 @pytest.mark.parametrize(("n_jobs", "n_cores"), [(None, 4), (-1, 4), (2, 2), (99, 4), (0, 1)])
@@ -49,3 +52,22 @@ def test_work_in_a_thread_of_its_own_gives_its_result_or_its_error_and_leaves_no
     with pytest.raises(ZeroDivisionError):
         in_own_thread(lambda: 1 // 0)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("platform", [sys.platform, "an unknown one"])
+def test_cycles_are_collected_only_where_asked(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    knot: list[object] = [threading.Event()]
+    event = weakref.ref(knot[0])
+    knot.append(knot)
+    gc.disable()
+    try:
+        del knot
+        release_memory(collect=False)
+        assert event() is not None
+        release_memory(collect=True)
+        assert event() is None
+    finally:
+        gc.enable()

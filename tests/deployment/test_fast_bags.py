@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tabular_automl.deployment import fast_bags
+from tabular_automl.deployment import fast_bags, tree_bits
 from tabular_automl.deployment.fast_bags import FEW_ROWS, fast_bag, probe_table
 from tabular_automl.ensemble.bagging import Bag
 from tests.deployment.bags import BINARY, FAMILIES, FOUR_CLASSES, REGRESSION, bag_of, features, only
@@ -43,6 +43,17 @@ def test_a_fold_without_one_of_the_classes_is_joined_too(family, drop_class):
 def test_absolute_errors_are_joined(family):
     params = FAMILIES[family]
     assert_joined_and_equal(bag_of(family, REGRESSION, loss="absolute_error", **params))
+
+
+@pytest.mark.parametrize("task", [BINARY, FOUR_CLASSES, REGRESSION], ids=lambda t: t.problem_type)
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost"])
+def test_many_trees_are_joined_as_bits(family, task, monkeypatch):
+    monkeypatch.setattr(tree_bits, "_LEAST_TREES", 1)
+    bag = bag_of(family, task, **FAMILIES[family])
+    assert_joined_and_equal(bag)
+    assert isinstance(fast_bag(bag, features(0), 1).joined._asked, tree_bits.TreeBits)
+    if task == FOUR_CLASSES:
+        assert_joined_and_equal(bag_of(family, task, drop_class=3, **FAMILIES[family]))
 
 
 def test_linear_leaves_are_joined():

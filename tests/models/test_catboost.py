@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import threading
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,22 @@ def test_it_learns_and_its_state_predicts_the_same(task: Task) -> None:
     restored.restore(model.state())
     np.testing.assert_allclose(restored.predict(valid.table), prediction, atol=1e-9)
     assert restored.fitted_params() == model.fitted_params()
+
+
+def test_the_trained_booster_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[weakref.ref[object]] = []
+    boost = CatBoost._boost
+
+    def watched(*arguments: Any) -> Any:
+        booster = boost(*arguments)
+        trained.append(weakref.ref(booster))
+        return booster
+
+    monkeypatch.setattr(CatBoost, "_boost", watched)
+    model, valid = fit(BINARY)
+    gc.collect()
+    assert [booster() for booster in trained] == [None]
+    assert len(model.predict(valid.table)) == len(valid)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
