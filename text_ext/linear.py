@@ -67,6 +67,7 @@ class TextLinear(Model):
        ACL 2012.
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("scipy.sparse",)
     reads: ClassVar[frozenset[Kind]] = frozenset({Kind.TEXT})
     joins: ClassVar[bool] = True

@@ -68,6 +68,7 @@ class TextTransformer(Model):
     .. [1] Howard, Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018.
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("torch", "transformers", BUNDLED_PACKAGE)
     reads: ClassVar[frozenset[Kind]] = frozenset({Kind.TEXT})
     # Where there is time for it at all, embedding the same texts once is done in a third of that.

@@ -41,6 +41,7 @@ class ImageEmbedding(Model):
         Predictor(label="y").fit(table, config=FitConfig(specs=(spec,)))
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("torch", "transformers", "PIL")
     _restored = False  # from an artifact, which may be of another machine and of anybody
 

@@ -55,6 +55,7 @@ class ImageNetwork(Model):
     .. [2] M. Tan, Q. Le, "EfficientNetV2: smaller models and faster training", ICML 2021.
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("torch", "PIL")
     reads: ClassVar[frozenset[Kind]] = frozenset({Kind.IMAGE})
     # No other family sees the pixels: it gets about two thirds of the time.

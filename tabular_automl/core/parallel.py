@@ -119,8 +119,8 @@ def release_memory(*, collect: bool) -> None:
     Parameters
     ----------
     collect : bool
-        Whether to look for unreachable cycles first. That takes a tenth of a second or two once
-        large libraries are imported; without, what is given back is all that takes time.
+        Whether to look for unreachable cycles first, which takes 0.1 to 0.2 s once large libraries
+        are imported.
     """
     if collect:
         gc.collect()

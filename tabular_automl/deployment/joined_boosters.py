@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.asked_booster import Answer, AskedBooster
 from tabular_automl.deployment.fold_outputs import FoldOutputs
-from tabular_automl.deployment.tree_bits import TreeBits
+from tabular_automl.deployment.tree_bits import NotAsBitsError, TreeBits
 from tabular_automl.models.base import Prediction
 from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.models.xgboost import XGBoost
@@ -109,7 +109,7 @@ def _asked(
     """Return what answers for the trees, in whichever way is sooner."""
     try:
         return TreeBits(trees, answer, n_columns, n_features)
-    except ValueError:  # too few, too large, or with linear leaves
+    except NotAsBitsError:
         booster = _booster_of(trees, n_columns, n_features)
         n_answers = n_columns if answer == "raw_score" else len(trees)
         return AskedBooster(booster, answer, n_answers, n_threads)

@@ -1,21 +1,23 @@
 """Many small trees asked for one row at once: what each value of a feature rules out, as bits.
 
-A tree of at most 64 leaves is one number with a bit for each leaf, from left to right. Every split
-whose answer is no rules out the leaves on its left. For a given value of a feature that is one
-number for each tree, made in advance; the leaf that a row reaches is the lowest bit that the
-numbers of all its values leave [1]_. Nothing is walked, so no step waits for the one before.
+A tree of at most 64 leaves is one number with a bit for each leaf, from left to right. A split
+leads to the left where it is answered with yes; one that is answered with no rules out the leaves
+on its left. For a given value of a feature that is one number for each tree, made in advance; the
+leaf that a row reaches is the lowest bit that the numbers of all its values leave [1]_. Nothing is
+walked, so no step waits for the one before.
 
 References
 ----------
 .. [1] C. Lucchese et al., "QuickScorer: a fast algorithm to rank documents with additive ensembles
    of regression trees", SIGIR 2015. There the splits are looked through in order; here their
-   borders are few, as boosters bin their features, and there is a row of numbers between any two.
+   borders are few, as LightGBM bins features, and there is a row of numbers between any two.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -28,18 +30,52 @@ Bits = npt.NDArray[np.unsignedinteger[Any]]
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
-Borders = list[float] | int  # of a number, or how many levels of a category are told apart
 
+LEAST_TREES = 1_000  # fewer are walked as quickly
 MOST_BYTES = 32_000_000  # of the numbers of all values
-_LEAST_TREES = 1_000  # fewer are walked as soon
+# Of the numbers of one tree that a row reads: walking a tree takes as long as to read so many.
+_MOST_BYTES_OF_TREE = 400
+_MOST_LEAVES = 64
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
-_ZERO_IS_MISSING, _NAN_IS_MISSING = 1, 2  # of the bits behind those two
-_NO_MORE_THAN_0 = np.float32(1e-35)  # LightGBM reads smaller numbers as 0
+_ZERO_IS_MISSING, _NAN_IS_MISSING = 1, 2  # in the two bits above those
+_READ_AS_ZERO = np.float32(1e-35)  # LightGBM takes no smaller number for more than 0
 _EXPONENT, _BIAS = np.int64(52), 1023  # of a float64, whose fraction is 0 for a power of two
 
 
+class NotAsBitsError(Exception):
+    """Trees are answered sooner, or only, by walking them."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A feature that trees split.
+
+    Attributes
+    ----------
+    number : int
+    nodes : ndarray of int
+        The splits.
+    borders : list of float or int
+        Of a number; of a category, how many levels are told apart.
+    n_rows : int
+        One for each interval between borders, or each level, and one for missing values.
+    """
+
+    number: int
+    nodes: Ints
+    borders: list[float] | int
+    n_rows: int
+
+    def row_of(self, value: float) -> int:
+        """Return which of the feature's rows a value has."""
+        if isinstance(self.borders, int):
+            return int(value) if 0.0 <= value < self.borders else self.borders
+        is_known = value == value  # NaN is not equal to itself
+        return bisect_left(self.borders, value) if is_known else self.n_rows - 1
+
+
 class TreeBits:
-    """Trees in LightGBM's text format, without linear leaves; any number of threads may ask.
+    """Trees in LightGBM's text format; any number of threads may ask.
 
     Parameters
     ----------
@@ -51,36 +87,30 @@ class TreeBits:
 
     Raises
     ------
+    NotAsBitsError
+        When the trees are too few, too large or ask about too many features for this to pay, or
+        their leaves are linear models.
     ValueError
-        When the trees are too few or too large for this to pay, or hold what is not read.
+        When the text contradicts itself.
     """
 
     def __init__(
         self, texts: Sequence[str], answer: Answer, n_outputs: int, n_features: int
     ) -> None:
-        if len(texts) < _LEAST_TREES:
-            raise ValueError(f"fewer than {_LEAST_TREES} trees are walked as soon")
-        nodes = _Nodes(texts)
-        self._n_outputs = n_outputs if answer == "raw_score" else 0
-        self._answers = nodes.values if answer == "raw_score" else nodes.numbers
+        if len(texts) < LEAST_TREES:
+            raise NotAsBitsError(f"fewer than {LEAST_TREES} trees are walked as quickly")
+        nodes = _Nodes(texts, n_features)
+        sums = answer == "raw_score"
+        self._n_outputs = n_outputs if sums else 0
+        self._answers = nodes.values if sums else nodes.numbers
         self._first_leaf = nodes.first_leaf
-        # Of each feature that is asked about: its number, its first row, and its borders.
-        self._features: list[tuple[int, int, Borders]] = []
-        parts: list[Bits] = []
-        n_rows = n_bytes = 0
-        for feature in range(n_features):
-            borders, part = nodes.ruled_out(feature, MOST_BYTES - n_bytes)
-            if len(part):
-                self._features.append((feature, n_rows, borders))
-                parts.append(part)
-                n_rows, n_bytes = n_rows + len(part), n_bytes + part.nbytes
-        if not parts:
-            raise ValueError("trees must split")
-        self._left = np.concatenate(parts)
+        self._asked = nodes.asked
+        self._starts = np.cumsum([0, *(each.n_rows for each in nodes.asked)])[:-1].tolist()
+        self._remaining = np.concatenate([nodes.remaining(each) for each in nodes.asked])
 
     def predict(self, matrix: Floats) -> Reals:
-        """Return the answers, shape (n_samples, n_outputs) or (n_samples, n_trees)."""
-        rows = np.where(np.abs(matrix) <= _NO_MORE_THAN_0, np.float32(0.0), matrix).tolist()
+        """Return the answers of a row at least, shape (n_samples, n_outputs or n_trees)."""
+        rows = np.where(np.abs(matrix) <= _READ_AS_ZERO, np.float32(0.0), matrix).tolist()
         answers = self._answers[np.stack([self._leaves(row) for row in rows])]
         if not self._n_outputs:
             return answers
@@ -88,17 +118,11 @@ class TreeBits:
 
     def _leaves(self, row: list[float]) -> Ints:
         """Return where among all leaves, from left to right, those are that a row reaches."""
-        cells = [first + _cell(borders, row[i]) for i, first, borders in self._features]
-        left = np.bitwise_and.reduce(self._left[cells], axis=0)
-        lowest = (left & -left).astype(np.float64)
+        asked = zip(self._starts, self._asked, strict=True)
+        rows = [start + each.row_of(row[each.number]) for start, each in asked]
+        remaining = np.bitwise_and.reduce(self._remaining[rows], axis=0)
+        lowest = (remaining & -remaining).astype(np.float64)
         return np.asarray(self._first_leaf + (lowest.view(np.int64) >> _EXPONENT) - _BIAS)
-
-
-def _cell(borders: Borders, value: float) -> int:
-    """Return which of a feature's rows a value has; the last one is that of missing values."""
-    if isinstance(borders, int):
-        return int(value) if 0.0 <= value < borders else borders
-    return bisect_left(borders, value) if value == value else len(borders) + 1
 
 
 class _Nodes:
@@ -106,72 +130,91 @@ class _Nodes:
 
     Attributes
     ----------
+    asked : list of _Asked
     first_leaf : ndarray of int, shape (n_trees,)
+        Where each tree's leaves begin among all leaves.
     values : ndarray of float64, shape (n_leaves,)
         Of the leaves of each tree from left to right.
     numbers : ndarray of float64, shape (n_leaves,)
         Which they are in the text.
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], n_features: int) -> None:
         fields = [dict(line.split("=", 1) for line in t.splitlines() if "=" in line) for t in texts]
         if any(tree.get("is_linear", "0") != "0" for tree in fields):
-            raise ValueError("leaves must be numbers, not linear models")
+            raise NotAsBitsError("leaves must be numbers, not linear models")
         self._n_leaves = np.array([int(tree["num_leaves"]) for tree in fields])
         most = int(self._n_leaves.max())
-        if most > 64:
-            raise ValueError(f"trees must have at most 64 leaves, got {most}")
+        if most > _MOST_LEAVES:
+            raise NotAsBitsError(f"trees must have at most {_MOST_LEAVES} leaves, got {most}")
         self._word = np.uint32 if most <= 32 else np.uint64
-        self._sets = [_level_sets(tree) for tree in fields]
+        n_inner, n_leaves = int((self._n_leaves - 1).sum()), int(self._n_leaves.sum())
+        feature = _numbers(fields, "split_feature", n_inner).astype(np.intp)
+        self._threshold = _numbers(fields, "threshold", n_inner)
+        self._kind = _numbers(fields, "decision_type", n_inner).astype(np.int64)
         self._tree = np.repeat(np.arange(len(fields)), self._n_leaves - 1)
-        self._feature = _numbers(fields, "split_feature", np.intp)
-        self._threshold = _numbers(fields, "threshold", np.float64)
-        self._kind = _numbers(fields, "decision_type", np.int64)
-        self._is_set = (self._kind & _CATEGORICAL) > 0
+        self._sets = [_level_sets(tree) for tree in fields]
+        self.asked = self._features(feature, n_features)
+        self._check_size()
         self.first_leaf = np.cumsum([0, *self._n_leaves])[:-1]
-        left, right = (_numbers(fields, f"{side}_child", np.intp) for side in ("left", "right"))
-        self._mask, order = self._left_to_right(left, right)
-        self.values = _numbers(fields, "leaf_value", np.float64)[order]
-        first = np.repeat(self.first_leaf, self._n_leaves)
-        self.numbers = (order - first).astype(np.float64)
+        sides = (_numbers(fields, f"{side}_child", n_inner) for side in ("left", "right"))
+        self._mask, order = self._left_to_right(*(side.astype(np.intp) for side in sides))
+        self.values = _numbers(fields, "leaf_value", n_leaves)[order]
+        self.numbers = (order - np.repeat(self.first_leaf, self._n_leaves)).astype(np.float64)
 
-    def ruled_out(self, feature: int, most_bytes: int) -> tuple[Borders, Bits]:
-        """Return a feature's borders, or its number of levels, and what each value leaves.
-
-        The latter has a row for each value between two borders, or each level, and one for missing
-        ones, and a column for each tree; it has no rows where no tree asks about the feature.
-        """
-        nodes = np.flatnonzero(self._feature == feature)
-        if not len(nodes):
-            return [], self._all_leaves(0, most_bytes)
-        if self._is_set[nodes].all():
-            return self._ruled_out_by_level(nodes, most_bytes)
-        if self._is_set[nodes].any():
-            raise ValueError(f"feature {feature} must be a number or a category, not both")
-        borders, position = np.unique(self._threshold[nodes], return_inverse=True)
-        left = self._all_leaves(len(borders) + 2, most_bytes)
+    def remaining(self, asked: _Asked) -> Bits:
+        """Return which leaves each value of a feature leaves, shape (n_rows, n_trees)."""
+        shape = asked.n_rows, len(self._n_leaves)
+        remaining = np.full(shape, np.iinfo(self._word).max, dtype=self._word)
+        nodes = asked.nodes
         tree, mask = self._tree[nodes], self._mask[nodes]
-        np.bitwise_and.at(left, (position + 1, tree), mask)  # above a border, the answer is no
-        np.bitwise_and.accumulate(left[:-1], axis=0, out=left[:-1])
+        if isinstance(asked.borders, int):
+            for node in nodes:
+                outside = np.ones(asked.n_rows, dtype=bool)
+                members = self._set_of(node)
+                outside[: len(members)] = ~members
+                remaining[outside, self._tree[node]] &= self._mask[node]
+            return remaining
+        position = np.searchsorted(asked.borders, self._threshold[nodes])
+        np.bitwise_and.at(remaining, (position + 1, tree), mask)  # above a border it is a no
+        known = remaining[:-1]
+        np.bitwise_and.accumulate(known, axis=0, out=known)
         goes_right = ~self._missing_goes_left(nodes)
-        np.bitwise_and.at(left[-1], tree[goes_right], mask[goes_right])
-        return borders.tolist(), left
+        np.bitwise_and.at(remaining[-1], tree[goes_right], mask[goes_right])
+        return remaining
 
-    def _ruled_out_by_level(self, nodes: Ints, most_bytes: int) -> tuple[int, Bits]:
-        sets = [self._sets[self._tree[node]][int(self._threshold[node])] for node in nodes]
-        n_levels = max(map(len, sets))
-        left = self._all_leaves(n_levels + 1, most_bytes)
-        for node, members in zip(nodes, sets, strict=True):
-            outside = np.ones(n_levels + 1, dtype=bool)
-            outside[: len(members)] = ~members
-            left[outside, self._tree[node]] &= self._mask[node]
-        return n_levels, left
+    def _features(self, feature: Ints, n_features: int) -> list[_Asked]:
+        """Return the features that trees split, with their splits."""
+        order = np.argsort(feature, kind="stable")
+        numbers, starts = np.unique(feature[order], return_index=True)
+        if not len(numbers):
+            raise NotAsBitsError("trees must split")
+        if numbers[0] < 0 or numbers[-1] >= n_features:
+            raise ValueError(f"trees must split features below {n_features}, got {numbers[-1]}")
+        asked = []
+        for number, nodes in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            is_set = (self._kind[nodes] & _CATEGORICAL) > 0
+            if is_set.all():
+                n_levels = max(len(self._set_of(node)) for node in nodes)
+                asked.append(_Asked(number, nodes, n_levels, n_levels + 1))
+            elif is_set.any():
+                raise ValueError(f"feature {number} must be a number or a category, not both")
+            else:
+                borders = np.unique(self._threshold[nodes]).tolist()
+                asked.append(_Asked(number, nodes, borders, len(borders) + 2))
+        return asked
 
-    def _all_leaves(self, n_rows: int, most_bytes: int) -> Bits:
-        n_trees = len(self._n_leaves)
-        if n_rows * n_trees * np.dtype(self._word).itemsize > most_bytes:
-            raise ValueError(f"the numbers of all values must take at most {MOST_BYTES:,} bytes")
-        return np.full((n_rows, n_trees), np.iinfo(self._word).max, dtype=self._word)
+    def _check_size(self) -> None:
+        """Raise where a row, or all that is kept, would read or hold too much."""
+        size = np.dtype(self._word).itemsize
+        if len(self.asked) * size > _MOST_BYTES_OF_TREE:
+            raise NotAsBitsError(f"{len(self.asked)} features take longer than to walk")
+        if sum(each.n_rows for each in self.asked) * len(self._n_leaves) * size > MOST_BYTES:
+            raise NotAsBitsError(f"all values must take at most {MOST_BYTES:,} bytes")
+
+    def _set_of(self, node: int) -> npt.NDArray[np.bool_]:
+        """Return which levels the set of a split holds."""
+        return self._sets[self._tree[node]][int(self._threshold[node])]
 
     def _missing_goes_left(self, nodes: Ints) -> npt.NDArray[np.bool_]:
         """Return where missing numbers go: LightGBM takes them for 0 where training had none."""
@@ -231,7 +274,9 @@ def _level_sets(tree: dict[str, str]) -> list[npt.NDArray[np.bool_]]:
     return [flags[32 * a : 32 * b] for a, b in pairwise(bounds)]
 
 
-def _numbers(fields: Sequence[dict[str, str]], name: str, dtype: Any) -> npt.NDArray[Any]:
+def _numbers(fields: Sequence[dict[str, str]], name: str, n_expected: int) -> Reals:
     """Return the numbers of one line of all trees."""
     words = " ".join(tree.get(name, "") for tree in fields).split()
-    return np.array(words, dtype=np.float64).astype(dtype)
+    if len(words) != n_expected:
+        raise ValueError(f"trees must have {n_expected} of {name}, got {len(words)}")
+    return np.array(words, dtype=np.float64)

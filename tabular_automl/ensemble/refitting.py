@@ -103,7 +103,7 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
     waiting = [key for key in request.order if can_be_refitted(by_key[key])]
     while waiting and not budget.stopped:
         key = waiting.pop(0)
-        release_memory(collect=False)
+        release_memory(collect=False)  # of the model before; cycles are not worth their time here
         needed, others = request.needed[key], sum(request.needed[other] for other in waiting)
         part = budget.share(needed / max(1e-9, needed + others))
         ample = max(_LEAST_SHARE, _AMPLE * needed)

@@ -64,8 +64,9 @@ class Model(ABC):
     joins : bool
         Whether `join` makes one of several fitted models.
     interruptible : bool
-        Whether fit asks its budget often enough to stop by itself. A family that does not is fitted
-        in a process of its own, which is ended when its share of time or memory is used up.
+        Whether fit asks its budget often enough to stop by itself. A family that does not say so is
+        fitted in processes of its own, which cost their start (a second or two for each fold), and
+        are ended when their share of time or memory is used up.
     modules : tuple of str
         Packages that fit imports: loaded before the first fold's clock starts.
     reads : frozenset of Kind
@@ -85,7 +86,7 @@ class Model(ABC):
 
     Params: ClassVar[type[AnyParams]] = AnyParams
     joins: ClassVar[bool] = False
-    interruptible: ClassVar[bool] = True
+    interruptible: ClassVar[bool] = False
     modules: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[frozenset[Kind]] = frozenset()
     cost: ClassVar[float] = 1.0

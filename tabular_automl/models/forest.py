@@ -60,6 +60,7 @@ class _Forest(Model):
     """What extra trees and random forests share: everything but how one tree is grown."""
 
     Params = ForestParams
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("sklearn.tree",)
     bootstrap: ClassVar[bool]
 

@@ -67,6 +67,7 @@ class LightGBM(Model):
     G. Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017.
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("lightgbm",)
 
     @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,7 @@ class Linear(Model):
     """
 
     Params = LinearParams
+    interruptible: ClassVar[bool] = True
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         """Follow the path of penalties until validation loss rises or time is over."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,7 @@ class Neighbors(Model):
     """
 
     Params = NeighborsParams
+    interruptible: ClassVar[bool] = True
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         """Keep the encoded rows; choose the number of neighbours by leaving rows out."""

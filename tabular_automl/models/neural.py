@@ -55,6 +55,7 @@ class NeuralNetwork(Model):
        NeurIPS 2022, arXiv 2203.05556.
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("torch",)
 
     @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from tabular_automl.models.base import Model, Prediction
 
 class Prior(Model):
     """Predicts the training target's average; what remains when nothing else had time."""
+
+    interruptible: ClassVar[bool] = True
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         """Average the target, or its classes with one imagined row spread over all of them."""

@@ -62,6 +62,7 @@ class XGBoost(Model):
     T. Chen, C. Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016.
     """
 
+    interruptible: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("xgboost",)
 
     @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from tests.conftest import make_table
 class NearestMean(Model):
     """Predicts the target's mean in each quarter of the first feature."""
 
+    interruptible = True
+
     def fit(self, train, valid, budget):
         budget.expired()
         x = np.nan_to_num(train.table.matrix()[:, 0])

@@ -26,6 +26,8 @@ LINEAR = FitConfig(families=("linear",), max_specs=1, n_folds=3, n_layers=1, on_
 class Memory(Model):
     """Knows the rows that it was trained on by their first feature, and nothing of others."""
 
+    interruptible = True
+
     def fit(self, train, valid, budget):
         self.known = np.column_stack([train.table.numeric[:, 0], train.y])
         return self
@@ -42,6 +44,8 @@ class Memory(Model):
 
 
 class Broken(Model):
+    interruptible = True
+
     def fit(self, train, valid, budget):
         raise ZeroDivisionError("the cause of it")
 

@@ -60,6 +60,8 @@ def test_every_family_keeps_the_contract(family: str, check: Check[Candidate]) -
 class Stumpless(Model):
     """A user's own model: least squares on standardised features and one-hot levels."""
 
+    interruptible = True
+
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
         ridge: float = param(1.0, 1e-6, 1e6, log=True)

@@ -48,12 +48,14 @@ def test_absolute_errors_are_joined(family):
 @pytest.mark.parametrize("task", [BINARY, FOUR_CLASSES, REGRESSION], ids=lambda t: t.problem_type)
 @pytest.mark.parametrize("family", ["lightgbm", "xgboost"])
 def test_many_trees_are_joined_as_bits(family, task, monkeypatch):
-    monkeypatch.setattr(tree_bits, "_LEAST_TREES", 1)
+    monkeypatch.setattr(tree_bits, "LEAST_TREES", 1)
     bag = bag_of(family, task, **FAMILIES[family])
     assert_joined_and_equal(bag)
     assert isinstance(fast_bag(bag, features(0), 1).joined._asked, tree_bits.TreeBits)
     if task == FOUR_CLASSES:
         assert_joined_and_equal(bag_of(family, task, drop_class=3, **FAMILIES[family]))
+    longer = bag_of(family, task, **FAMILIES[family] | {"n_rounds": 22})
+    assert_joined_and_equal(Bag("mixed", 1, bag.models[:2] + longer.models[2:]))
 
 
 def test_linear_leaves_are_joined():

@@ -208,6 +208,8 @@ def test_each_bag_gets_its_part_of_the_time_and_ample_for_what_it_needs(trial, m
 class Chosen(Model):
     """A family whose folds choose what the test says."""
 
+    interruptible = True
+
     @dataclass(frozen=True)
     class Params(AnyParams):
         n_rounds: int = param(100, 1, 10_000)

@@ -151,8 +151,6 @@ def test_a_model_of_a_notebook_travels_and_one_that_hangs_is_ended(
     fit: Fit, cluster_name: str, binary_table: pd.DataFrame
 ) -> None:
     class Hanging(Model):
-        interruptible = False
-
         def fit(self, train, valid, budget):
             import time
 

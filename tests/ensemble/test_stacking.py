@@ -42,6 +42,8 @@ FITTED = []  # names of the families in the order in which folds were fitted
 class Oracle(Model):
     """Reads the target from the first feature, blurred by ``blur``."""
 
+    interruptible = True
+
     blur = 0.01
 
     def fit(self, train, valid, budget):

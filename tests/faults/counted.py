@@ -29,6 +29,8 @@ from tests.conftest import make_table
 class Counted(Model):
     """Ridge regression; a line of the file named by COUNTED_LOG for each fit that ended."""
 
+    interruptible = True
+
     @dataclass(frozen=True)
     class Params(Params):
         penalty: float = param(1.0, 1e-6, 1e6, doc="Weight of the squared coefficients.")
