@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, must_be
+from tabular_automl.data.factorizing import factorize
 from tabular_automl.data.task import Task
 
 Rows = npt.NDArray[np.intp]
@@ -196,7 +197,7 @@ def _holdout(strata: Codes, basis: str, fraction: float, generator: np.random.Ge
 def _group_codes(groups: npt.ArrayLike | pd.Series, n_samples: int) -> Rows:
     """Return a code from 0 for each row's group."""
     _check_length("groups", groups, n_samples)
-    codes, names = pd.factorize(pd.Series(groups).array, use_na_sentinel=False)
+    codes, names = factorize(pd.Series(groups), mark_missing=False)
     if len(names) < 2:
         raise DataError(
             f"The group column must hold at least 2 groups, got only {str(names[0])!r}; "
@@ -318,8 +319,10 @@ def _as_moments(values: pd.Series) -> pd.Series:
         return numbers
     for utc in (False, True):  # the latter for offsets that change, as with daylight saving
         try:
-            return pd.to_datetime(values, format="ISO8601", utc=utc)
-        except (ValueError, TypeError):
+            with warnings.catch_warnings():  # pandas 2.2 only warns of them
+                warnings.simplefilter("error", FutureWarning)
+                return pd.to_datetime(values, format="ISO8601", utc=utc)
+        except (ValueError, TypeError, FutureWarning):
             pass
     try:
         with warnings.catch_warnings():  # dates in no common format are an error below

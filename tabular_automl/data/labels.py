@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.core.errors import ArtifactError, LabelError
+from tabular_automl.data.factorizing import factorize
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +35,7 @@ def check_dtype(y: pd.Series) -> None:
 def factorize_labels(y: pd.Series) -> tuple[npt.NDArray[np.intp], list[Any]]:
     """Return a code for each label (-1 where missing) and the distinct labels."""
     try:
-        codes, values = pd.factorize(y.array)
+        codes, values = factorize(y)
     except TypeError as error:
         raise LabelError(
             f"{column_words(y)} must hold classes or numbers, got values such as {y.iloc[0]!r} "
@@ -158,7 +159,8 @@ def dtype_to_json(dtype: Any) -> dict[str, Any]:
         }
     if isinstance(dtype, pd.StringDtype):
         missing = "NA" if dtype.na_value is pd.NA else "nan"
-        return {"kind": "string", "storage": dtype.storage, "missing": missing}
+        storage = dtype.storage.removesuffix("_numpy")  # pandas 2.2 says there what is missing
+        return {"kind": "string", "storage": storage, "missing": missing}
     if isinstance(dtype, pd.ArrowDtype):
         return {"kind": "arrow", "name": str(dtype.pyarrow_dtype)}
     if isinstance(dtype, np.dtype):
@@ -173,9 +175,7 @@ def dtype_from_json(spec: Mapping[str, Any]) -> Any:
         categories = pd.Index(spec["categories"], dtype=dtype_from_json(spec["of"]))
         return pd.CategoricalDtype(categories, ordered=spec["ordered"])
     if kind == "string":
-        if spec["missing"] == "nan":
-            return pd.StringDtype(spec["storage"], na_value=np.nan)
-        return pd.StringDtype(spec["storage"])
+        return _text_dtype(spec["storage"], spec["missing"])
     if kind == "arrow":
         import pyarrow
 
@@ -185,3 +185,13 @@ def dtype_from_json(spec: Mapping[str, Any]) -> Any:
     if kind == "masked" and spec["name"] in _MASKED:
         return pd.api.types.pandas_dtype(spec["name"])
     raise ArtifactError(f"The saved label dtype {dict(spec)!r} is not one that this version knows.")
+
+
+def _text_dtype(storage: Any, missing: str) -> Any:
+    """Return the dtype of text with missing values of that kind."""
+    if missing != "nan":
+        return pd.StringDtype(storage)
+    try:
+        return pd.StringDtype(storage, na_value=np.nan)
+    except TypeError:  # pandas 2.2 has one such dtype
+        return pd.StringDtype("pyarrow_numpy")

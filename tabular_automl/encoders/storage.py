@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types
 
+from tabular_automl.data.factorizing import factorize
+
 SAMPLE_ROWS = 2000
 FEW_ROWS = 64
 MISSING = -1
@@ -116,10 +118,10 @@ def distinct_cells(column: pd.Series) -> tuple[npt.NDArray[np.int64], list[str]]
         codes, distinct = pd.factorize(keys)
         return codes, list(distinct)
     try:
-        raw_codes, raw = pd.factorize(column.array)
+        raw_codes, raw = factorize(column)
     except (TypeError, NotImplementedError):  # lists and structs of Arrow
         return distinct_cells(column.astype(object))
-    return _merge_keys(raw_codes, [cell_key(value) for value in raw.tolist()])
+    return _merge_keys(raw_codes, [cell_key(value) for value in raw])
 
 
 def is_narrow_float(dtype: Any) -> bool:

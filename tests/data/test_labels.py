@@ -60,7 +60,7 @@ def test_labels_that_are_no_numbers_are_named_with_their_rows(values, match):
         np.dtype(bool),
         pd.StringDtype("python"),
         pd.StringDtype("pyarrow"),
-        pd.StringDtype("pyarrow", na_value=np.nan),
+        dtype_from_json({"kind": "string", "storage": "pyarrow", "missing": "nan"}),
         pd.BooleanDtype(),
         pd.Int64Dtype(),
         pd.UInt8Dtype(),

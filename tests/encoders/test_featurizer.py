@@ -19,7 +19,8 @@ def fitted(table, overrides=None):
 def assert_equal(left, right):
     assert left.names == right.names
     assert left.n_levels == right.n_levels
-    np.testing.assert_array_equal(left.numeric, right.numeric)
+    # Topics are matrix products, whose last bit depends on how many rows there are.
+    np.testing.assert_allclose(left.numeric, right.numeric, rtol=3e-7, atol=1e-7)
     np.testing.assert_array_equal(left.codes, right.codes)
 
 
