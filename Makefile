@@ -28,7 +28,7 @@ test-slow: $(STAMP)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-pandas2: $(STAMP2)  ## Run the fast tests with pandas 2.2.
-	$(VENV2)/bin/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(VENV2)/bin/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style, types and spelling.
 	$(BIN)/ruff check .

@@ -28,6 +28,9 @@ _HOLDOUT_TO_LEARN_FROM = 0.095  # of the rows, to take the time of the models fo
 _REFIT_SHARE = 0.75  # of a fold's part of the time: some specs earn no weight
 _REFIT_SHARE_OF_HOLDOUT = 0.25  # of the time
 _MOST_FOLDS = 8  # unless more are asked for
+_FEW_ROWS, _FOLDS_OF_FEW_ROWS = 80, 5
+_ENOUGH_TO_CHOOSE_BY = 2_500  # rows, for fewer folds where they are for choosing only: ...
+_FOLDS_TO_CHOOSE_BY = 4  # ... one model of all rows is what answers
 _FIRST_PASS = 0.6
 _SHORT_OF_TIME = 1.0  # folds that the portfolio could be fitted on, below which ...
 _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the rest
@@ -193,7 +196,7 @@ def _folds(
         fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
     n_cores = machine.fold_cores(_MOST_FOLDS)
-    most = _even(_MOST_FOLDS if shape.n_samples >= 80 else 5, n_cores)
+    most = _even(_most_folds(config, shape, limit), n_cores)
     if limit is None:
         return None, most, f"{most} folds, the most that is known to help."
     has_images = Kind.IMAGE in shape.raw_kinds
@@ -203,6 +206,16 @@ def _folds(
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
     n_folds = _even(int(min(most, max(4, affordable))), n_cores)
     return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
+
+
+def _most_folds(config: FitConfig, shape: Shape, limit: float | None) -> int:
+    """Return the number of folds beyond which more are not worth their time."""
+    if shape.n_samples < _FEW_ROWS:
+        return _FOLDS_OF_FEW_ROWS
+    n_layers = _n_layers(config, shape, limit, holdout=None)
+    choose_only = limit is not None and _refits(config, shape, limit, None, n_layers)
+    enough = shape.n_samples >= _ENOUGH_TO_CHOOSE_BY
+    return _FOLDS_TO_CHOOSE_BY if choose_only and enough else _MOST_FOLDS
 
 
 def _even(n_folds: int, n_cores: int) -> int:

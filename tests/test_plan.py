@@ -83,6 +83,23 @@ def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
     assert (len(asked.layers), asked.refit) == (2, False)
 
 
+@pytest.mark.parametrize(
+    ("config", "shape", "expected"),
+    [
+        (FitConfig(), {"n_samples": 2_500}, 4),
+        (FitConfig(), {"n_samples": 2_499}, 8),
+        (FitConfig(refit=False), {"n_samples": 5_000}, 8),
+        (FitConfig(refit=True), {"n_samples": 100}, 8),
+        (FitConfig(n_layers=2), {"n_samples": 5_000}, 8),
+        (FitConfig(n_folds=9), {"n_samples": 5_000}, 9),
+        (FitConfig(max_specs=3), {"n_samples": 5_000, "limit": None}, 8),
+        (FitConfig(), {"n_samples": 79}, 4),
+    ],
+)
+def test_few_folds_choose_where_a_model_of_all_rows_answers(config, shape, expected):
+    assert plan(config, **{"limit": 3_600.0} | shape).n_folds == expected
+
+
 def test_the_time_kept_for_a_refit_follows_the_folds():
     deploy = PRESETS["deploy"]
     assert plan(replace(deploy, n_folds=4), limit=60).refit_seconds == pytest.approx(9)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.core.links import sigmoid, softmax
 from tabular_automl.models.base import Prediction
 from tabular_automl.models.boosting import Outputs
 
@@ -52,9 +53,9 @@ class FoldOutputs:
             return self._mean_of_incomplete(raw)
         n_folds = len(self._outputs)
         if len(self._outputs[0].known) == 2:
-            second = _sigmoid(raw).mean(axis=1)
+            second = sigmoid(raw).mean(axis=1)
             return np.column_stack([1.0 - second, second])
-        shares: Prediction = _softmax(raw.reshape(len(raw), n_folds, -1)).mean(axis=1)
+        shares: Prediction = softmax(raw.reshape(len(raw), n_folds, -1)).mean(axis=1)
         return shares
 
     def _mean_of_incomplete(self, raw: Reals) -> Prediction:
@@ -62,18 +63,6 @@ class FoldOutputs:
         total = np.zeros((len(raw), self._outputs[0].n_outputs))
         for each, (start, stop) in zip(self._outputs, pairwise(self.starts), strict=True):
             own = raw[:, start:stop]
-            shares = _sigmoid(own[:, 0]) if len(each.known) == 2 else _softmax(own)
+            shares = sigmoid(own[:, 0]) if len(each.known) == 2 else softmax(own)
             total += each.decode(shares, len(raw))
         return total / len(self._outputs)
-
-
-def _sigmoid(x: Reals) -> Reals:
-    with np.errstate(over="ignore"):  # an infinity gives the right limit
-        result: Reals = 1.0 / (1.0 + np.exp(-x))
-    return result
-
-
-def _softmax(x: Reals) -> Reals:
-    shifted = np.exp(x - x.max(axis=-1, keepdims=True))
-    result: Reals = shifted / shifted.sum(axis=-1, keepdims=True)
-    return result

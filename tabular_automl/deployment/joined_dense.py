@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.links import softmax
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.models.base import Prediction
 from tabular_automl.models.dense import FAR, DenseEncoder
@@ -133,7 +134,7 @@ class JoinedNetworks:
         x = self._dense.encode(table, row)[self._fold_of]
         outputs = self._network.outputs(x[:, None, :])[:, 0, :]
         if self._is_classification:
-            outputs = _softmax(outputs)
+            outputs = softmax(outputs)
         sums = np.add.reduceat(outputs, self._first_member, axis=0)
         means = sums / self._n_members[:, None]
         if not self._is_classification:
@@ -184,15 +185,10 @@ class JoinedLinear:
             return np.asarray(clipped.astype(np.float64).mean(axis=0))
         if self._task.n_classes == 2:
             scores = np.hstack([np.zeros_like(scores), scores])
-        return np.asarray(_softmax(scores.astype(np.float64)).mean(axis=0))
+        return np.asarray(softmax(scores.astype(np.float64)).mean(axis=0))
 
 
 def _encoder_of(state: State) -> DenseEncoder:
     encoder = DenseEncoder()
     encoder.restore(state.children["encoder"])
     return encoder
-
-
-def _softmax(x: Reals) -> Reals:
-    x = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(x / x.sum(axis=-1, keepdims=True))

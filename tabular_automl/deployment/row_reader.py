@@ -289,7 +289,10 @@ def _unwrapped(value: Any) -> Any:
 
 def _column(value: Any, name: Hashable) -> pd.Series:
     """Return a value as a column of one row, with the dtype that a frame would give it."""
-    return pd.Series([value], name=name)
+    try:
+        return pd.Series([value], name=name)
+    except OverflowError:  # pandas 2.2, of a whole number of hundreds of digits
+        return pd.Series([value], name=name, dtype=object)
 
 
 def _text_features(encoder: TextEncoder, key: str | None) -> FeatureTable:

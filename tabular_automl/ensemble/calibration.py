@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.links import softmax
 from tabular_automl.ensemble.decision import DecisionRule as DecisionRule
 
 Floats = npt.NDArray[np.float64]
@@ -80,7 +81,7 @@ class Temperature:
         probabilities : ndarray of shape (n_samples, n_classes)
         """
         mixed = _mix(probabilities, self.floor)
-        return mixed if self.power == 1.0 else _softmax(self.power * np.log(mixed))
+        return mixed if self.power == 1.0 else softmax(self.power * np.log(mixed))
 
     def state(self) -> State:
         """Return what `from_state` needs."""
@@ -99,18 +100,12 @@ def _mix(probabilities: npt.NDArray[Any], floor: float) -> Floats:
     return (1.0 - floor) * p + floor / p.shape[1]
 
 
-def _softmax(logs: Floats) -> Floats:
-    shifted = np.exp(logs - logs.max(axis=1, keepdims=True))
-    result: Floats = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
-
-
 def _most_likely_power(logs: Floats, y: npt.NDArray[np.intp], w: Floats) -> float:
     """Return the power of the greatest posterior: Newton's steps on a convex function."""
     own, power = logs[np.arange(len(y)), y], 1.0
     precision = 1.0 / _PRIOR_SPREAD**2
     for _ in range(20):
-        p = _softmax(power * logs)
+        p = softmax(power * logs)
         expected = np.einsum("ij,ij->i", p, logs)
         slope = w @ (expected - own) + precision * (power - 1.0)
         variance = np.einsum("ij,ij->i", p, logs * logs) - expected**2

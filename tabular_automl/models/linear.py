@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.core.links import softmax
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -82,7 +83,7 @@ class Linear(Model):
             return np.clip(scores, self.bounds[0], self.bounds[1]).astype(np.float64)
         if self.setting.task.n_classes == 2:
             scores = np.hstack([np.zeros_like(scores), scores])
-        return _softmax(scores.astype(np.float64))
+        return softmax(scores.astype(np.float64))
 
     def state(self) -> State:
         """Return the coefficients and the encoder."""
@@ -359,17 +360,11 @@ def _binary_loss(scores: Floats, y: npt.NDArray[Any], weight: Reals) -> tuple[fl
 
 def _class_loss(scores: Floats, y: npt.NDArray[Any], weight: Reals) -> tuple[float, Floats]:
     rows = np.arange(len(y))
-    shares = _softmax(scores)
+    shares = softmax(scores)
     loss = -np.log(np.maximum(shares[rows, y], np.float32(1e-30)))
     shares[rows, y] -= 1
     shares *= weight[:, None].astype(np.float32)
     return float(weight @ loss), shares
-
-
-def _softmax(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _column(values: Reals) -> Floats:

@@ -15,6 +15,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import NotFittedError, OutOfTimeError
 from tabular_automl.core.imports import import_optional
+from tabular_automl.core.links import softmax
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -120,7 +121,7 @@ class NeuralNetwork(Model):
     def _predict_chunk(self, x: Matrix) -> npt.NDArray[np.float64]:
         outputs = self.outputs(x)
         if self.setting.task.is_classification:
-            return np.asarray(_softmax(outputs).mean(axis=0))
+            return np.asarray(softmax(outputs).mean(axis=0))
         return np.asarray(outputs.mean(axis=0).clip(*self._range))
 
     def outputs(self, x: Matrix) -> npt.NDArray[np.float64]:
@@ -378,8 +379,3 @@ def _selu(x: Matrix) -> Matrix:
     bent += np.maximum(x, np.float32(0.0))
     bent *= np.float32(1.0507009873554805)
     return np.asarray(bent)
-
-
-def _softmax(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    x = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(x / x.sum(axis=-1, keepdims=True))

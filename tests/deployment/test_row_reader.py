@@ -59,12 +59,32 @@ def row():
     return {name: table[name].to_list()[3] for name in table}
 
 
+def frame_of(row):
+    """Return a frame of one row; pandas 2.2 takes a huge whole number as an object only."""
+    huge = {name for name, value in row.items() if type(value) is int and abs(value) > 2**64}
+    return pd.DataFrame(
+        {
+            name: pd.Series([value], dtype=object if name in huge else None)
+            for name, value in row.items()
+        }
+    )
+
+
 def assert_equal_features(reader, featurizer, row):
     """Compare with the features of a frame of one row, to the last bit."""
     one = reader.read(row)
-    expected = featurizer.transform(pd.DataFrame({name: [value] for name, value in row.items()}))
+    expected = featurizer.transform(frame_of(row))
     np.testing.assert_array_equal(one.numeric, expected.numeric)
     np.testing.assert_array_equal(one.codes, expected.codes)
+
+
+def assert_refused_alike(name, reader, featurizer, row):
+    """Expect of a row and of its frame the same sentence about a column."""
+    with pytest.raises(DataError, match=f"Column '{name}' must hold") as refused:
+        reader.read(row)
+    with pytest.raises(DataError, match=f"Column '{name}' must hold") as expected:
+        featurizer.transform(frame_of(row))
+    assert str(refused.value) == str(expected.value)
 
 
 def test_all_training_rows_read_as_the_frame_of_them_does(reader, featurizer):
@@ -78,7 +98,7 @@ def test_all_training_rows_read_as_the_frame_of_them_does(reader, featurizer):
 
 DAY = datetime.datetime(2022, 2, 28, 23, 59, 59, 999_999)
 ODD_NUMBERS = [np.float32(0.1), np.int16(3), np.bool_(True), 2**70, 10**400, decimal.Decimal("1.5")]
-ODD_TIMES = ["2021-05-06 07:08:09+02:00", "20210506", DAY, "1500-01-01", "n/a", " 2021-05-06 "]
+ODD_TIMES = ["2021-05-06 07:08:09+02:00", "20210506", DAY, "n/a", " 2021-05-06 "]
 ODD_DAYS = [datetime.date(2020, 2, 29), "2021-05-06", None, pd.NaT, np.datetime64("NaT")]
 VALUES = {
     "number": [1, True, "1e3", " 7 ", "", None, pd.NA, "n/a", -0.0, *ODD_NUMBERS],
@@ -105,6 +125,16 @@ def test_any_value_reads_as_in_a_frame(name, value, reader, featurizer, row):
     assert_equal_features(reader, featurizer, {**row, name: value})
 
 
+def test_a_day_before_nanoseconds_reads_as_in_a_frame_or_is_refused_as_there(
+    reader, featurizer, row
+):
+    row["iso"] = "1500-01-01"
+    if pd.__version__ >= "3":
+        assert_equal_features(reader, featurizer, row)
+    else:
+        assert_refused_alike("iso", reader, featurizer, row)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -113,12 +143,7 @@ def test_any_value_reads_as_in_a_frame(name, value, reader, featurizer, row):
     ],
 )
 def test_what_a_frame_refuses_is_refused_with_its_sentence(name, value, reader, featurizer, row):
-    row[name] = value
-    with pytest.raises(DataError, match=f"Column '{name}' must hold") as refused:
-        reader.read(row)
-    with pytest.raises(DataError, match=f"Column '{name}' must hold") as expected:
-        featurizer.transform(pd.DataFrame({key: [each] for key, each in row.items()}))
-    assert str(refused.value) == str(expected.value)
+    assert_refused_alike(name, reader, featurizer, {**row, name: value})
 
 
 def test_all_missing_columns_are_named(reader, row):

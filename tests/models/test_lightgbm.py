@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -82,6 +83,34 @@ def test_single_rows_and_no_rows_are_predicted_as_in_the_batch(task: Task) -> No
     whole = model.predict(valid.table)
     np.testing.assert_allclose(model.predict(valid.table.take([3])), whole[[3]], atol=1e-6)
     assert model.predict(valid.table.take([])).shape == (0, task.n_outputs)
+
+
+@pytest.mark.parametrize(("n_features", "n_calls"), [(5, 4), (200, 1)])
+@pytest.mark.parametrize("task", TASKS)
+def test_many_rows_pass_few_trees_at_a_time_and_get_what_lightgbm_says(
+    task: Task, n_features: int, n_calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = samples(task, 1_000)
+    noise = np.random.default_rng(3).normal(size=(1_000, n_features - 5)).astype(np.float32)
+    table = train.table.with_numeric(noise, tuple(f"n{i}" for i in range(n_features - 5)))
+    n_rounds = 40 if task.n_classes < 3 else 10
+    model = build(task, n_rounds=n_rounds, num_leaves=70)
+    model.fit(Samples(table, train.y), None, Budget.unlimited())
+    booster = lightgbm.Booster(model_str=model.state().blobs["booster.txt"].decode())
+    expected = model.outputs.decode(np.asarray(booster.predict(table.matrix())), 1_000)
+    calls = []
+    predict = lightgbm.Booster.predict
+
+    def counted(self: lightgbm.Booster, *args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return predict(self, *args, **kwargs)
+
+    monkeypatch.setattr(lightgbm.Booster, "predict", counted)
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-12)
+    assert len(calls) == n_calls
+    few = table.take(np.arange(9))
+    np.testing.assert_allclose(model.predict(few), expected[:9], rtol=1e-12)
+    assert len(calls) == n_calls + 1
 
 
 def test_unsorted_training_rows_keep_their_own_targets() -> None:
