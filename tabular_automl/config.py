@@ -78,7 +78,8 @@ class FitConfig:
     Attributes
     ----------
     n_folds : int or None
-        Folds of each bag, 2 to 50; None lets the plan choose by rows, columns and time.
+        Folds of each bag, 2 to 50; None lets the plan choose by rows, columns, time and what
+        answers: the folds' models or one of all rows.
     holdout_fraction : float or None
         Validate on this fraction of the rows instead of bagging; None lets the plan choose.
     n_layers : int or None

@@ -19,9 +19,11 @@ REGRESSION = Task(ProblemType.REGRESSION)
 MACHINE = Machine(n_cores=2, n_bytes=8_000_000_000)
 
 
-def plan(config=None, task=BINARY, n_samples=1000, n_features=10, limit=60.0, **shape):
+def plan(
+    config=None, task=BINARY, n_samples=1000, n_features=10, limit=60.0, machine=MACHINE, **shape
+):
     return plan_fit(
-        config or FitConfig(), task, Shape(n_samples, n_features, **shape), MACHINE, limit
+        config or FitConfig(), task, Shape(n_samples, n_features, **shape), machine, limit
     )
 
 
@@ -37,8 +39,10 @@ def test_small_tables_are_bagged_and_huge_ones_held_out():
 
 
 def test_more_time_never_means_fewer_folds():
-    folds = [plan(n_samples=20_000, limit=limit).n_folds for limit in (5, 15, 60, 300, 3000)]
-    assert folds == sorted(folds)
+    for config in (FitConfig(), FitConfig(refit=False)):
+        limits = (5, 15, 60, 300, 3000)
+        folds = [plan(config, n_samples=20_000, limit=limit).n_folds for limit in limits]
+        assert folds == sorted(folds)
 
 
 def test_a_latency_limit_has_time_of_its_own():
@@ -89,7 +93,9 @@ def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
         (FitConfig(), {"n_samples": 2_500}, 4),
         (FitConfig(), {"n_samples": 2_499}, 8),
         (FitConfig(refit=False), {"n_samples": 5_000}, 8),
+        (FitConfig(refit=True), {"n_samples": 2_500, "raw_kinds": frozenset({Kind.TEXT})}, 4),
         (FitConfig(refit=True), {"n_samples": 100}, 8),
+        (FitConfig(), {"n_samples": 2_500, "in_time_order": True}, 4),
         (FitConfig(n_layers=2), {"n_samples": 5_000}, 8),
         (FitConfig(n_folds=9), {"n_samples": 5_000}, 9),
         (FitConfig(max_specs=3), {"n_samples": 5_000, "limit": None}, 8),
@@ -98,6 +104,12 @@ def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
 )
 def test_few_folds_choose_where_a_model_of_all_rows_answers(config, shape, expected):
     assert plan(config, **{"limit": 3_600.0} | shape).n_folds == expected
+
+
+@pytest.mark.parametrize(("n_cores", "expected"), [(1, 4), (2, 4), (3, 4), (4, 4), (6, 6), (64, 8)])
+def test_folds_that_choose_are_as_many_as_the_cores_fit_side_by_side(n_cores, expected):
+    machine = replace(MACHINE, n_cores=n_cores)
+    assert plan(n_samples=2_500, limit=3_600.0, machine=machine).n_folds == expected
 
 
 def test_the_time_kept_for_a_refit_follows_the_folds():

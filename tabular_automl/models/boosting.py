@@ -154,7 +154,7 @@ class Stored(Generic[Booster]):
     Attributes
     ----------
     lock : RLock
-        To be held while the booster is changed, or must not be.
+        To be held while the booster is changed, as some libraries do to predict, or must not be.
     n_threads : int
         With which the booster predicts, where it was told; 0 before.
     """

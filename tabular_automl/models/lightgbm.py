@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -52,8 +53,10 @@ _METRICS = {
 _MAX_IDLE_ROUNDS = 20
 # Below this many rows, waking more threads costs more than they save.
 _ONE_THREAD_ROWS = 512
-# Leaves that stay in a core's cache while many rows pass, trees below which a call is not worth it,
-# and features that a call copies in the time in which a row passes a tree.
+# Rows for each thread from which they pass few trees at a time; leaves that stay in a core's cache
+# meanwhile, trees below which a call is not worth it, and features that it copies in the time in
+# which a row passes a tree.
+_ROWS_A_THREAD = 1_024
 _LEAVES_IN_CACHE, _FEWEST_TREES, _FEATURES_IN_TIME_OF_TREE = 768, 12, 4
 # Training rows from which every tree sees all of them: a part helps against noise on small tables,
 # and slows learning on large ones.
@@ -216,23 +219,24 @@ class LightGBM(Model):
     def _predict_on(
         self, trees: Stored[lightgbm.Booster], table: FeatureTable, n_threads: int
     ) -> Prediction:
-        def scores() -> npt.NDArray[np.float64]:
-            n_trees = None if len(table) < _ONE_THREAD_ROWS else self._trees_at_once(table)
-            return _raw_scores(trees.get(), table.matrix(), n_threads, n_trees)
-
-        raw = scores() if n_threads == 1 else in_own_thread(scores)
+        n_trees = None if len(table) < _ROWS_A_THREAD * n_threads else self._trees_at_once(table)
+        # LightGBM keeps in the booster which trees a call is for: calls must not overlap.
+        with trees.lock:
+            sums = partial(_sums, trees.get(), table.matrix(), n_threads, n_trees)
+            raw = sums() if n_threads == 1 else in_own_thread(sums)
         if self.outputs.known:
             raw = sigmoid(raw) if raw.ndim == 1 else softmax(raw)
         return self.outputs.decode(raw, len(table))
 
-    def _trees_at_once(self, table: FeatureTable) -> int:
-        """Return how many trees to take many rows through in one call.
+    def _trees_at_once(self, table: FeatureTable) -> int | None:
+        """Return how many trees to take many rows through in one call; None for all.
 
         Few at a time stay in a core's cache while the rows pass. But each call copies the rows'
-        features again, a few in the time of a tree.
+        features again, a few in the time of a tree: on wide tables that is all that is gained.
         """
         in_cache = max(_FEWEST_TREES, _LEAVES_IN_CACHE // self.params.num_leaves)
-        return max(in_cache, table.n_features // _FEATURES_IN_TIME_OF_TREE)
+        worth_a_copy = table.n_features // _FEATURES_IN_TIME_OF_TREE
+        return in_cache if worth_a_copy <= in_cache else None
 
     @classmethod
     def estimate_bytes(cls, params: core_params.Params, table: FeatureTable, task: Task) -> int:
@@ -320,12 +324,12 @@ def _read(raw: bytes) -> lightgbm.Booster:
         raise unreadable("LightGBM", error) from error
 
 
-def _raw_scores(
+def _sums(
     booster: lightgbm.Booster, matrix: npt.NDArray[np.float32], n_threads: int, n_trees: int | None
 ) -> npt.NDArray[np.float64]:
     """Return the sums of the leaves, shape (n_samples,) or (n_samples, n_classes).
 
-    Each call takes row after row through all of its trees, about ``n_trees`` of them.
+    Each call takes row after row through about ``n_trees`` trees; None: one call for all.
     """
     n_rounds = max(1, booster.current_iteration())
     step = n_rounds if n_trees is None else max(1, n_trees // booster.num_model_per_iteration())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfTimeError
-from tabular_automl.core.links import softmax
+from tabular_automl.core.links import sigmoid, softmax
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -354,7 +354,7 @@ def _regression_loss(
 def _binary_loss(scores: Floats, y: npt.NDArray[Any], weight: Reals) -> tuple[float, Floats]:
     margin = scores[:, 0]
     loss = np.logaddexp(np.float32(0), margin) - y * margin
-    slope = 1.0 / (1.0 + np.exp(-np.clip(margin, -60, 60))) - y
+    slope = sigmoid(margin) - y
     return float(weight @ loss), _column(weight * slope)
 
 

@@ -129,7 +129,7 @@ def test_a_day_before_nanoseconds_reads_as_in_a_frame_or_is_refused_as_there(
     reader, featurizer, row
 ):
     row["iso"] = "1500-01-01"
-    if pd.__version__ >= "3":
+    if int(pd.__version__.partition(".")[0]) >= 3:
         assert_equal_features(reader, featurizer, row)
     else:
         assert_refused_alike("iso", reader, featurizer, row)

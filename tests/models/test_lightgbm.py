@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightgbm
@@ -85,19 +86,20 @@ def test_single_rows_and_no_rows_are_predicted_as_in_the_batch(task: Task) -> No
     assert model.predict(valid.table.take([])).shape == (0, task.n_outputs)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize(("n_features", "n_calls"), [(5, 4), (200, 1)])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TASKS, ids=str)
 def test_many_rows_pass_few_trees_at_a_time_and_get_what_lightgbm_says(
-    task: Task, n_features: int, n_calls: int, monkeypatch: pytest.MonkeyPatch
+    task: Task, n_features: int, n_calls: int, n_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = samples(task, 1_000)
-    noise = np.random.default_rng(3).normal(size=(1_000, n_features - 5)).astype(np.float32)
+    train = samples(task, 2_048)
+    noise = np.random.default_rng(3).normal(size=(2_048, n_features - 5)).astype(np.float32)
     table = train.table.with_numeric(noise, tuple(f"n{i}" for i in range(n_features - 5)))
     n_rounds = 40 if task.n_classes < 3 else 10
-    model = build(task, n_rounds=n_rounds, num_leaves=70)
+    model = build(task, n_threads=n_threads, n_rounds=n_rounds, num_leaves=70)
     model.fit(Samples(table, train.y), None, Budget.unlimited())
     booster = lightgbm.Booster(model_str=model.state().blobs["booster.txt"].decode())
-    expected = model.outputs.decode(np.asarray(booster.predict(table.matrix())), 1_000)
+    expected = model.outputs.decode(np.asarray(booster.predict(table.matrix())), 2_048)
     calls = []
     predict = lightgbm.Booster.predict
 
@@ -106,11 +108,22 @@ def test_many_rows_pass_few_trees_at_a_time_and_get_what_lightgbm_says(
         return predict(self, *args, **kwargs)
 
     monkeypatch.setattr(lightgbm.Booster, "predict", counted)
-    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-12)
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-12, atol=1e-12)
     assert len(calls) == n_calls
     few = table.take(np.arange(9))
-    np.testing.assert_allclose(model.predict(few), expected[:9], rtol=1e-12)
+    np.testing.assert_allclose(model.predict(few), expected[:9], rtol=1e-12, atol=1e-12)
     assert len(calls) == n_calls + 1
+
+
+def test_threads_that_ask_for_few_and_many_rows_at_once_get_their_own_answers() -> None:
+    train = samples(REGRESSION, 1_500)
+    model = build(REGRESSION, n_rounds=200, num_leaves=70).fit(train, None, Budget.unlimited())
+    parts = [train.table.take(np.arange(n_rows)) for n_rows in (1_500, 40, 1_200, 9)]
+    expected = [model.predict(part) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda turn: model.predict(parts[turn % 4]), range(80)))
+    for turn, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer, expected[turn % 4])
 
 
 def test_unsorted_training_rows_keep_their_own_targets() -> None:
