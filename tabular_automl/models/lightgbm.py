@@ -56,7 +56,7 @@ _ONE_THREAD_ROWS = 512
 # Rows for each thread from which they pass few trees at a time; leaves that stay in a core's cache
 # meanwhile, trees below which a call is not worth it, and features that it copies in the time in
 # which a row passes a tree.
-_ROWS_A_THREAD = 1_024
+_ROWS_A_THREAD = 256
 _LEAVES_IN_CACHE, _FEWEST_TREES, _FEATURES_IN_TIME_OF_TREE = 768, 12, 4
 # Training rows from which every tree sees all of them: a part helps against noise on small tables,
 # and slows learning on large ones.
