@@ -8,7 +8,7 @@ VENV2 := .venv-pandas2
 STAMP2 := $(VENV2)/.installed
 PYTEST_ARGS ?=
 # Two processes of one thread each: libraries that thread on their own get in the way of each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-pandas2 lint format bench peers clean
@@ -21,14 +21,14 @@ demo: $(STAMP)  ## Fit a real table through the command line, predict, evaluate.
 	$(BIN)/tabular-automl demo
 
 test: $(STAMP)  ## Run the fast tests.
-	$(PYTEST) $(PYTEST_ARGS)
+	$(call pytest_in,$(VENV))
 
 test-slow: $(STAMP)  ## Run the tests that take minutes.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-pandas2: $(STAMP2)  ## Run the fast tests with pandas 2.2.
-	OMP_NUM_THREADS=1 $(VENV2)/bin/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(call pytest_in,$(VENV2))
 
 lint: $(STAMP)  ## Check style, types and spelling.
 	$(BIN)/ruff check .

@@ -196,8 +196,7 @@ def _folds(
         fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
     n_cores = machine.fold_cores(_MOST_FOLDS)
-    most, choose_only = _most_folds(config, shape, limit, n_cores)
-    most = _even(most, n_cores)
+    most = _even(_most_folds(config, shape, limit, n_cores), n_cores)
     if limit is None:
         return None, most, f"{most} folds, the most that is known to help."
     has_images = Kind.IMAGE in shape.raw_kinds
@@ -206,26 +205,23 @@ def _folds(
         fraction = _enough_to_judge(0.1, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
     n_folds = _even(int(min(most, max(4, affordable))), n_cores)
-    folds = "folds to choose by" if choose_only else "folds"
-    return None, n_folds, f"{n_folds} {folds}, for {shape.n_samples} rows in {limit:.0f} s."
+    return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
 
 
-def _most_folds(
-    config: FitConfig, shape: Shape, limit: float | None, n_cores: int
-) -> tuple[int, bool]:
-    """Return how many folds are worth their time, and whether it is for choosing only.
+def _most_folds(config: FitConfig, shape: Shape, limit: float | None, n_cores: int) -> int:
+    """Return how many folds are worth their time.
 
-    They only choose where a model of all rows answers: few are enough then, but those that the
-    cores fit side by side cost little.
+    Few where they only choose, as a model of all rows answers; but those that the cores fit side by
+    side cost little.
     """
     if shape.n_samples < _FEW_ROWS:
-        return _FOLDS_OF_FEW_ROWS, False
+        return _FOLDS_OF_FEW_ROWS
     if limit is None or shape.n_samples < _ENOUGH_TO_CHOOSE_BY:
-        return _MOST_FOLDS, False
+        return _MOST_FOLDS
     n_layers = _n_layers(config, shape, limit, holdout=None)
-    choose_only = _refits(config, shape, limit, holdout=None, n_layers=n_layers)
-    side_by_side = min(_MOST_FOLDS, max(_FOLDS_TO_CHOOSE_BY, n_cores))
-    return (side_by_side if choose_only else _MOST_FOLDS), choose_only
+    if not _refits(config, shape, limit, holdout=None, n_layers=n_layers):
+        return _MOST_FOLDS
+    return min(_MOST_FOLDS, max(_FOLDS_TO_CHOOSE_BY, n_cores))
 
 
 def _even(n_folds: int, n_cores: int) -> int:
