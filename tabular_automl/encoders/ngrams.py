@@ -17,16 +17,21 @@ MAX_WORDS = 300
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
 
 
+def words_of(text: str) -> list[str]:
+    """Return the first `MAX_WORDS` words of a text in lower case."""
+    return _WORD.findall(text.lower())[:MAX_WORDS]
+
+
 def word_grams(text: str) -> list[str]:
     """Return the words of a text in lower case, then its pairs of neighbours."""
-    words = _WORD.findall(text.lower())[:MAX_WORDS]
+    words = words_of(text)
     return words + [f"{first} {second}" for first, second in pairwise(words)]
 
 
 def short_grams(text: str) -> list[str]:
     """Return the words and pairs of a short text, and the 2- and 3-grams within each word."""
     grams = word_grams(text)
-    for word in _WORD.findall(text.lower())[:MAX_WORDS]:
+    for word in words_of(text):
         padded = f"<{word}>"
         grams += [padded[i : i + 2] for i in range(len(padded) - 1)]
         grams += [padded[i : i + 3] for i in range(len(padded) - 2)]

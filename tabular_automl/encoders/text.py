@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from tabular_automl.encoders.ngrams import (
     short_grams,
     weigh,
     word_grams,
+    words_of,
 )
 from tabular_automl.encoders.numeric import informs
 from tabular_automl.encoders.storage import Storage, distinct_cells, storage_of
@@ -41,6 +43,11 @@ SHORT_WORDS = 8.0
 FIT_TEXTS = 20_000
 MAX_GRAMS = 10_000
 MAX_COMPONENTS = 64
+# Words of short texts ("Mrs", "deluxe", "pc") that are features of their own: at most so many,
+# each in at least this many rows and this share of them, and missing from as many.
+MAX_FEATURED_WORDS = 16
+FEATURED_ROWS = 10
+FEATURED_SHARE = 0.01
 ROWS_PER_COMPONENT = 30
 # Texts are read up to here: what comes later seldom changes what a text is about.
 MAX_CHARS = 4000
@@ -60,7 +67,8 @@ class TextEncoder(ColumnEncoder):
     TF-IDF weighted counts of up to `MAX_GRAMS` n-grams are projected on their leading right
     singular vectors, found by a randomised decomposition [1]_ with a fixed seed on up to
     `FIT_TEXTS` texts. Statistics are the length in characters and words and the shares of digits,
-    capitals and punctuation. A missing text is an empty one, with "<column>:missing" as in
+    capitals and punctuation. The most frequent words of short texts are 0/1 features of their own,
+    "<column>:'mrs'". A missing text is an empty one, with "<column>:missing" as in
     `NumericEncoder`.
 
     References
@@ -80,6 +88,7 @@ class TextEncoder(ColumnEncoder):
         self.idf: npt.NDArray[np.float32] = np.empty(0, dtype=np.float32)
         self.components: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
         self.has_indicator = False
+        self.words: list[str] = []
         self._index: dict[str, int] = {}
         self._gram_rows: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
@@ -119,7 +128,7 @@ class TextEncoder(ColumnEncoder):
         return self.features(*cells, str(column.name), weighted)
 
     def transform(self, column: pd.Series) -> FeatureTable:
-        """Return the projections and the statistics."""
+        """Return the projections, the statistics and the featured words."""
         return self.features(*_texts_of(column), str(column.name))
 
     def features(
@@ -133,14 +142,17 @@ class TextEncoder(ColumnEncoder):
 
         ``weighted`` are the texts' weighted n-grams, where they have been counted already.
         """
-        n_components = len(self.components)
+        n_components, n_known = len(self.components), len(_STATISTICS) + len(self.words)
         # One row more than there are texts: the empty text, which code -1 picks.
-        distinct = np.zeros((len(texts) + 1, n_components + len(_STATISTICS)), dtype=np.float32)
+        distinct = np.zeros((len(texts) + 1, n_components + n_known), dtype=np.float32)
         distinct[:-1, :n_components] = self._project(texts, weighted)
-        distinct[:-1, n_components:] = _statistics(texts)
+        at_words = n_components + len(_STATISTICS)
+        distinct[:-1, n_components:at_words] = _statistics(texts)
+        distinct[:-1, at_words:] = self._find_words(texts)
         blocks = [distinct[codes]]
         names = [f"{name}:topic{i}" for i in range(n_components)]
         names += [f"{name}:{statistic}" for statistic in _STATISTICS]
+        names += [f"{name}:{word!r}" for word in self.words]
         if self.has_indicator:
             blocks.append((codes < 0).astype(np.float32)[:, None])
             names.append(f"{name}:missing")
@@ -148,11 +160,12 @@ class TextEncoder(ColumnEncoder):
         return FeatureTable(np.hstack(blocks), empty, tuple(names))
 
     def state(self) -> State:
-        """Return vocabulary, weights and directions."""
+        """Return vocabulary, words, weights and directions."""
         return State(
             meta={
                 "is_short": self.is_short,
                 "vocabulary": list(self.vocabulary),
+                "words": list(self.words),
                 "has_indicator": self.has_indicator,
             },
             arrays={"idf": self.idf, "components": self.components},
@@ -163,6 +176,7 @@ class TextEncoder(ColumnEncoder):
         self.is_short = bool(state.meta["is_short"])
         self.vocabulary = [str(gram) for gram in state.meta["vocabulary"]]
         self.has_indicator = bool(state.meta["has_indicator"])
+        self.words = [str(word) for word in state.meta.get("words", [])]
         n_grams = len(self.vocabulary)
         self.idf = state.array("idf", np.float32, (n_grams,))
         self.components = state.array("components", np.float32, (None, n_grams))
@@ -180,6 +194,7 @@ class TextEncoder(ColumnEncoder):
         self.is_short = float(np.mean([len(_WORD.findall(t)) for t in sample])) < SHORT_WORDS
         counts, grams = count_all(sample, self._analyse)
         repeats = np.bincount(codes[codes >= 0], minlength=len(texts))[read]
+        self.words = _common_words(sample, repeats) if self.is_short else []
         kept, n_texts = _frequent(counts, repeats, grams)
         self.vocabulary = [grams[i] for i in kept]
         self._index = {gram: i for i, gram in enumerate(self.vocabulary)}
@@ -203,6 +218,15 @@ class TextEncoder(ColumnEncoder):
         if weighted is None:
             weighted = weigh(count_known(texts, self._analyse, self._index), self.idf)
         return np.asarray(weighted @ self.components.T, dtype=np.float32)
+
+    def _find_words(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Return 1 where a text has a featured word, else 0; shape (n_texts, n_words)."""
+        found = np.zeros((len(texts), len(self.words)), dtype=np.float32)
+        if self.words:
+            place = {word: i for i, word in enumerate(self.words)}
+            for row, text in zip(found, texts, strict=True):
+                row[[place[word] for word in words_of(text) if word in place]] = 1.0
+        return found
 
     def _by_gram(self) -> npt.NDArray[np.float32]:
         """Return the directions with a row for each gram, kept after the first call."""
@@ -235,6 +259,18 @@ def _frequent(
     useful = np.flatnonzero((in_rows >= least) & (in_rows <= max(1.0, 0.95 * n_rows)))
     ranked = sorted(useful.tolist(), key=lambda i: (-in_rows[i], grams[i]))
     return np.array(ranked[:MAX_GRAMS], dtype=np.int64), in_rows
+
+
+def _common_words(texts: list[str], repeats: npt.NDArray[np.int64]) -> list[str]:
+    """Return the words in many but not nearly all rows, the most frequent first, ties by text."""
+    in_rows: Counter[str] = Counter()
+    for text, repeat in zip(texts, repeats.tolist(), strict=True):
+        for word in set(words_of(text)):
+            in_rows[word] += repeat
+    n_rows = int(repeats.sum())
+    least = max(FEATURED_ROWS, FEATURED_SHARE * n_rows)
+    ranked = sorted(in_rows.items(), key=lambda item: (-item[1], item[0]))
+    return [word for word, n in ranked if least <= n <= n_rows - least][:MAX_FEATURED_WORDS]
 
 
 def _directions(

@@ -61,6 +61,28 @@ def test_statistics_describe_how_the_text_is_written():
         assert features[f"x:{mark}"] == pytest.approx(2 / 7)
 
 
+def names_of_people(n_rows):
+    titles = ("Mr.", "Mrs.", "Mr.", "Dr.")
+    return pd.Series([f"Surname{i}, {titles[i % 4]} Owen" for i in range(n_rows)], name="x")
+
+
+def test_frequent_words_of_short_texts_are_features():
+    encoder = TextEncoder().fit(names_of_people(80))
+    table = encoder.transform(pd.Series(["Brown, MRS. Mary Mrs", "Amrsy", None], name="x"))
+    features = pd.DataFrame(table.numeric, columns=table.names)
+    words = [name for name in table.names if "'" in name]
+    assert words == ["x:'mr'", "x:'dr'", "x:'mrs'"]  # "owen" is in every row
+    assert features["x:'mrs'"].tolist() == [1, 0, 0]
+    assert not features[["x:'mr'", "x:'dr'"]].any(axis=None)
+
+
+def test_words_of_long_texts_and_rare_ones_are_in_topics_only():
+    for column in (texts(100), names_of_people(36)):
+        encoder = TextEncoder().fit(column)
+        assert encoder.is_short == (len(column) == 36)
+        assert encoder.words == (["mr"] if encoder.is_short else [])
+
+
 def test_fit_transform_equals_transform_bit_for_bit():
     values = texts(200)
     encoder = TextEncoder()
