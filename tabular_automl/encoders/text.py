@@ -13,6 +13,7 @@ import pandas as pd
 from tabular_automl.artifacts.state import State
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
+from tabular_automl.data.topics import topic_name
 from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.ngrams import (
     Analyser,
@@ -150,7 +151,7 @@ class TextEncoder(ColumnEncoder):
         distinct[:-1, n_components:at_words] = _statistics(texts)
         distinct[:-1, at_words:] = self._find_words(texts)
         blocks = [distinct[codes]]
-        names = [f"{name}:topic{i}" for i in range(n_components)]
+        names = [topic_name(name, i) for i in range(n_components)]
         names += [f"{name}:{statistic}" for statistic in _STATISTICS]
         names += [f"{name}:{word!r}" for word in self.words]
         if self.has_indicator:

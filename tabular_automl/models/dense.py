@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import NotFittedError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
+from tabular_automl.data.topics import topic_blocks
 
 Matrix = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
@@ -101,6 +102,9 @@ class DenseEncoder:
         adds a column that rises by 1 along it [3]_, which lets a linear model bend. Numbers of
         two values, missing ones not counted, are not split; wide tables get fewer pieces, those of
         more than 1,000 numbers none.
+    topics_as_one : bool, default=False
+        Whether the topics of a text column keep their sizes beside each other and together vary as
+        much as one number, instead of being scaled one by one.
 
     References
     ----------
@@ -121,11 +125,13 @@ class DenseEncoder:
         target_encode: bool = True,
         clip: bool = True,
         n_knots: int = 0,
+        topics_as_one: bool = False,
     ) -> None:
         self.one_hot_max_levels = one_hot_max_levels
         self.target_encode = target_encode
         self.clip = clip
         self.n_knots = n_knots
+        self.topics_as_one = topics_as_one
         self.tables: list[Matrix] | None = None
         self._encoded: dict[int, Matrix] = {}
 
@@ -133,6 +139,8 @@ class DenseEncoder:
         """Learn the scales and the levels; ``seed`` draws the rows that quantiles are taken of."""
         rng = np.random.default_rng(seed)
         self._fit_numbers(train.table.numeric, rng)
+        if self.topics_as_one:
+            self._join_topics(train.table.numeric_names)
         self._fit_counts(train.table.numeric)
         self._fit_levels(train, task, rng)
         return self
@@ -250,6 +258,13 @@ class DenseEncoder:
             fractions = np.linspace(0, 1, pieces + 1)
             edges = np.stack([_quantile(ordered, n_present, each) for each in fractions])
         self._place_pieces(edges.astype(np.float32))
+
+    def _join_topics(self, names: Sequence[str]) -> None:
+        """Scale all topics of a column alike, so that their distances together are about 1."""
+        for block in topic_blocks(names):
+            varying = np.array([i for i in block if self.scale[i] > 0], dtype=np.intp)
+            spread = 1.0 / self.scale[varying].astype(np.float64)
+            self.scale[varying] = _inverse(np.sqrt(np.sum(spread**2, keepdims=True)))
 
     def _place_pieces(self, edges: Matrix) -> None:
         """Keep the pieces that have a length, of the columns that have more than one."""

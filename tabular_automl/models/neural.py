@@ -238,6 +238,7 @@ class NeuralNetwork(Model):
             one_hot_max_levels=self.params.one_hot_max_levels,
             clip=True,
             n_knots=self.params.n_knots,
+            topics_as_one=True,
         )
 
 

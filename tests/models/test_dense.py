@@ -51,6 +51,19 @@ def test_numbers_are_standardised_without_clip():
     assert matrix.std(axis=0) == pytest.approx([1, 1], abs=1e-5)
 
 
+def test_topics_of_a_text_vary_together_as_much_as_one_number():
+    rng = np.random.default_rng(0)
+    numeric = (rng.normal(0, (5, 3, 4, 2, 0), (500, 5))).astype(np.float32)
+    names = ("age", "text:topic0", "text:topic1", "other text:topic0", "text:topic2")
+    table = FeatureTable(numeric, np.empty((500, 0), np.int32), names)
+    train = Samples(table, np.zeros(500))
+    encoder = DenseEncoder(clip=False, topics_as_one=True).fit(train, REGRESSION, 0)
+    spread = encoder.transform(table).std(axis=0)
+    assert spread == pytest.approx([1, 0.6, 0.8, 1, 0], abs=0.05)
+    alone = DenseEncoder(clip=False).fit(train, REGRESSION, 0).transform(table)
+    assert alone.std(axis=0) == pytest.approx([1, 1, 1, 1, 0], abs=1e-4)
+
+
 def test_missing_numbers_and_constant_columns_become_zero():
     train = samples(np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan], [np.nan, 5.0, np.nan]]))
     for clip in (True, False):
