@@ -13,7 +13,7 @@ import pandas as pd
 from tabular_automl.artifacts.state import State
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
-from tabular_automl.data.topics import topic_name
+from tabular_automl.data.topics import topic_name, word_name
 from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.ngrams import (
     Analyser,
@@ -45,7 +45,7 @@ FIT_TEXTS = 20_000
 MAX_GRAMS = 10_000
 MAX_COMPONENTS = 64
 # Words of short texts ("Mrs", "deluxe", "pc") that are features of their own: at most so many,
-# each in at least this many rows and this share of them, and missing from as many.
+# each in at least this many rows and this share of them, and absent from as many.
 MAX_FEATURED_WORDS = 16
 FEATURED_ROWS = 10
 FEATURED_SHARE = 0.01
@@ -153,7 +153,7 @@ class TextEncoder(ColumnEncoder):
         blocks = [distinct[codes]]
         names = [topic_name(name, i) for i in range(n_components)]
         names += [f"{name}:{statistic}" for statistic in _STATISTICS]
-        names += [f"{name}:{word!r}" for word in self.words]
+        names += [word_name(name, word) for word in self.words]
         if self.has_indicator:
             blocks.append((codes < 0).astype(np.float32)[:, None])
             names.append(f"{name}:missing")

@@ -14,7 +14,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import NotFittedError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
-from tabular_automl.data.topics import topic_blocks
+from tabular_automl.data.topics import names_word, topic_blocks
 
 Matrix = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
@@ -141,7 +141,7 @@ class DenseEncoder:
         self._fit_numbers(train.table.numeric, rng)
         if self.topics_as_one:
             self._join_topics(train.table.numeric_names)
-        self._fit_counts(train.table.numeric)
+        self._fit_counts(train.table)
         self._fit_levels(train, task, rng)
         return self
 
@@ -260,7 +260,7 @@ class DenseEncoder:
         self._place_pieces(edges.astype(np.float32))
 
     def _join_topics(self, names: Sequence[str]) -> None:
-        """Scale all topics of a column alike, so that their distances together are about 1."""
+        """Scale all topics of a column alike, so that their summed squared spreads are 1."""
         for block in topic_blocks(names):
             varying = np.array([i for i in block if self.scale[i] > 0], dtype=np.intp)
             spread = 1.0 / self.scale[varying].astype(np.float64)
@@ -285,8 +285,11 @@ class DenseEncoder:
         scaled[np.isnan(scaled)] = 0.0
         return scaled
 
-    def _fit_counts(self, numeric: Matrix) -> None:
-        self.count_column = _count_columns(numeric)
+    def _fit_counts(self, table: FeatureTable) -> None:
+        numeric = table.numeric
+        # Frequent words of short texts are flags like any other, not a bag of words.
+        candidates = [i for i, name in enumerate(table.numeric_names) if not names_word(name)]
+        self.count_column = _count_columns(numeric, np.array(candidates, dtype=np.intp))
         n_rows = np.count_nonzero(numeric[:, self.count_column], axis=0)
         self.rarity = (1 + np.log((1 + len(numeric)) / (1 + n_rows))).astype(np.float32)
 
@@ -364,11 +367,9 @@ def _sorted_sample(
     return ordered, np.count_nonzero(~np.isnan(ordered), axis=0)
 
 
-def _count_columns(numeric: Matrix) -> npt.NDArray[np.intp]:
-    """Return the columns that hold whole numbers of which at most a fifth are not 0."""
-    n_features = numeric.shape[1]
+def _count_columns(numeric: Matrix, columns: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return those columns that hold whole numbers of which at most a fifth are not 0."""
     # Few rows tell of most columns that they are no counts; the others are looked at in full.
-    columns = np.arange(n_features)
     for rows in (numeric[:1000], numeric):
         if len(columns) < _MIN_COUNTS:
             return columns[:0]

@@ -66,6 +66,15 @@ def names_of_people(n_rows):
     return pd.Series([f"Surname{i}, {titles[i % 4]} Owen" for i in range(n_rows)], name="x")
 
 
+def test_a_state_from_before_there_were_words_is_read():
+    column = names_of_people(80)
+    state = TextEncoder().fit(column).state()
+    del state.meta["words"]
+    encoder = TextEncoder()
+    encoder.restore(state)
+    assert not any("'" in name for name in encoder.transform(column).names)
+
+
 def test_frequent_words_of_short_texts_are_features():
     encoder = TextEncoder().fit(names_of_people(80))
     table = encoder.transform(pd.Series(["Brown, MRS. Mary Mrs", "Amrsy", None], name="x"))

@@ -64,6 +64,15 @@ def test_topics_of_a_text_vary_together_as_much_as_one_number():
     assert alone.std(axis=0) == pytest.approx([1, 1, 1, 1, 0], abs=1e-4)
 
 
+def test_words_of_texts_are_flags_and_no_bag_of_words():
+    numeric = (np.random.default_rng(0).random((300, 60)) < 0.1).astype(np.float32)
+    codes = np.empty((300, 0), np.int32)
+    for names, n_counts in (("n{}", 60), ("text:'w{}'", 0)):
+        table = FeatureTable(numeric, codes, tuple(names.format(i) for i in range(60)))
+        encoder = DenseEncoder().fit(Samples(table, np.zeros(300)), REGRESSION, 0)
+        assert len(encoder.count_column) == n_counts
+
+
 def test_missing_numbers_and_constant_columns_become_zero():
     train = samples(np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan], [np.nan, 5.0, np.nan]]))
     for clip in (True, False):
