@@ -44,12 +44,12 @@ SHORT_WORDS = 8.0
 FIT_TEXTS = 20_000
 MAX_GRAMS = 10_000
 MAX_COMPONENTS = 64
-# Words of short texts ("Mrs", "deluxe", "pc") that are features of their own: at most so many,
-# each in at least this many rows and this share of them, and absent from as many.
+ROWS_PER_COMPONENT = 30
+# Words of short texts ("Mrs", "deluxe", "pc") that are features of their own: at most so many, each
+# in at least this many and this share of the rows that have a text, and absent from as many.
 MAX_FEATURED_WORDS = 16
 FEATURED_ROWS = 10
 FEATURED_SHARE = 0.01
-ROWS_PER_COMPONENT = 30
 # Texts are read up to here: what comes later seldom changes what a text is about.
 MAX_CHARS = 4000
 
@@ -224,9 +224,9 @@ class TextEncoder(ColumnEncoder):
         """Return 1 where a text has a featured word, else 0; shape (n_texts, n_words)."""
         found = np.zeros((len(texts), len(self.words)), dtype=np.float32)
         if self.words:
-            place = {word: i for i, word in enumerate(self.words)}
             for row, text in zip(found, texts, strict=True):
-                row[[place[word] for word in words_of(text) if word in place]] = 1.0
+                present = set(words_of(text))
+                row[:] = [word in present for word in self.words]
         return found
 
     def _by_gram(self) -> npt.NDArray[np.float32]:

@@ -33,11 +33,18 @@ def table_of_kinds(n_rows=200):
             "month": day.strftime("%B %Y"),
             "ymd": day.strftime("%Y%m%d").astype(int),
             "text": [" ".join(rng.choice(words, rng.integers(4, 12))) for _ in range(n_rows)],
+            "title": [" ".join(rng.choice(words, 3)) for _ in range(n_rows)],
         }
     )
 
 
-KINDS = {"text": "text", "code": "category", "ymd": "datetime", "month": "datetime"}
+KINDS = {
+    "text": "text",
+    "title": "text",
+    "code": "category",
+    "ymd": "datetime",
+    "month": "datetime",
+}
 
 
 @pytest.fixture(scope="module")

@@ -85,11 +85,12 @@ def test_frequent_words_of_short_texts_are_features():
     assert not features[["x:'mr'", "x:'dr'"]].any(axis=None)
 
 
-def test_words_of_long_texts_and_rare_ones_are_in_topics_only():
-    for column in (texts(100), names_of_people(36)):
-        encoder = TextEncoder().fit(column)
-        assert encoder.is_short == (len(column) == 36)
-        assert encoder.words == (["mr"] if encoder.is_short else [])
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [(texts(100), []), (texts(100, length=4), WORDS), (names_of_people(36), ["mr"])],
+)
+def test_words_of_long_texts_and_rare_ones_are_in_topics_only(column, words):
+    assert set(TextEncoder().fit(column).words) == set(words)
 
 
 def test_fit_transform_equals_transform_bit_for_bit():
@@ -100,8 +101,9 @@ def test_fit_transform_equals_transform_bit_for_bit():
     )
 
 
-def test_single_row_equals_its_row_in_a_batch():
-    values = texts(100)
+@pytest.mark.parametrize("length", [4, 12])
+def test_single_row_equals_its_row_in_a_batch(length):
+    values = texts(100, length=length)
     encoder = TextEncoder().fit(values)
     np.testing.assert_array_equal(
         encoder.transform(values[7:8]).numeric, encoder.transform(values).numeric[7:8]

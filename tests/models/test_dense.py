@@ -64,6 +64,14 @@ def test_topics_of_a_text_vary_together_as_much_as_one_number():
     assert alone.std(axis=0) == pytest.approx([1, 1, 1, 1, 0], abs=1e-4)
 
 
+def test_topics_are_joined_by_quartiles_where_numbers_are_squashed():
+    numeric = np.random.default_rng(0).normal(0, (3, 4), (500, 2)).astype(np.float32)
+    table = FeatureTable(numeric, np.empty((500, 0), np.int32), ("x:topic0", "x:topic1"))
+    encoder = DenseEncoder(topics_as_one=True).fit(Samples(table, np.zeros(500)), REGRESSION, 0)
+    low, high = np.quantile(numeric, [0.25, 0.75], axis=0)
+    assert encoder.scale == pytest.approx([1 / np.hypot(*(high - low))] * 2, rel=1e-3)
+
+
 def test_words_of_texts_are_flags_and_no_bag_of_words():
     numeric = (np.random.default_rng(0).random((300, 60)) < 0.1).astype(np.float32)
     codes = np.empty((300, 0), np.int32)

@@ -93,6 +93,16 @@ def test_numpy_and_torch_agree_on_the_outputs(task):
     assert np.allclose(model.outputs(x), expected, atol=1e-4)
 
 
+def test_the_topics_of_a_text_weigh_as_one_number():
+    numbers = make_numbers(200)
+    names = ("age", "text:topic0", "text:topic1", "text:topic2")
+    table = FeatureTable(numbers.numeric, numbers.codes, names)
+    train = Samples(table, numbers.numeric[:, 0].astype(np.float64))
+    scale = make_model(REGRESSION, n_epochs=3).fit(train, train, FOREVER)._encoder.scale
+    assert scale[1] == scale[2] == scale[3]
+    assert scale[1] < 0.7 * scale[0]
+
+
 def test_folds_trained_together_equal_folds_trained_alone():
     trial = Trial.make(BINARY)
     folds = [(trial.train, trial.valid), (trial.train.take(np.arange(20, 160)), trial.valid)]
