@@ -25,13 +25,11 @@ from tabular_automl.models.boosting import (
     MAX_LEARNING_RATE,
     Outputs,
     Pace,
-    ReadBack,
-    Stored,
     check_can_boost,
     first_patience,
     rounds_times_rate,
-    unreadable,
 )
+from tabular_automl.models.stored_trees import ReadBack, Stored, unreadable
 
 if TYPE_CHECKING:
     import catboost

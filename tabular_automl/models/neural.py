@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction, Setting
 from tabular_automl.models.dense import DenseEncoder, n_pieces
+
+if TYPE_CHECKING:
+    from tabular_automl.models.neural_rows import FoldRows
 
 Matrix = npt.NDArray[np.float32]
 
@@ -266,7 +269,7 @@ def _fit_together(
     for model, (train, valid) in zip(models, folds, strict=True):
         if budget.expired():
             raise OutOfTimeError("A network's time was over before its rows were encoded.")
-        encoded.append(_encode_fold(model, training, train, valid, columns))
+        encoded.append(_encode_fold(model, train, valid, columns))
     results = training.train_folds(encoded, recipe, budget, setting.n_threads)
     for model, result in zip(models, results, strict=True):
         model._arrays = result.arrays
@@ -276,9 +279,11 @@ def _fit_together(
 
 
 def _encode_fold(
-    model: NeuralNetwork, training: Any, train: Samples, valid: Samples | None, columns: list[int]
-) -> Any:
-    """Fit the fold's encoder and return its rows as `neural_training.FoldRows`."""
+    model: NeuralNetwork, train: Samples, valid: Samples | None, columns: list[int]
+) -> FoldRows:
+    """Fit the fold's encoder and return its rows."""
+    from tabular_automl.models.neural_rows import FoldRows, Rows
+
     task, seed = model.setting.task, model.setting.seed
     model._encoder = model._new_encoder()
     model._wavy = np.array(columns, dtype=np.int64)
@@ -291,9 +296,9 @@ def _encode_fold(
         model._range = np.array([train.y.min(), train.y.max()], dtype=np.float64)
     held = None
     if valid is not None and len(valid):
-        held = training.Rows(model._encoder.transform(valid.table), valid.y, valid.weight)
-    rows = training.Rows(x, train.y, train.weight)
-    return training.FoldRows(rows, held, model._wavy, offset, seed)
+        held = Rows(model._encoder.transform(valid.table), valid.y, valid.weight)
+    rows = Rows(x, train.y, train.weight)
+    return FoldRows(rows, held, model._wavy, offset, seed)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,16 @@ from tabular_automl.models.base import Model, Prediction
 from tabular_automl.models.boosting import (
     Outputs,
     Progress,
-    ReadBack,
-    Stored,
-    all_paths_end,
     check_can_boost,
     default_learning_rate,
     quickest_threads,
-    require_walkable,
     rounds_times_rate,
+)
+from tabular_automl.models.stored_trees import (
+    ReadBack,
+    Stored,
+    all_paths_end,
+    require_walkable,
     unreadable,
 )
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,13 +12,7 @@ from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import boosting
-from tabular_automl.models.boosting import (
-    Outputs,
-    Progress,
-    Stored,
-    check_can_boost,
-    quickest_threads,
-)
+from tabular_automl.models.boosting import Outputs, Progress, check_can_boost, quickest_threads
 
 MULTICLASS = Task(ProblemType.MULTICLASS, 4)
 REGRESSION = Task(ProblemType.REGRESSION)
@@ -378,26 +369,3 @@ def test_missing_beside_one_value_can_be_split() -> None:
 def test_a_spent_budget_raises() -> None:
     with pytest.raises(OutOfTimeError, match="raise the time limit"):
         check_can_boost("LightGBM", rows(3), Budget.start(0.0))
-
-
-def test_stored_trees_are_read_once_and_only_when_asked_for():
-    reads = []
-
-    def read(raw):
-        reads.append(raw)
-        time.sleep(0.01)
-        return len(raw)
-
-    stored = Stored(b"abc", read)
-    assert reads == []
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: stored.get(), range(16))) == {3}
-    assert reads == [b"abc"]
-
-
-def test_stored_trees_are_copied_as_bytes():
-    stored = Stored(b"abc", len)
-    assert stored.get() == 3
-    copied = copy.deepcopy(stored)
-    assert copied.raw == b"abc"
-    assert copied.get() == 3
