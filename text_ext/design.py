@@ -114,7 +114,7 @@ class Numbers:
         center = np.where(present, values, 0).sum(axis=0, dtype=np.float64) / n_present
         off = np.where(present, values - center, 0)
         spread = np.sqrt((off**2).sum(axis=0) / n_present)
-        varies = spread > 1e-6 * (1 + np.abs(center))
+        varies = spread > 1e-6 * np.abs(center)  # none does where both are 0
         unit = length / max(1, int(varies.sum())) ** 0.5
         scale = np.where(varies, unit / np.where(varies, spread, 1), 0)
         return cls(center.astype(np.float32), scale.astype(np.float32), _FAR * unit)

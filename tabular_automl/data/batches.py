@@ -13,6 +13,7 @@ import pandas as pd
 from tabular_automl.core.errors import PathError
 from tabular_automl.data.reading import (
     FORMATS,
+    ends_in_separator,
     files_of,
     format_of,
     frame_of_arrow,
@@ -150,7 +151,8 @@ def _decoded_batches(
 ) -> Iterator[pd.DataFrame]:
     separator, options = text_layout(path, separator, encoding)
     head = pd.read_csv(path, sep=separator, nrows=_LEAST_ROWS, **options)
-    if head.size and head.iloc[:, -1].isna().all():
+    is_missing = head.size and head.iloc[:, -1].isna().all()
+    if is_missing and ends_in_separator(path, separator, options):
         options["index_col"] = False  # rows may end in a separator, which shifts them otherwise
     kinds: dict[Any, Any] = {name: "str" for name in head.columns if name in as_text}
     size = n_rows or _batch_rows(head.shape[1])

@@ -36,7 +36,7 @@ def factorize_labels(y: pd.Series) -> tuple[npt.NDArray[np.intp], list[Any]]:
     """Return a code for each label (-1 where missing) and the distinct labels."""
     try:
         codes, values = factorize(y)
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:
         raise LabelError(
             f"{column_words(y)} must hold classes or numbers, got values such as {y.iloc[0]!r} "
             f"({error}); convert them to text or numbers."

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -26,6 +26,7 @@ TableLike: TypeAlias = pd.DataFrame | str | os.PathLike[str] | Frame
 FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separator, if text
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst": "zstd"}
 _OTHER_SEPARATORS = (";", "\t", "|")
+_ROWS_LOOKED_AT = 100  # to tell an empty last field from a missing value
 _MOST_SHOWN = 300  # characters of a path that cannot be one
 UNREADABLE = (
     OSError,
@@ -289,11 +290,21 @@ def _without_phantom_index(
         raise ValueError(
             f"its rows have {table.index.nlevels} fields more than its header of {table.shape[1]}"
         )
-    if not table.iloc[:, -1].isna().all():
+    is_missing = table.iloc[:, -1].isna().all()
+    if not is_missing or not ends_in_separator(path, separator, options):
         return table
     with warnings.catch_warnings():  # of the empty last field, which is what is to be dropped
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         return pd.read_csv(path, sep=separator, index_col=False, **options)
+
+
+def ends_in_separator(path: Path, separator: str, options: Mapping[str, Any]) -> bool:
+    """Return whether the last field of the first rows is empty, rather than "NA" or the like."""
+    layout = {name: value for name, value in options.items() if name != "dtype"}
+    head = pd.read_csv(
+        path, sep=separator, nrows=_ROWS_LOOKED_AT, dtype=str, keep_default_na=False, **layout
+    )
+    return bool(head.size) and bool((head.iloc[:, -1] == "").all())
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from tabular_automl.deployment.fast_bags import (
     probe_table,
 )
 from tabular_automl.deployment.row_reader import Row, RowReader
+from tabular_automl.encoders.storage import is_narrow_float
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FittedPipeline
@@ -213,8 +214,12 @@ def _length(columns: Columns) -> int:
 
 def _cells(values: Any) -> list[Any]:
     """Return the values of a column as a list, numpy's and pandas' own types kept where odd."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "mM":
-        return list(values)  # tolist would make whole numbers of nanoseconds
+    if isinstance(values, np.ndarray) and (
+        values.dtype.kind in "mM" or is_narrow_float(values.dtype)
+    ):
+        return list(values)  # tolist would make whole numbers of nanoseconds, and more digits
+    if isinstance(values, pd.Series) and is_narrow_float(values.dtype):
+        return list(values.array)
     return values.tolist() if isinstance(values, (np.ndarray, pd.Series)) else list(values)
 
 

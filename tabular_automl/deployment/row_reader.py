@@ -26,7 +26,7 @@ from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.featurizer import FeaturePart, Featurizer
 from tabular_automl.encoders.intervals import DAY
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder, parse_number
-from tabular_automl.encoders.storage import cell_key, is_na_token
+from tabular_automl.encoders.storage import cell_key, is_na_token, is_narrow_float
 from tabular_automl.encoders.text import MAX_CHARS, TextEncoder
 
 Row = Mapping[Hashable, Any]
@@ -203,8 +203,9 @@ class _CategoryCell(_CellReader):
         codes: npt.NDArray[np.int32],
         instants: dict[Hashable, float],
     ) -> None:
-        value = _unwrapped(value)
-        if type(value) not in _PLAIN:
+        is_narrow = isinstance(value, np.floating) and is_narrow_float(value.dtype)
+        value = value if is_narrow else _unwrapped(value)  # which would give it more digits
+        if type(value) not in _PLAIN and not is_narrow:
             block = self._encoder.transform(_column(value, self.part.name))
             numeric[0, self._numeric_at] = block.numeric[0, self.part.numeric]
             codes[0, self._codes_at] = block.codes[0, self.part.codes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from typing import Any, ClassVar, Self
 
@@ -188,14 +189,17 @@ class DatetimeEncoder(ColumnEncoder):
         if storage in (Storage.NUMBER, Storage.BOOLEAN) and self.unit:
             values = as_floats(column)
             if self.unit != DATE:
+                values = np.where(np.isfinite(values), values, np.nan)
                 return values / _PER_SECOND[self.unit], []
         codes, keys = distinct_cells(column)
         if self.unit in _PER_SECOND:
-            seconds = np.array([_float(key) for key in keys]) / _PER_SECOND[self.unit]
+            seconds = np.array([_seconds(key) for key in keys]) / _PER_SECOND[self.unit]
         else:
             # A file with gaps may hold 20240131.0, which other readers take for a number.
             texts = [_NO_FRACTION.sub("", key) for key in keys] if self.unit == DATE else keys
-            seconds = parse_texts(texts, self.formats or [DATE, ISO])
+            # Whatever form the texts of training had, Python's own dates show themselves as ISO.
+            forms = self.formats or [DATE]
+            seconds = parse_texts(texts, forms if ISO in forms else [*forms, ISO])
         unread = [
             key
             for key, value in zip(keys, seconds.tolist(), strict=True)
@@ -207,11 +211,13 @@ class DatetimeEncoder(ColumnEncoder):
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
-def _float(text: str) -> float:
+def _seconds(text: str) -> float:
+    """Return the number that a text shows; NaN for none, or one without end."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return float("nan")
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _instants(column: pd.Series) -> npt.NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -91,6 +92,8 @@ def cell_key(value: object) -> str | None:
         return None
     if isinstance(value, (float, np.floating)):
         return _float_key(value)
+    if isinstance(value, (datetime.timedelta, np.timedelta64)):  # seconds, as in whole columns
+        return _float_key(pd.Timedelta(value).total_seconds())
     return str(value)
 
 
@@ -126,6 +129,8 @@ def distinct_cells(column: pd.Series) -> tuple[npt.NDArray[np.int64], list[str]]
 
 def is_narrow_float(dtype: Any) -> bool:
     """Return whether a dtype holds fewer digits than Python's floats."""
+    if isinstance(dtype, pd.Float32Dtype):
+        return True
     return isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize < 8
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, PathError
+from tabular_automl.data.batches import read_batches
 from tabular_automl.data.reading import read_table
 
 
@@ -114,6 +115,16 @@ def test_row_names_as_r_writes_them_become_the_index(tmp_path):
     table = read_table(write(tmp_path / "t.csv", "a,b\nr1,1,2\nr2,3,4\n"))
     assert table.to_dict("list") == {"a": [1, 3], "b": [2, 4]}
     assert list(table.index) == ["r1", "r2"]
+
+
+@pytest.mark.parametrize("rows", ["r1,5,3,NA\n", "r1,5,3,NA\nr2,6,4,NA\n"])
+def test_row_names_stay_names_where_the_last_column_is_missing(tmp_path, rows):
+    path = write(tmp_path / "t.csv", "a,b,c\n" + rows)
+    for table in (read_table(path), next(read_batches(path))):
+        assert table["a"].iloc[0] == 5
+        assert table["b"].iloc[0] == 3
+        assert table["c"].isna().all()
+        assert table.index[0] == "r1"
 
 
 def test_rows_with_two_fields_too_many_are_refused(tmp_path):

@@ -103,6 +103,20 @@ def test_all_training_rows_read_as_the_frame_of_them_does(reader, featurizer):
         np.testing.assert_array_equal(one.codes[0], expected.codes[position])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, "Float32"])
+def test_categories_of_few_digits_are_the_same_in_any_number_of_rows(dtype):
+    levels = pd.Series([0.1, 0.2, 0.3, 0.7] * 40, dtype=dtype)
+    table = pd.DataFrame({"x": levels, "y": levels[::-1].to_numpy()})
+    featurizer = Featurizer(infer_schema(table, {"x": "category", "y": "category"}))
+    whole = featurizer.fit_transform(table)
+    few = featurizer.transform(table.head(4))
+    np.testing.assert_array_equal(few.codes, whole.codes[:4])
+    reader = RowReader(featurizer)
+    for row in range(4):
+        one = reader.read({"x": np.float32(table["x"][row]), "y": np.float32(table["y"][row])})
+        np.testing.assert_array_equal(one.codes, whole.codes[[row]])
+
+
 DAY = datetime.datetime(2022, 2, 28, 23, 59, 59, 999_999)
 ODD_NUMBERS = [np.float32(0.1), np.int16(3), np.bool_(True), 2**70, 10**400, decimal.Decimal("1.5")]
 ODD_TIMES = ["2021-05-06 07:08:09+02:00", "20210506", DAY, "n/a", " 2021-05-06 "]

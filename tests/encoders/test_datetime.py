@@ -180,6 +180,22 @@ def test_unreadable_values_raise_with_column_and_first_values():
     assert encoder.unreadable(bad).tolist() == [False, True, False]
 
 
+def test_dates_of_python_are_read_whatever_form_the_texts_of_training_had():
+    encoder = DatetimeEncoder().fit(column(["31.01.2024", "13.02.2024"]))
+    same = column([datetime.date(2024, 1, 31), pd.Timestamp("2024-02-13")], dtype=object)
+    expected = encoder.read(column(["31.01.2024", "13.02.2024"]))
+    np.testing.assert_array_equal(encoder.read(same), expected)
+
+
+def test_a_time_without_end_is_a_missing_one():
+    times = column(np.append(np.linspace(1.6e9, 1.7e9, 500).round(), np.inf), name="created_at")
+    known = DatetimeEncoder().fit(times.iloc[:-1])
+    encoder = DatetimeEncoder().fit(times)
+    assert encoder.parts == known.parts
+    assert np.isnan(encoder.read(times)[-1])
+    assert np.isfinite(encoder.read(times)[:-1]).all()
+
+
 def test_a_column_with_junk_in_training_reads_junk_as_missing_ever_after():
     encoder = DatetimeEncoder().fit(column(["2024-01-31"] * 30 + ["soon"]))
     assert np.isnan(encoder.read(column(["later"]))).all()

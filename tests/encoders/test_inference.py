@@ -165,6 +165,14 @@ def test_override_that_cannot_hold_names_column_and_values(kind):
         infer_schema(table, {"town": kind})
 
 
+@pytest.mark.parametrize("junk_first", [False, True])
+def test_blank_cells_are_no_junk_wherever_they_stand(junk_first):
+    values = [str(number) for number in range(93)] + [" "] * 6
+    values = ["abc", *values] if junk_first else [*values, "abc"]
+    (column,) = infer_schema(pd.DataFrame({"x": pd.Series(values, dtype=object)}), {"x": "numeric"})
+    assert column.kind is Kind.NUMERIC
+
+
 def test_two_columns_of_one_name_raise():
     with pytest.raises(DataError, match="unique, got 'a' more than once"):
         infer_schema(pd.DataFrame([[1, 2]], columns=["a", "a"]))

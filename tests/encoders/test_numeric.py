@@ -12,6 +12,12 @@ def column(values, **options):
     return pd.Series(values, name="x", **options)
 
 
+def test_durations_are_read_one_by_one_too():
+    waits = pd.Series(pd.to_timedelta([2, 3, 90, None], unit="min"), name="x")
+    encoder = NumericEncoder().fit(waits)
+    np.testing.assert_array_equal(encoder.read(waits.astype(object)), encoder.read(waits))
+
+
 def restored(encoder):
     other = NumericEncoder()
     other.restore(encoder.state())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import random as random_matrix
 
-from text_ext.design import pick, weigh
+from text_ext.design import Numbers, pick, weigh
 
 
 @pytest.mark.parametrize("density", [0.5, 0.01], ids=["many entries", "few entries"])
@@ -24,3 +24,13 @@ def test_without_kept_columns_sums_are_zero():
     nothing = np.empty(0, dtype=np.int32)
     assert pick(slots, nothing).shape == (1, 0)
     assert weigh(slots, nothing, np.empty((0, 2), np.float32)).tolist() == [[0.0, 0.0]]
+
+
+def test_numbers_count_in_whatever_unit_they_are():
+    metres = np.random.default_rng(0).normal(5.0, 1.0, (50, 2)).astype(np.float32)
+    metres[:, 1] = 3.0  # says nothing
+    small = metres * np.float32(1e-7)
+    scaled = [Numbers.of(values, 2.0).scaled(values) for values in (metres, small)]
+    np.testing.assert_allclose(scaled[1], scaled[0], rtol=1e-3, atol=1e-4)
+    assert scaled[1][:, 0].std() > 0
+    assert not scaled[1][:, 1].any()
