@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, must_be
+from tabular_automl.core.medians import weighted_median
 from tabular_automl.data.task import ProblemType
 from tabular_automl.metrics.base import Array, Metric, Reads
 
@@ -50,18 +51,7 @@ def _mean_absolute_error(y: Array, value: Array, weight: Array | None) -> float:
 
 def _median_absolute_error(y: Array, value: Array, weight: Array | None) -> float:
     errors = np.abs(_wide(y) - _wide(value))
-    return float(np.median(errors)) if weight is None else _weighted_median(errors, _wide(weight))
-
-
-def _weighted_median(values: Floats, weight: Floats) -> float:
-    """Return the value that halves the weight; the mean of two where it is halved between them."""
-    values, weight = values[weight > 0], weight[weight > 0]
-    order = np.argsort(values)
-    values, reached = values[order], np.cumsum(weight[order])
-    half = 0.5 * reached[-1]
-    low = min(int(np.searchsorted(reached, half)), len(values) - 1)
-    between = reached[low] - half <= np.finfo(np.float64).eps and low + 1 < len(values)
-    return float(0.5 * (values[low] + values[low + 1]) if between else values[low])
+    return weighted_median(errors, None if weight is None else _wide(weight))
 
 
 def _mean_absolute_percentage_error(y: Array, value: Array, weight: Array | None) -> float:

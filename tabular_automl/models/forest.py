@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.core.medians import medians_of_groups
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -172,11 +173,12 @@ class _Forest(Model):
         order = np.random.default_rng(self.setting.seed).permutation(len(valid))[:n_rows]
         leaves = grown.leaves_of_few(self._encoded(valid.table.take(order)))
         truth = np.arange(len(order)), valid.y[order]
+        weight = None if valid.weight is None else valid.weight[order]
         losses = []
         for smoothing in _SMOOTHINGS:
             values = _smoothed(grown.values, base, smoothing)
             shares = values[leaves].mean(axis=1, dtype=np.float64)
-            losses.append(-np.log(shares[truth]).mean())
+            losses.append(np.average(-np.log(shares[truth]), weights=weight))
         return _SMOOTHINGS[int(np.argmin(losses))]
 
     def _tree(self, **options: Any) -> Any:
@@ -365,14 +367,10 @@ def _leaf_medians(
     leaf: npt.NDArray[np.intp], y: Reals, weight: Reals | None, values: Reals
 ) -> Reals:
     """Return the nodes' values with those of leaves replaced by the median of their rows."""
-    if weight is not None:
-        leaf, y = leaf[weight > 0], y[weight > 0]
-    order = np.lexsort((y, leaf))
-    leaf, y = leaf[order], y[order]
-    nodes, start, count = np.unique(leaf, return_index=True, return_counts=True)
-    medians = values.copy()
-    medians[nodes, 0] = (y[start + (count - 1) // 2] + y[start + count // 2]) / 2
-    return medians
+    nodes, medians = medians_of_groups(y, leaf, weight)
+    replaced = values.copy()
+    replaced[nodes, 0] = medians
+    return replaced
 
 
 def _level_values(codes: Ints, n_levels: int, train: Samples, task: Task, order: str) -> Floats:

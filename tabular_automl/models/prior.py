@@ -8,6 +8,7 @@ import numpy as np
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.medians import weighted_median
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.models.base import Model, Prediction
 
@@ -25,7 +26,7 @@ class Prior(Model):
             smoothed = seen + 1.0 / task.n_classes
             self.average = smoothed / smoothed.sum()
         elif self.setting.loss == "absolute_error":
-            self.average = np.array([np.median(train.y)])
+            self.average = np.array([weighted_median(train.y, train.weight)])
         else:
             self.average = np.array([np.average(train.y, weights=train.weight)])
         return self

@@ -155,6 +155,28 @@ def test_absolute_error_is_answered_with_medians():
         assert model.predict(train.table)[0, 0] == pytest.approx(expected)
 
 
+def test_medians_heed_weights():
+    y, weight = np.repeat([0.0, 1.0], [20, 10]), np.repeat([0.15, 2.7], [20, 10])
+    rows = FeatureTable(np.zeros((30, 1), np.float32), np.empty((30, 0), np.int32), ("a",))
+    for family in FAMILIES:
+        kind = MODELS.get(family)
+        model = kind(kind.Params(n_trees=3), Setting(REGRESSION, "absolute_error"))
+        model.fit(Samples(rows, y, weight), None, Budget.unlimited())
+        assert model.predict(rows)[0, 0] == pytest.approx(1.0)
+
+
+def test_leaf_smoothing_heeds_weights():
+    train = samples(BINARY)
+    noise = np.random.default_rng(0).integers(0, 2, len(train))
+    is_true = np.arange(len(train)) % 2 == 0
+    y = np.where(is_true, train.y, noise)
+    chosen = [
+        fitted("extra_trees", BINARY, valid=Samples(train.table, y, weight)).fitted_params()
+        for weight in (1.0 * is_true, 1.0 * ~is_true)
+    ]
+    assert chosen[0].leaf_smoothing < 1 < chosen[1].leaf_smoothing
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_forest_without_time_raises(family):
     with pytest.raises(OutOfTimeError, match="one tree"):

@@ -33,6 +33,12 @@ def test_absolute_error_is_answered_with_the_median():
     assert prior.predict(FeatureTable.empty(1)) == pytest.approx(0.0)
 
 
+def test_the_median_heeds_weights():
+    y, weight = [0.0, 0.0, 9.0], np.array([0.3, 0.3, 2.4])
+    prior = fitted(Task(ProblemType.REGRESSION), y, "absolute_error", weight)
+    assert prior.predict(FeatureTable.empty(1)) == pytest.approx(9.0)
+
+
 def test_a_saved_prior_predicts_the_same_for_no_rows_too():
     prior = fitted(Task(ProblemType.BINARY, 2), [0, 1, 1])
     again = FittedSpec.from_state(FittedSpec("prior", prior).state()).model
