@@ -109,7 +109,8 @@ def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[
             write_synced(folder / f"{generation}.json", text)
             os.replace(folder / f"{generation}.json", folder / MANIFEST)
         except BaseException:  # an interrupt as well: leave nothing half-written behind
-            shutil.rmtree(folder / generation, ignore_errors=True)
+            if not _is_named(folder, generation):  # one that came with the replacement is told late
+                shutil.rmtree(folder / generation, ignore_errors=True)
             (folder / f"{generation}.json").unlink(missing_ok=True)
             raise
         sync_folder(folder)
@@ -252,6 +253,14 @@ def replace_file(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise PathError(f"{str(path)!r} could not be written: {error}.") from error
+
+
+def _is_named(folder: Path, generation: str) -> bool:
+    """Return whether the manifest that is there names a generation."""
+    try:
+        return _read_manifest(folder).generation == generation
+    except (ArtifactError, PathError):
+        return False
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,6 +48,12 @@ class Machine:
         available = min(limit for limit in limits if limit is not None)
         wanted = available if n_jobs is None or n_jobs < 0 else n_jobs
         return cls(max(1, min(available, wanted)), _free_bytes(), cluster)
+
+    def by_now(self) -> Machine:
+        """Return the machine with the memory that is left of what was free, if folds run here."""
+        if self.cluster is not None:
+            return self
+        return replace(self, n_bytes=min(self.n_bytes, _free_bytes()))
 
     def fold_cores(self, n_folds: int) -> int:
         """Return the cores for so many folds: those that they keep busy, where it is a cluster."""

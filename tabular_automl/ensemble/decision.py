@@ -269,6 +269,8 @@ def _calls_of_ways(n_classes: int) -> int:
 
 def _fit_several(rows: _Rows, metric: Metric, budget: Budget) -> DecisionRule:
     """Return the best of a few ways to make a rule, by the gain on rows that did not choose it."""
+    if len(rows.y) < 2 * _N_PARTS:  # parts of a row or none, which not every metric can judge
+        return DecisionRule()
     part = _parts(rows.y)
     best_gain, best_fit = 0.0, None
     for fit in _ways(metric, rows.p.shape[1]):

@@ -37,7 +37,7 @@ from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
 
-_FAR_BEHIND = 1.15  # an error so many times the best one's earns weight only by being different
+_BEHIND = 0.15  # an error larger than the best by this share earns weight only if it is different
 _MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help the best one
 _ENOUGH_ROWS = 500  # fewer say little about a spec, and its other folds cost little
 _LEAST_SECONDS = 0.3  # less than this is not worth starting a spec for
@@ -313,6 +313,8 @@ class Layer:
         try:
             self._prepare(spec)
             candidate = self._judged(self._fit(spec, key, budget.share(part)))
+            if self.budget.limited:
+                self.seconds_to_save[key] = seconds_to_save(candidate.bag)
         except _HopelessError as verdict:
             self._hopeless.add(spec.family)
             self.give_up(key, str(verdict))
@@ -343,7 +345,7 @@ class Layer:
         family = MODELS.get(spec.family)
         import_installed(family.modules)
         n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)
-        n_free = self.request.machine.bytes_each(len(self.request.folds))
+        n_free = self.request.machine.by_now().bytes_each(len(self.request.folds))
         if n_bytes > _MEMORY_SHARE * n_free:
             raise OutOfMemoryError(
                 f"a fold would need {n_bytes / 1e9:.1f} GB of memory, it has {n_free / 1e9:.1f}"
@@ -376,8 +378,6 @@ class Layer:
 
     def _keep(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
-        if self.budget.limited:
-            self.seconds_to_save[candidate.bag.key] = seconds_to_save(candidate.bag)
         self._watch_gain()
         best = max(c.score for c in self.candidates)
         key, seconds = candidate.bag.key, candidate.fit.fit_seconds
@@ -390,7 +390,7 @@ class Layer:
         blended = blend([c.prediction for c in self.candidates], self._weigh())
         error = self.request.judge.error(blended, self.request.folds.validated)
         before = self._ensemble_error
-        gained = before is None or error < before * (1.0 - _GAIN)
+        gained = before is None or error < before - _GAIN * abs(before)
         self._since_gain = 0 if gained else self._since_gain + 1
         self._ensemble_error = error if before is None else min(error, before)
 
@@ -434,7 +434,8 @@ class Layer:
             return judge.error(blend([theirs, ours], np.array([1.0 - weight, weight])), rows)
 
         before, alone = error(0.0), error(1.0)
-        if alone > _FAR_BEHIND * before > 0 and all(error(mix) >= before for mix in _MIXES):
+        bearable = before + _BEHIND * abs(before)  # a figure of the user's own may be below 0
+        if before and alone > bearable and all(error(mix) >= before for mix in _MIXES):
             raise _HopelessError(
                 f"error {alone:.4g} on the first folds, {best.bag.key} has {before:.4g}, "
                 "and a mix of both is no better"

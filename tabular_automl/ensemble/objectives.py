@@ -22,6 +22,7 @@ Rows = npt.NDArray[np.intp]
 _SQUARED = ("root_mean_squared_error", "mean_squared_error", "r2")
 _MOST_ROWS = 50_000  # of a log loss twice as many: a row costs less
 _TINY = 1e-15
+_FAR_FROM_ONE = 400  # powers of two, of which the squares of many rows can still be added
 
 
 class Objective(ABC):
@@ -136,6 +137,9 @@ def _stack(predictions: Sequence[npt.NDArray[Any]], rows: Rows) -> npt.NDArray[A
 class SquaredError(Objective):
     """Mean squared error of the blend, from the products of the bags' residuals.
 
+    Residuals whose squares would overflow or vanish are divided by a power of two first, so that
+    errors are in other units there.
+
     Parameters
     ----------
     residuals : ndarray of shape (n_bags, n_samples)
@@ -144,6 +148,9 @@ class SquaredError(Objective):
 
     def __init__(self, residuals: Floats, weight: npt.NDArray[Any] | None) -> None:
         self.n_bags, n_samples = residuals.shape
+        exponent = int(np.frexp(max(residuals.max(), -residuals.min()))[1])
+        if abs(exponent) > _FAR_FROM_ONE:
+            residuals = np.ldexp(residuals, -exponent)
         scaled = residuals if weight is None else residuals * weight
         total = n_samples if weight is None else weight.sum()
         self.products: Floats = scaled @ residuals.T / total

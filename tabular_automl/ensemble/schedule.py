@@ -54,7 +54,9 @@ class Schedule:
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
         again = [planned for planned in self._too_late(others[:n_first]) if planned not in late]
-        if not self.layer.candidates:
+        if self.layer.candidates:  # what did not stop has no other turn
+            late = [each for each in late if self.layer.key_of(each.spec) not in self.layer.overran]
+        else:
             late, again = [*late, *again], []
         self._try_rest([*late, *others[n_first:]])
         self.layer.try_all(again, self.budget)

@@ -97,7 +97,7 @@ def select_weights(
     if guard:
         if len(rows.y) <= _few_rows(objective, rows.predictions[0].shape[1]):
             weights = _averaged_over_halves(rows, weights, budget)
-        weights = _pruned(weights, objective) if prune else weights
+        weights = _pruned(weights, objective, budget) if prune else weights
     return _summing_to_one(weights)
 
 
@@ -192,13 +192,15 @@ def _averaged_over_halves(rows: _Rows, weights: Floats, budget: Budget) -> Float
     return np.mean(found, axis=0) if found else weights
 
 
-def _pruned(weights: Floats, objective: Objective) -> Floats:
+def _pruned(weights: Floats, objective: Objective, budget: Budget) -> Floats:
     """Drop small weights, the smallest first, as long as the error stays what it was."""
+    if budget.expired():
+        return weights
     before = objective.of(weights)
     most = before + _TOLERANCE * abs(before)
     kept = weights
     for bag in np.argsort(weights, kind="stable"):
-        if not 0.0 < weights[bag] < _SMALL:
+        if not 0.0 < weights[bag] < _SMALL or budget.expired():
             continue
         without = np.where(np.arange(len(kept)) == bag, 0.0, kept)
         if without.any() and objective.of(without / without.sum()) <= most:

@@ -139,6 +139,25 @@ def test_full_disk_is_a_path_error_and_leaves_the_saved_one(tmp_path, monkeypatc
     assert len(os.listdir(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_an_interrupt_amid_the_replacement_leaves_one_of_both(tmp_path, monkeypatch, late):
+    write_artifact(State(), tmp_path, info={})
+    replace = os.replace
+
+    def interrupted(source, target):
+        if late:
+            replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_artifact(TREE, tmp_path, info={})
+    monkeypatch.undo()
+    assert_same(read_artifact(tmp_path), TREE if late else State())
+    write_artifact(TREE, tmp_path, info={})
+    assert len(os.listdir(tmp_path)) == 2
+
+
 def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     replace_file(path, b"first")

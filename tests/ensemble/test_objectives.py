@@ -81,6 +81,20 @@ def test_error_of_weights_is_the_error_after_the_last_step() -> None:
         assert objective.of(after / after.sum()) == pytest.approx(objective.after(counts)[1])
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e160, 1e300])
+def test_squared_errors_of_extreme_targets_have_the_order_of_usual_ones(scale: float) -> None:
+    predictions, y, _ = _numbers()
+    metric, counts = METRICS.get("rmse"), np.array([0.0, 3.0, 1.0, 0.0])
+    usual = make_objective(predictions, y, metric)
+    extreme = make_objective([p * scale for p in predictions], y * scale, metric)
+
+    ratio = extreme.singles() / usual.singles()
+    assert np.isfinite(ratio).all()
+    assert (ratio > 0).all()
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
+    np.testing.assert_allclose(extreme.after(counts) / usual.after(counts), ratio[0], rtol=1e-6)
+
+
 def test_singles_are_the_errors_of_each_bag() -> None:
     predictions, y, _ = _classes(2)
     metric = METRICS.get("roc_auc")

@@ -31,7 +31,7 @@ from tabular_automl.ensemble.refitting import _OF_A_FOLD
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST
 from tabular_automl.ensemble.stacking import fit_stack
-from tabular_automl.metrics.resolve import resolve_metric
+from tabular_automl.metrics.resolve import make_metric, resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
 from tabular_automl.search.variants import SPACES, Between
 
@@ -219,8 +219,14 @@ class Hungry(Oracle):
         return 10**15
 
 
+class NotSaved(Oracle):
+    def state(self):
+        raise ZeroDivisionError("cannot be saved")
+
+
 FAMILIES = {
-    "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late, "absent": NotInstalled,
+    "not_saved": NotSaved, "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late,
+    "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
     "slow_poor": SlowPoor, "used_up": UsedUp, "used_up_later": UsedUpLater,
     "slow_used_up": SlowUsedUp, "slow_used_up_too": SlowUsedUpToo, "late_at_first": LateAtFirst,
@@ -267,6 +273,7 @@ def run(events):
         holdout_fraction=None,
         workbook=None,
         n_cores=2,
+        metric="root_mean_squared_error",
     ):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
@@ -275,7 +282,7 @@ def run(events):
         table = FeatureTable(
             encoded.astype(np.float32).reshape(-1, 1), np.empty((N_ROWS, 0), np.int32), ("x",)
         )
-        metric = resolve_metric("root_mean_squared_error", task.problem_type)
+        metric = resolve_metric(metric, task.problem_type)
         request = StackRequest(
             samples=Samples(table, encoded),
             folds=make_folds(task, encoded, n_folds=4, holdout_fraction=holdout_fraction, seed=0),
@@ -294,6 +301,13 @@ def run(events):
         return fit_stack(request, budget or Budget.unlimited())
 
     return fit
+
+
+def _profit(y, prediction):
+    return 1e3 - float(np.abs(y - prediction).mean())  # its optimum is said to be 1
+
+
+PROFIT = make_metric(_profit, needs="value")
 
 
 def planned(name):
@@ -323,6 +337,12 @@ def test_a_failing_spec_is_a_row_with_its_cause_and_the_fit_goes_on(run, events)
     assert reasons(fitted)["broken"] == (True, "ZeroDivisionError: the cause")
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]
     assert any(isinstance(event, SpecSkipped) and event.failed for event in events)
+
+
+def test_a_model_that_cannot_be_saved_is_a_failing_one(run):
+    fitted = run(["not_saved", "oracle"], budget=Budget.start(60))
+    assert reasons(fitted)["not_saved"] == (True, "ZeroDivisionError: cannot be saved")
+    assert [c.bag.key for c in fitted.candidates][:1] == ["oracle"]
 
 
 def test_on_error_raise_raises_the_cause(run):
@@ -396,6 +416,12 @@ def test_patience_ends_the_layer_when_more_models_bring_nothing(run):
     fitted = run(["oracle"] * 6, patience=2)
     assert len(fitted.candidates) == 3
     assert "no longer improved" in fitted.skipped[-1].reason
+
+
+@pytest.mark.parametrize("metric", ["root_mean_squared_error", PROFIT])
+def test_patience_ends_the_layer_beyond_the_optimum_too(run, metric):
+    fitted = run(["oracle"] * 6, patience=2, metric=metric)
+    assert len(fitted.candidates) == 3
 
 
 def test_what_the_first_pass_leaves_goes_to_the_best_that_was_cut_short(run, clock):
@@ -574,6 +600,13 @@ def test_what_did_not_stop_on_the_first_folds_is_not_tried_on_all(run, scouting,
     monkeypatch.setattr(LateAtFirst, "error", OverrunError)
     fitted = run(["oracle", "late_at_first"], budget=Budget.start(60))
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+    assert reasons(fitted)["late_at_first"] == (False, "out of time: too slow")
+
+
+def test_a_first_spec_that_did_not_stop_has_no_other_turn(run, scouting, monkeypatch):
+    monkeypatch.setattr(LateAtFirst, "error", OverrunError)
+    fitted = run(["late_at_first", "oracle"], budget=Budget.start(60))
+    assert "late_at_first" not in {c.bag.key for c in fitted.candidates}
     assert reasons(fitted)["late_at_first"] == (False, "out of time: too slow")
 
 

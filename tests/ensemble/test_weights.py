@@ -187,10 +187,12 @@ def test_small_weights_go_one_by_one_as_long_as_nothing_is_lost() -> None:
     predictions[2] = (big + 0.06 * predictions[3]) / 0.94
     metric = METRICS.get("rmse")
 
-    kept = weights_module._pruned(wanted, make_objective(predictions, y, metric, None))
+    objective = make_objective(predictions, y, metric, None)
+    kept = weights_module._pruned(wanted, objective, Budget.unlimited())
 
     assert (kept > 0).tolist() == [True, True, False, True]
     assert kept.sum() == pytest.approx(1.0)
+    assert weights_module._pruned(wanted, objective, Budget.start(0.0)) is wanted
 
 
 def test_blend_is_the_weighted_mean() -> None:
