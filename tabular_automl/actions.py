@@ -79,6 +79,7 @@ def fit(arguments: argparse.Namespace) -> int:
                 cluster=arguments.cluster,
                 exclude=tuple(arguments.exclude),
                 max_latency_ms=arguments.max_latency_ms,
+                max_error_cost=arguments.max_error_cost,
             ),
             overwrite=arguments.overwrite,
             resume=arguments.resume,

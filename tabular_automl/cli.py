@@ -27,11 +27,12 @@ examples:
   tabular-automl predict model/ new.csv --out predictions.csv
   tabular-automl evaluate model/ test.csv
 
-tables are CSV, CSV.gz or Parquet files, or folders of Parquet files.
+tables are CSV or TSV files, compressed or not, Parquet files, or folders of files of one kind.
 
 exit codes:
   0    done
-  1    the data, the settings or a path cannot be used; one sentence on stderr says why
+  1    the data, the settings or a path cannot be used; one sentence on stderr says why.
+       of validate also: predict would refuse the table
   2    wrong usage of the command line
   130  interrupted with Ctrl-C
   143  ended by SIGTERM
@@ -178,6 +179,12 @@ def _add_fit(commands: Any) -> None:
         metavar="MS",
         help="drop models until one compiled row is answered within so many milliseconds",
     )
+    parser.add_argument(
+        "--max-error-cost",
+        type=float,
+        metavar="SHARE",
+        help="drop models not worth their time while the error grows by at most this share (0.01)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")
     parser.add_argument(
@@ -186,7 +193,7 @@ def _add_fit(commands: Any) -> None:
         help="fit the folds there: dask or ray, with :ADDRESS, as in dask:tcp://10.0.0.5:8786",
     )
     volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("--quiet", "-q", action="store_true", help="print nothing")
+    volume.add_argument("--quiet", "-q", action="store_true", help="print no progress")
     volume.add_argument("--verbose", "-v", action="store_true", help="print everything")
 
 

@@ -81,11 +81,14 @@ class FitConfig:
         Folds of each bag, 2 to 50; None lets the plan choose by rows, columns, time and what
         answers: the folds' models or one of all rows.
     holdout_fraction : float or None
-        Validate on this fraction of the rows instead of bagging; None lets the plan choose.
+        Validate on this fraction of the rows, between 0 and 0.9, instead of bagging, but on no more
+        than 25,000 rows or 2 %, whichever is more; not looked at where ``n_folds`` is set, as
+        ``"balanced"`` does. None lets the plan choose.
     n_layers : int or None
         Layers of the stack, 1 to 3; None lets the plan choose.
     families : tuple of str or None
-        Use only these model families; None uses all that are installed.
+        Use only these model families; None uses all of the library's, and those installed that read
+        a column's texts or images.
     exclude : tuple of str
         Families or spec keys to leave out.
     specs : tuple of ModelSpec
@@ -93,7 +96,7 @@ class FitConfig:
     max_specs : int or None
         Budget in trials: fit this many specs of the first layer and do not look at the clock unless
         there is a time limit too. On one machine the same seed then gives the same predictor, bit
-        for bit, unless ``max_latency_ms`` is set.
+        for bit, unless ``max_latency_ms`` or ``max_error_cost`` is set.
     max_seconds_without_limit : float
         Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
         50,000 rows; larger tables get proportionally more, six times as much at most.
@@ -101,6 +104,12 @@ class FitConfig:
         Drop models from the ensemble until one compiled row is answered within so many
         milliseconds, and weigh the others anew. Measured on this machine, so that a second fit may
         drop others; where no ensemble is as fast, the fastest found is taken and a note says so.
+    max_error_cost : float or None
+        Drop models that are not worth the time they take to predict, as long as the ensemble's
+        out-of-fold error (its distance from the metric's optimum, or from the base rate's where it
+        is nearer to that) grows by no more than this share, such as 0.01 for one percent, and weigh
+        the others anew. Their time is that of the leaderboard, ``predict_seconds``, so that a
+        second fit may drop others. The preset ``"deploy"`` sets 0.02.
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
@@ -131,6 +140,7 @@ class FitConfig:
     max_specs: int | None = None
     max_seconds_without_limit: float = 540.0
     max_latency_ms: float | None = None
+    max_error_cost: float | None = None
     refit: bool | None = None
     calibrate: bool = True
     seed: int = 0
@@ -165,6 +175,9 @@ class FitConfig:
         _check_positive("max_seconds_without_limit", seconds, "a positive number of seconds")
         if self.max_latency_ms is not None:
             check_milliseconds("max_latency_ms", self.max_latency_ms)
+        if self.max_error_cost is not None:
+            expected = "a positive share, such as 0.01, or None"
+            _check_positive("max_error_cost", self.max_error_cost, expected)
         fraction = self.holdout_fraction
         is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
         if fraction is not None and not (is_number and 0.0 < fraction < 0.9):
@@ -189,7 +202,7 @@ PRESETS: Mapping[str, FitConfig] = {
     ),
     "balanced": FitConfig(n_folds=4, n_layers=1, max_seconds_without_limit=120.0),
     "best": FitConfig(),
-    "deploy": FitConfig(refit=True),
+    "deploy": FitConfig(refit=True, max_error_cost=0.02),
 }
 
 

@@ -19,7 +19,7 @@ from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
-from tabular_automl.data.folds import Folds, make_folds
+from tabular_automl.data.folds import Folds, check_weights, make_folds
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, Task
@@ -260,7 +260,7 @@ def _fit_pipeline(
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
         stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)
-        if choose is not None:
+        if config.max_latency_ms is not None:
             _report_slower(stack, report)
     return replace(pipeline, summary=summary), record
 
@@ -313,7 +313,7 @@ def _identity(request: FitRequest, target: Target) -> FitIdentity:
 
 
 def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
-    return make_folds(
+    folds = make_folds(
         target.codec.task,
         target.encoded,
         n_folds=plan.n_folds,
@@ -322,6 +322,8 @@ def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds
         time=roles.time,
         seed=seed,
     )
+    check_weights(folds, roles.weight)
+    return folds
 
 
 def _stack_request(
@@ -476,8 +478,10 @@ def _model_rows(
         for skip in stack_fit.skipped
     ] + [(key, 1, "left out", reason) for key, reason in plan.left_out]
     nothing = {"score": None, "weight": 0.0, "fit_seconds": None, "predict_seconds": None}
+    known = {row["model"] for row in ran}  # bags of an earlier fit among them
     rows = [
         {"model": key, "layer": layer, **nothing, "status": status, "reason": reason}
         for key, layer, status, reason in missed
+        if key not in known
     ]
     return (*ran, *rows)

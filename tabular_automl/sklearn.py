@@ -170,7 +170,8 @@ class AutoMLClassifier(ClassifierMixin, _AutoMLEstimator):
     columns : mapping, optional
         Column to kind, as in `Predictor.fit`. Columns of an array are "x0", "x1" and so on.
     config : FitConfig, optional
-        Everything else. With ``max_specs``, fits of one seed are equal bit for bit.
+        Everything else. With ``max_specs``, fits of one seed are equal bit for bit, unless models
+        are timed (``max_latency_ms``, ``max_error_cost``, the preset ``"deploy"``).
     random_state : int or RandomState, optional
         Seed of every random choice; the one of ``config``, by default 0, when absent.
     n_jobs : int, optional

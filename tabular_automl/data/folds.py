@@ -13,6 +13,7 @@ import pandas as pd
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, must_be
 from tabular_automl.data.factorizing import factorize
+from tabular_automl.data.labels import unwrapped
 from tabular_automl.data.task import Task
 
 Rows = npt.NDArray[np.intp]
@@ -194,10 +195,37 @@ def _holdout(strata: Codes, basis: str, fraction: float, generator: np.random.Ge
     return _one_fold(is_valid, f"a holdout of {share:.1%} of the rows, stratified on {basis}")
 
 
+def check_weights(folds: Folds, weight: npt.NDArray[np.float64] | None) -> None:
+    """Raise unless each fold has rows that count, to learn from and to be judged on.
+
+    Raises
+    ------
+    DataError
+        When all rows of one part of a fold weigh nothing.
+    """
+    if weight is None or (weight > 0).all():
+        return
+    for number, parts in enumerate(zip(folds.train, folds.valid, strict=True), 1):
+        for rows, use in zip(parts, ("learns from", "is judged on"), strict=True):
+            if not weight[rows].sum() > 0:
+                raise DataError(
+                    f"Each fold must have rows of a weight above 0, got none among the {len(rows)} "
+                    f"that fold {number} of {len(folds)} {use}; leave rows of weight 0 out of the "
+                    "table, or give them a small weight."
+                )
+
+
 def _group_codes(groups: npt.ArrayLike | pd.Series, n_samples: int) -> Rows:
     """Return a code from 0 for each row's group."""
     _check_length("groups", groups, n_samples)
-    codes, names = factorize(pd.Series(groups), mark_missing=False)
+    column = pd.Series(groups)
+    try:
+        codes, names = factorize(column, mark_missing=False)
+    except (TypeError, NotImplementedError) as error:  # lists, dictionaries
+        raise DataError(
+            f"The group column must hold numbers or texts, got values such as {column.iloc[0]!r} "
+            f"({error}); convert them to text."
+        ) from error
     if len(names) < 2:
         raise DataError(
             f"The group column must hold at least 2 groups, got only {str(names[0])!r}; "
@@ -288,15 +316,11 @@ def _bundles(units: Rows, strata: Codes) -> Rows:
 def _read_time(time: npt.ArrayLike | pd.Series, n_samples: int) -> npt.NDArray[Any]:
     """Return values whose order is the order of time."""
     _check_length("time", time, n_samples)
-    values = pd.Series(time).reset_index(drop=True)
-    n_missing = int(values.isna().sum())
-    if n_missing:
-        row = int(values.isna().to_numpy().argmax())
-        raise DataError(
-            f"The time column must have no missing values, got {n_missing}, the first in row "
-            f"{row}; fill them or leave those rows out."
-        )
+    given = pd.Series(time)
+    _check_known(given, given)
+    values = given.reset_index(drop=True)
     moments = _as_moments(values)
+    _check_known(given, moments)  # texts such as "NaT" are only missing when they are read
     if (moments == moments.iloc[0]).all():
         raise DataError(
             f"The time column must hold at least 2 different times, got only {str(values[0])!r}; "
@@ -305,6 +329,16 @@ def _read_time(time: npt.ArrayLike | pd.Series, n_samples: int) -> npt.NDArray[A
     if isinstance(moments.dtype, np.dtype):
         return moments.to_numpy()
     return pd.factorize(moments, sort=True)[0]  # numpy cannot sort time zones and nullable numbers
+
+
+def _check_known(given: pd.Series, moments: pd.Series) -> None:
+    missing = moments.isna().to_numpy()
+    if missing.any():
+        row = unwrapped(given.index[missing][0])
+        raise DataError(
+            f"The time column must have no missing values, got {int(missing.sum())}, the first in "
+            f"row {row!r}; fill them or leave those rows out."
+        )
 
 
 def _as_moments(values: pd.Series) -> pd.Series:

@@ -22,14 +22,14 @@ from tabular_automl.deployment.row_reader import example_row
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.stack import FittedStack
-from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.metrics.base import Metric, OnLabels, Reads
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FittedPipeline
 
 _N_CALLS = 41  # at most, and ...
 _CALL_SECONDS = 0.1  # ... no more once they took so long
 _N_ROWS = 16
-_LEAST_MS = 1e-3  # so that what costs nothing is not divided by
+_LEAST_COST = 1e-3  # so that what costs nothing is not divided by
 
 
 Asked = TypeVar("Asked")
@@ -92,6 +92,108 @@ def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> Fitt
     )
 
 
+def keys_fast_enough(
+    pipeline: FittedPipeline,
+    record: FitRecord,
+    budget: Budget,
+    *,
+    max_error_cost: float | None,
+    max_ms: float | None,
+    report: Reporter,
+) -> tuple[str, ...]:
+    """Return the bags that may stay: those worth their time, and of these, those of a fast row.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+        With bags as fast as those that will answer.
+    record : FitRecord
+    budget : Budget
+    max_error_cost : float or None
+        As `keep_worthy` takes it.
+    max_ms : float or None
+        As `keys_within` takes it.
+    report : Reporter
+    """
+    if max_error_cost is not None:
+        pipeline = keep_worthy(pipeline, record, budget, max_error_cost, report)
+    if max_ms is None:
+        return tuple(pipeline.stack.weights)
+    return keys_within(pipeline, record, budget, max_ms=max_ms, report=report)
+
+
+def keep_worthy(
+    pipeline: FittedPipeline,
+    record: FitRecord,
+    budget: Budget,
+    max_error_cost: float,
+    report: Reporter,
+) -> FittedPipeline:
+    """Return the pipeline without bags that are not worth their time; the report tells of them.
+
+    Bag after bag goes, as in `prune`, as long as the score allows it. What each takes is known from
+    its predictions out of fold: a model that could hang or crash is not asked again.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+    record : FitRecord
+    budget : Budget
+    max_error_cost : float
+        Share of the out-of-fold error by which it may grow; where the ensemble gains less over the
+        base rate than its error is, the share of that gain.
+    report : Reporter
+    """
+    if record.held_out is None or budget.expired():
+        return pipeline
+    score, start = _scorer(record.held_out, record.metric), time.monotonic()
+    whole, cost = score(pipeline), _cost_out_of_fold(pipeline, record)
+    seconds = time.monotonic() - start  # a metric of the user's own may be slow
+    if not math.isfinite(whole):
+        return pipeline
+    gain = whole - _score_of_base_rate(record.held_out, record.metric)
+    least = whole - max_error_cost * max(0.0, min(gain, record.metric.error_of(whole)))
+    current = pipeline
+    while budget.remaining() > seconds * len(current.stack.weights):
+        key = _least_worth(current, score, cost, least)
+        if key is None:
+            break
+        current = without_bag(current, key)
+    if current is not pipeline:
+        before, after = (sum(cost[b.key] for b in p.stack.bags) for p in (pipeline, current))
+        speedup = before / max(_LEAST_COST, after)
+        n_all, n_kept = len(pipeline.stack.bags), len(current.stack.bags)
+        report(Note(_about_dropped(n_all, n_all - n_kept, speedup, whole, score(current))))
+    return current
+
+
+def _about_dropped(n_all: int, n_dropped: int, speedup: float, before: float, after: float) -> str:
+    return (
+        f"{n_dropped} of {n_all} models are dropped: the others predict {speedup:.1f} times as "
+        f"fast and score {after:.4g} out of fold instead of {before:.4g}."
+    )
+
+
+def _cost_out_of_fold(pipeline: FittedPipeline, record: FitRecord) -> dict[str, float]:
+    """Return the milliseconds of each bag, all its models, for the rows validated in the fit."""
+    seconds = {r["model"]: r["predict_seconds"] for r in record.models if r["status"] == "ok"}
+    return {bag.key: 1e3 * seconds[bag.key] * len(bag.models) for bag in pipeline.stack.bags}
+
+
+def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
+    """Return the score of one prediction for all rows; minus infinity where it has none.
+
+    A function of the user's own is not asked: it may not be made for that.
+    """
+    if isinstance(metric.function, OnLabels):
+        return -math.inf
+    first = next(iter(held_out.predictions.values()))
+    n_rows, n_outputs = first.shape
+    targets = held_out.y[:, None] if n_outputs == 1 else np.eye(n_outputs)[held_out.y]
+    mean = np.average(targets, axis=0, weights=held_out.weight)
+    return metric.score(held_out.y, np.tile(mean, (n_rows, 1)), held_out.weight)
+
+
 def keys_within(
     pipeline: FittedPipeline,
     record: FitRecord,
@@ -128,30 +230,53 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
     cost = _cost_of_bags(current, rows)
     score = _scorer(record.held_out, record.metric)
     steps = [Step(current, "", _measured(current, rows), score(current))]
-    while len(current.stack.weights) > 1 and not (budget is not None and budget.expired()):
-        before = score(current)
-        choices = {key: without_bag(current, key) for key in current.stack.weights}
-        key = min(choices, key=lambda k: _price(current, choices[k], k, before, score, cost))
-        current = choices[key]
+    while budget is None or not budget.expired():
+        key = _least_worth(current, score, cost)
+        if key is None:
+            break
+        current = without_bag(current, key)
         steps.append(Step(current, key, _measured(current, rows), score(current)))
     return steps
+
+
+def _least_worth(
+    current: FittedPipeline,
+    score: Callable[[FittedPipeline], float],
+    cost: Mapping[str, float],
+    least: float = -math.inf,
+) -> str | None:
+    """Return the bag whose loss of score by time saved is least, if some may go.
+
+    Without it the score must be ``least`` or better, as far as scores are known.
+    """
+    if len(current.stack.weights) == 1:
+        return None
+    choices = {key: without_bag(current, key) for key in current.stack.weights}
+    scores, before = {key: score(choices[key]) for key in choices}, score(current)
+    allowed = [key for key in choices if not scores[key] < least]
+    return min(
+        allowed,
+        key=lambda key: _price(current, choices[key], key, before - scores[key], cost),
+        default=None,
+    )
 
 
 def _price(
     before: FittedPipeline,
     after: FittedPipeline,
     key: str,
-    score_before: float,
-    score: Callable[[FittedPipeline], float],
+    loss: float,
     cost: Mapping[str, float],
-) -> float:
-    """Return what is lost for each millisecond saved; a gain of score comes first of all."""
+) -> tuple[float, float]:
+    """Return what is lost for the time saved, and that time, the most first.
+
+    A gain of score comes first of all.
+    """
     gone = {bag.key for bag in before.stack.bags} - {bag.key for bag in after.stack.bags}
-    saved = max(_LEAST_MS, sum(cost[each] for each in gone))
-    loss = score_before - score(after)
+    saved = max(_LEAST_COST, sum(cost[each] for each in gone))
     if math.isnan(loss):
         loss = before.stack.weights[key]
-    return loss / saved if loss > 0 else loss * saved
+    return (loss / saved if loss > 0 else loss * saved), -saved
 
 
 def _scorer(held_out: HeldOut | None, metric: Metric) -> Callable[[FittedPipeline], float]:

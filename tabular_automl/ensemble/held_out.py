@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import Candidate
+from tabular_automl.ensemble.objectives import sample_rows
 from tabular_automl.models.base import Prediction
 
 _MOST_ROWS = 5_000
@@ -42,18 +43,19 @@ class HeldOut:
         weights: Mapping[str, float],
         rows: npt.NDArray[np.intp],
     ) -> Self:
-        """Keep what the weighted candidates said of up to 5,000 of the validated rows."""
-        drawn = np.random.default_rng(0).permutation(len(rows))[:_MOST_ROWS]
-        drawn = np.sort(drawn)
-        return cls(
-            y=judge.y[rows[drawn]],
-            weight=None if judge.weight is None else judge.weight[rows[drawn]],
-            predictions={
+        """Keep what the weighted candidates said of up to 5,000 of the validated rows.
+
+        Rare classes stay whole, as far as may be, with weights that make up for it.
+        """
+        y, weight = judge.y[rows], None if judge.weight is None else judge.weight[rows]
+        drawn, weight = sample_rows(y, judge.metric, weight, _MOST_ROWS)
+        with np.errstate(over="ignore"):  # of huge targets it makes infinities
+            predictions = {
                 candidate.bag.key: candidate.prediction[drawn].astype(np.float32)
                 for candidate in candidates
                 if weights[candidate.bag.key] > 0
-            },
-        )
+            }
+        return cls(y[drawn], weight, predictions)
 
     def state(self) -> State:
         """Return the arrays."""

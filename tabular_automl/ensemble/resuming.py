@@ -32,7 +32,7 @@ _WORTH_A_WRITE = 8  # folds, where more are finished than there is time to write
 
 # Settings that change which work is done, or how fast, but nothing about work that is finished.
 _FREE = (
-    *("max_specs", "max_seconds_without_limit", "max_latency_ms", "refit"),
+    *("max_specs", "max_seconds_without_limit", "max_latency_ms", "max_error_cost", "refit"),
     *("n_jobs", "cluster", "on_error"),
 )
 

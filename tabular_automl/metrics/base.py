@@ -77,8 +77,11 @@ class Metric:
 
     def error(self, y: Array, prediction: Array, weight: Array | None = None) -> float:
         """Return the distance from the optimum: 0 is perfect, smaller is better."""
-        raw = self.raw(y, prediction, weight)
-        return self.optimum - raw if self.greater_is_better else raw - self.optimum
+        return self.error_of(self.score(y, prediction, weight))
+
+    def error_of(self, score: float) -> float:
+        """Return the distance of a score from that of perfect predictions."""
+        return (self.optimum if self.greater_is_better else -self.optimum) - score
 
     def raw(self, y: Array, prediction: Array, weight: Array | None = None) -> float:
         """Return the plain figure.

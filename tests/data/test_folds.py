@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular_automl.core.errors import DataError, InvalidOptionError
-from tabular_automl.data.folds import Folds, make_folds
+from tabular_automl.data.folds import Folds, check_weights, make_folds
 from tabular_automl.data.task import ProblemType, Task
 
 BINARY = Task(ProblemType.BINARY, 2)
@@ -256,6 +256,9 @@ def test_few_distinct_times_give_fewer_folds_and_say_so():
         ({"time": [3] * 10}, DataError, "at least 2 different times, got only '3'"),
         ({"time": [1.0, np.nan] * 5}, DataError, "got 5, the first in row 1"),
         ({"time": ["soon", "later"] * 5}, DataError, "text such as 'soon'"),
+        ({"time": ["2024-01-01", "NaT", *["2024-01-02"] * 8]}, DataError, "1, the first in row 1"),
+        ({"time": pd.Series([1.0, np.nan] * 5, index=range(50, 60))}, DataError, "first in row 51"),
+        ({"groups": [[1], [2]] * 5}, DataError, r"group column must hold .* such as \[1\]"),
         ({"groups": [1] * 10, "time": [1] * 10}, DataError, "name one of them only"),
         ({"groups": [1, 2]}, DataError, "groups must have 10 values, one a row, got 2"),
     ],
@@ -274,3 +277,20 @@ def test_folds_of_different_pairs_never_share_validation_rows():
     folds = make_folds(BINARY, np.tile([0, 1], 50), n_folds=4)
     for one, other in itertools.combinations(folds.valid, 2):
         assert not np.intersect1d(one, other).size
+
+
+@pytest.mark.parametrize(
+    ("counts", "use"), [(range(50), "is judged on"), (range(60, 100), "learns from")]
+)
+def test_a_fold_without_rows_that_count_is_named(counts, use):
+    weight = np.zeros(100)
+    weight[list(counts)] = 1.0
+    folds = make_folds(REGRESSION, np.arange(100.0), n_folds=2, time=np.arange(100), seed=0)
+    with pytest.raises(DataError, match=rf"that fold \d of 2 {use}.*leave rows of weight 0 out"):
+        check_weights(folds, weight)
+
+
+def test_rows_of_weight_zero_are_no_matter_where_others_count():
+    folds = make_folds(REGRESSION, np.arange(100.0), n_folds=4, seed=0)
+    check_weights(folds, (np.arange(100) % 2).astype(float))
+    check_weights(folds, None)

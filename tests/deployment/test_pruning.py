@@ -1,5 +1,9 @@
 """Smaller ensembles answer sooner, and cost what the table says."""
 
+import time
+from dataclasses import dataclass, replace
+from unittest.mock import ANY
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,12 +13,18 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.events import Note
 from tabular_automl.deployment import pruning
+from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.metrics.base import METRICS
+from tabular_automl.metrics.resolve import make_metric
+from tabular_automl.pipeline import FitRecord
+
+FAMILIES = ("lightgbm", "linear", "extra_trees", "catboost")
 
 
 @pytest.fixture(scope="module")
 def predictor(curved_table, tmp_path_factory):
-    families = ("lightgbm", "linear", "extra_trees", "catboost")
-    config = FitConfig(max_specs=4, n_folds=2, n_layers=1, families=families)
+    config = FitConfig(max_specs=4, n_folds=2, n_layers=1, families=FAMILIES)
     path = tmp_path_factory.mktemp("pruned") / "p"
     return Predictor("y", path=path, verbosity=0).fit(curved_table, config=config)
 
@@ -90,9 +100,8 @@ def limited(curved_table, tmp_path, fixed_clock):
     """Return what fits as `predictor` was, with a limit on the latency."""
 
     def fit(limit, events=None):
-        families = ("lightgbm", "linear", "extra_trees", "catboost")
         config = FitConfig(
-            max_specs=4, n_folds=2, n_layers=1, families=families, max_latency_ms=limit
+            max_specs=4, n_folds=2, n_layers=1, families=FAMILIES, max_latency_ms=limit
         )
         reporter = None if events is None else events.append
         predictor = Predictor("y", path=tmp_path / "p", verbosity=0, reporter=reporter)
@@ -151,3 +160,180 @@ def test_latencies_are_measured_in_milliseconds(predictor):
     report = predictor.latency_report()
     assert (report["milliseconds"] > 0).all()
     assert np.isfinite(report["score"]).all()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Bags that were weighed, as far as dropping them needs it."""
+
+    weights: dict
+
+    @property
+    def bags(self):
+        return [Bag(key, 1, ("one model",)) for key in self.weights]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A pipeline whose score follows from the bags that are left."""
+
+    stack: Stack
+    scores: dict
+
+    def without(self, key):
+        return Ensemble(Stack({k: 1.0 for k in self.stack.weights if k != key}), self.scores)
+
+
+@pytest.fixture
+def dropped_from(monkeypatch):
+    """Return what drops bags of an ensemble whose scores and milliseconds are given."""
+
+    def dropped(scores, milliseconds, share, *, base_rate=-np.inf, metric="roc_auc"):
+        monkeypatch.setattr(pruning, "without_bag", Ensemble.without)
+        monkeypatch.setattr(pruning, "_cost_out_of_fold", lambda *_: milliseconds)
+        monkeypatch.setattr(pruning, "_score_of_base_rate", lambda *_: base_rate)
+        monkeypatch.setattr(
+            pruning, "_scorer", lambda *_: lambda p: p.scores["".join(sorted(p.stack.weights))]
+        )
+        whole = Ensemble(Stack(dict.fromkeys(milliseconds, 1.0)), scores)
+        none = np.empty(0)
+        held_out = HeldOut(none, None, {})
+        record = FitRecord(METRICS.get(metric), "", (), 0.0, none, none, held_out)
+        notes = []
+        kept = pruning.keep_worthy(whole, record, Budget.unlimited(), share, notes.append)
+        return "".join(sorted(kept.stack.weights)), [note.text for note in notes]
+
+    return dropped
+
+
+def test_what_is_slow_for_its_worth_goes_while_the_error_allows_it(dropped_from):
+    scores = {"abc": 0.90, "ab": 0.899, "ac": 0.899, "bc": 0.87, "a": 0.898, "b": 0.5, "c": 0.5}
+    kept, notes = dropped_from(scores, {"a": 1.0, "b": 2.0, "c": 7.0}, 0.03)
+    assert kept == "a"
+    assert notes == [
+        "2 of 3 models are dropped: the others predict 10.0 times as fast and score 0.898 out of "
+        "fold instead of 0.9."
+    ]
+
+
+def test_a_model_that_is_worth_more_than_may_be_lost_does_not_end_the_choice(dropped_from):
+    # Without a, most is saved for what is lost, but too much is lost.
+    scores = {"abc": 0.90, "ab": 0.8, "ac": 0.8985, "bc": 0.897, "a": 0.5, "c": 0.5}
+    assert dropped_from(scores, {"a": 50.0, "b": 3.0, "c": 1.0}, 0.02)[0] == "ac"
+
+
+def test_where_little_is_gained_over_the_base_rate_little_may_be_lost(dropped_from):
+    scores = {"ab": 0.55, "a": 0.547, "b": 0.5492}
+    costs = {"a": 1.0, "b": 100.0}
+    assert dropped_from(scores, costs, 0.02) == ("a", [ANY])
+    assert dropped_from(scores, costs, 0.02, base_rate=0.5) == ("b", [ANY])
+    assert dropped_from(scores, costs, 0.01, base_rate=0.5) == ("ab", [])
+
+
+def test_of_models_that_are_worth_nothing_the_slow_one_goes(dropped_from):
+    scores = {"ab": 0.9, "a": 0.9, "b": 0.9}
+    assert dropped_from(scores, {"a": 1.0, "b": 100.0}, 0.01)[0] == "a"
+    assert dropped_from(scores, {"a": 100.0, "b": 1.0}, 0.01)[0] == "b"
+
+
+def test_a_loss_grows_from_its_optimum(dropped_from):
+    scores = {"ab": -2.0, "a": -2.05, "b": -2.03}
+    costs, metric = {"a": 1.0, "b": 1.0}, "root_mean_squared_error"
+    assert dropped_from(scores, costs, 0.02, metric=metric)[0] == "b"
+    assert dropped_from(scores, costs, 0.01, metric=metric)[0] == "ab"
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("-inf")])
+def test_without_known_scores_all_models_stay(dropped_from, score):
+    scores = dict.fromkeys(["ab", "a", "b"], score)
+    assert dropped_from(scores, {"a": 1.0, "b": 9.0}, 0.5) == ("ab", [])
+
+
+@pytest.mark.parametrize(
+    ("metric", "y", "n_outputs", "score"),
+    [
+        ("roc_auc", [0, 0, 1, 1], 2, 0.5),
+        ("accuracy", [0, 1, 1, 1], 2, 0.75),
+        ("log_loss", [0, 1, 2, 2], 3, -1.5 * np.log(2)),
+        ("root_mean_squared_error", [0.0, 2.0], 1, -1.0),
+        ("spearmanr", [0.0, 2.0], 1, 0.0),
+    ],
+)
+def test_the_base_rate_scores_as_one_answer_for_all(metric, y, n_outputs, score):
+    held_out = HeldOut(np.array(y), None, {"a": np.zeros((len(y), n_outputs))})
+    found = pruning._score_of_base_rate(held_out, METRICS.get(metric))
+    assert found == pytest.approx(score)
+
+
+def test_a_metric_that_cannot_judge_the_base_rate_bounds_nothing():
+    held_out = HeldOut(np.array([0.0, 2.0]), None, {"a": np.zeros((2, 1))})
+    metric = make_metric(lambda y, prediction: float("nan"), needs="value")
+    assert pruning._score_of_base_rate(held_out, metric) == -np.inf
+
+
+def test_the_base_rate_heeds_weights():
+    held_out = HeldOut(np.array([0.0, 3.0]), np.array([2.0, 1.0]), {"a": np.zeros((2, 1))})
+    score = pruning._score_of_base_rate(held_out, METRICS.get("root_mean_squared_error"))
+    assert score == pytest.approx(-np.sqrt((2 * 1.0 + 4.0) / 3))
+
+
+def test_the_choice_ends_with_the_budget(predictor):
+    kept = pruning.keep_worthy(
+        predictor._fitted(), predictor._fit_record(), Budget.start(0.0), 100.0, print
+    )
+    assert kept is predictor._fitted()
+
+
+def test_a_slow_metric_is_not_asked_beyond_the_budget(predictor):
+    asked = []
+
+    def slow(y, prediction, weight):
+        asked.append(len(y))
+        time.sleep(0.2)
+        return float(np.mean((y - prediction) ** 2))
+
+    metric = replace(METRICS.get("mean_squared_error"), function=slow)
+    record = replace(predictor._fit_record(), metric=metric)
+    budget = Budget.start(0.5)
+    pruning.keep_worthy(predictor._fitted(), record, budget, 100.0, print)
+    assert len(asked) == 2  # the whole ensemble, and the base rate
+
+
+def test_each_model_of_a_bag_takes_its_time(predictor):
+    record = predictor._fit_record()
+    # A bag of an earlier fit may have a row of the plan as well, which left it out.
+    missed = [{**row, "predict_seconds": None, "status": "left out"} for row in record.models]
+    record = replace(record, models=(*record.models, *missed))
+    cost = pruning._cost_out_of_fold(predictor._fitted(), record)
+    board = predictor.leaderboard().set_index("model")
+    assert cost == {key: 2e3 * board.loc[key, "predict_seconds"] for key in cost}
+    assert cost.keys() == predictor._fitted().stack.weights.keys()
+
+
+def test_a_fit_that_may_lose_all_keeps_one_model(curved_table, tmp_path):
+    config = FitConfig(max_specs=4, n_folds=2, families=FAMILIES)
+    path = tmp_path / "p"
+    whole = Predictor("y", path=path, verbosity=0).fit(curved_table, config=config)
+    assert len(whole._fitted().stack.weights) > 1
+    events, few = [], replace(config, max_error_cost=100.0)
+    small = Predictor("y", path=path, reporter=events.append)
+    small.fit(curved_table, config=few, resume=True)
+    assert list(small._fitted().stack.weights.values()) == [1.0]
+    assert any("models are dropped" in e.text for e in events if isinstance(e, Note))
+    rmse = np.sqrt(np.mean((small.oof_predictions() - curved_table["y"]) ** 2))
+    assert -small._fit_record().score == pytest.approx(rmse)
+
+
+def test_both_limits_hold_together(curved_table, tmp_path, fixed_clock):
+    limits = {"max_latency_ms": 1.0, "max_error_cost": 1e-9}
+    config = FitConfig(max_specs=4, n_folds=2, families=FAMILIES, **limits)
+    small = Predictor("y", path=tmp_path / "p", verbosity=0).fit(curved_table, config=config)
+    assert len(small._fitted().stack.weights) == 1
+
+
+def test_deploy_keeps_what_is_worth_its_time_in_one_model_each(binary_table, tmp_path):
+    config = FitConfig(max_specs=3, n_folds=2)
+    predictor = Predictor("y", eval_metric="accuracy", path=tmp_path / "p", verbosity=0)
+    predictor.fit(binary_table, presets="deploy", config=config)
+    assert {len(bag.models) for bag in predictor._fitted().stack.bags} == {1}
+    assert predictor.evaluate(binary_table)["accuracy"] > 0.6

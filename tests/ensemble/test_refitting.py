@@ -251,10 +251,10 @@ def test_a_fold_that_chose_nothing_counts_only_where_none_did():
     assert middle_fold([models[0], models[2]]) is models[2]
 
 
-def test_the_preset_gives_one_model_for_each_bag(tmp_path, regression_table):
+def test_a_refit_gives_one_model_for_each_bag(tmp_path, regression_table):
     config = FitConfig(max_specs=2, n_folds=4)
     small = Predictor("y", path=tmp_path / "small", verbosity=0)
-    small.fit(regression_table, presets="deploy", config=config)
+    small.fit(regression_table, config=replace(config, refit=True))
     bagged = Predictor("y", path=tmp_path / "bagged", verbosity=0)
     bagged.fit(regression_table, config=config)
     assert {len(bag.models) for bag in small._fitted().stack.bags} == {1}
