@@ -360,8 +360,11 @@ def _report_plan(plan: FitPlan, target: Target, folds: Folds, report: Reporter) 
         f"{task.problem_type.value} ({target.reason}), metric {target.metric.name}\n"
         f"{plan.describe()}\n  folds: {folds.reason}"
     )
-    n_specs = sum(len(layer) for layer in plan.layers)
-    report(FitStarted(summary, n_specs, target.metric.name, plan.time_limit))
+    n_specs, metric = sum(len(layer) for layer in plan.layers), target.metric
+    start = FitStarted(
+        summary, n_specs, metric.name, plan.time_limit, greater_is_better=metric.greater_is_better
+    )
+    report(start)
 
 
 def _assemble(

@@ -24,12 +24,16 @@ class Note(Event):
 
 @dataclass(frozen=True)
 class FitStarted(Event):
-    """The plan is made; ``time_limit`` is in seconds, None without a limit."""
+    """The plan is made; ``time_limit`` is in seconds, None without a limit.
+
+    Of a metric where smaller is better, the scores of later events are negated figures.
+    """
 
     summary: str
     n_specs: int
     metric: str
     time_limit: float | None
+    greater_is_better: bool = True
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from tabular_automl.core.events import (
     SpecSkipped,
     SpecStarted,
 )
-from tabular_automl.metrics.base import METRICS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -165,6 +164,7 @@ class Story:
 
     verbosity: int
     metric: str = "score"
+    greater_is_better: bool = True
     time_limit: float | None = None
     n_specs: int = 0
     n_done: int = 0
@@ -209,7 +209,8 @@ class Story:
                 return EVERYTHING, str(event)
 
     def _on_start(self, event: FitStarted) -> str:
-        self.metric, self.time_limit = event.metric, event.time_limit
+        self.metric, self.greater_is_better = event.metric, event.greater_is_better
+        self.time_limit = event.time_limit
         self.n_specs = event.n_specs
         return event.summary
 
@@ -258,7 +259,7 @@ class Story:
 
     def _figure(self, score: float, width: int = 0) -> str:
         """Return the metric's name and the figure in the metric's own direction."""
-        figure = -score if _is_loss(self.metric) else score
+        figure = score if self.greater_is_better else -score
         return f"{self.metric} {_format(figure + 0.0):>{width}}"
 
 
@@ -289,11 +290,6 @@ def make_reporter(
         if live and verbosity >= STEPS
         else LineProgress(verbosity, target)
     )
-
-
-def _is_loss(metric: str) -> bool:
-    """Return whether smaller is better, for metrics that the registry knows."""
-    return metric in METRICS and not METRICS.get(metric).greater_is_better
 
 
 def _format(figure: float) -> str:

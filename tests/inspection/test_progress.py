@@ -17,13 +17,11 @@ from tabular_automl.core.events import (
     SpecSkipped,
     SpecStarted,
 )
-from tabular_automl.data.task import ProblemType
 from tabular_automl.inspection.progress import (
     LineProgress,
     LiveProgress,
     make_reporter,
 )
-from tabular_automl.metrics.base import METRICS, Metric, Reads
 
 FIT: tuple[Event, ...] = (
     Note("3 rows without a label were dropped."),
@@ -39,25 +37,12 @@ FIT: tuple[Event, ...] = (
 )
 
 
+TOY_LOSS = FitStarted("", 1, "toy_loss", None, greater_is_better=False)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def loss() -> Metric:
-    metric = Metric(
-        "toy_loss",
-        lambda y, p, w: 0.0,
-        greater_is_better=False,
-        optimum=0.0,
-        reads=Reads.VALUE,
-        problem_types=(ProblemType.REGRESSION,),
-        loss="squared_error",
-    )
-    METRICS.register("toy_loss", metric)
-    yield metric
-    METRICS.unregister("toy_loss")
 
 
 def told(verbosity: int, events: tuple[Event, ...] = FIT) -> list[str]:
@@ -103,11 +88,11 @@ def test_verbosity_3_tells_when_a_model_starts_and_the_whole_reason() -> None:
     assert told(2, (SpecSkipped("lightgbm", 1, reason, False),))[0].endswith("…")
 
 
-def test_a_loss_is_shown_in_its_own_direction(loss: Metric) -> None:
+def test_a_loss_is_shown_in_its_own_direction() -> None:
     lines = told(
         2,
         (
-            FitStarted("", 1, loss.name, None),
+            TOY_LOSS,
             SpecFinished("linear", 1, -0.25, -0.25, 1.0),
             FitFinished(-0.25, 1.0, None),
         ),
@@ -116,8 +101,8 @@ def test_a_loss_is_shown_in_its_own_direction(loss: Metric) -> None:
     assert lines[2] == "Done in 1.0 s: validation toy_loss 0.2500"
 
 
-def test_a_perfect_loss_is_not_minus_zero(loss: Metric) -> None:
-    lines = told(1, (FitStarted("", 1, loss.name, None), FitFinished(0.0, 1.0, None)))
+def test_a_perfect_loss_is_not_minus_zero() -> None:
+    lines = told(1, (TOY_LOSS, FitFinished(0.0, 1.0, None)))
     assert lines == ["Done in 1.0 s: validation toy_loss 0.0000"]
 
 
