@@ -196,9 +196,10 @@ def _folds(
         fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
     n_cores = machine.fold_cores(_MOST_FOLDS)
-    most = _even(_most_folds(config, shape, limit, n_cores), n_cores)
-    if limit is None:
+    most = _most_folds(config, shape, limit, n_cores)
+    if limit is None:  # the same folds, and so the same predictor, on any number of cores
         return None, most, f"{most} folds, the most that is known to help."
+    most = _even(most, n_cores)
     has_images = Kind.IMAGE in shape.raw_kinds
     enough = _ENOUGH_IMAGES_FOR_HOLDOUT if has_images else _ENOUGH_FOR_HOLDOUT
     if affordable < 0.7 and shape.n_samples >= enough:

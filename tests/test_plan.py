@@ -106,6 +106,14 @@ def test_few_folds_choose_where_a_model_of_all_rows_answers(config, shape, expec
     assert plan(config, **{"limit": 3_600.0} | shape).n_folds == expected
 
 
+@pytest.mark.parametrize(("n_samples", "expected"), [(79, 5), (80, 8), (5_000, 8)])
+@pytest.mark.parametrize("n_cores", [1, 2, 3, 16])
+def test_a_budget_in_trials_gives_the_same_folds_on_any_machine(n_cores, n_samples, expected):
+    machine = replace(MACHINE, n_cores=n_cores)
+    config = FitConfig(max_specs=2)
+    assert plan(config, n_samples=n_samples, limit=None, machine=machine).n_folds == expected
+
+
 @pytest.mark.parametrize(("n_cores", "expected"), [(1, 4), (2, 4), (3, 4), (4, 4), (6, 6), (64, 8)])
 def test_folds_that_choose_are_as_many_as_the_cores_fit_side_by_side(n_cores, expected):
     machine = replace(MACHINE, n_cores=n_cores)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,19 @@ def test_27_another_seed_gives_other_predictions_and_the_same_seed_the_same(tmp_
     assert not np.array_equal(first.predict(table), other.predict(table))
 
 
+def test_27_the_plan_makes_the_same_folds_whatever_n_jobs(tmp_path):
+    table = make_table("regression", n_rows=60)
+    one, two = (
+        fit(
+            tmp_path / str(n_jobs),
+            table,
+            config=FitConfig(families=("lightgbm", "linear"), max_specs=2, n_jobs=n_jobs),
+        )
+        for n_jobs in (1, 2)
+    )
+    np.testing.assert_array_equal(one.predict(table), two.predict(table))
+
+
 def test_28_a_failing_model_is_a_row_with_its_cause_and_the_fit_goes_on(tmp_path):
     predictor = fit(tmp_path, make_table("binary"), config=own("broken", max_specs=2))
     board = predictor.leaderboard().set_index("model")
@@ -166,6 +180,32 @@ def test_32_a_disk_without_room_raises_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: full)
     with pytest.raises(PathError, match="must have 10 MB free, got 1"):
         fit(tmp_path, make_table("binary").assign(y="not even looked at"))
+
+
+def test_32_a_disk_that_is_full_at_the_end_loses_neither_the_old_nor_the_work(
+    tmp_path, monkeypatch
+):
+    table = make_table("binary")
+    kept = fit(tmp_path, table).predict(table)
+
+    def full(*_, **__):
+        raise PathError("The artifact could not be written: No space left on device.")
+
+    monkeypatch.setattr("tabular_automl.predictor.write_artifact", full)
+    again = Predictor("y", path=tmp_path / "p", verbosity=0)
+    with pytest.raises(PathError, match="No space left on device"):
+        again.fit(table, config=replace(LINEAR, seed=1), overwrite=True)
+    monkeypatch.undo()
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    pd.testing.assert_series_equal(loaded.predict(table), kept)
+
+    def never(*_):
+        raise AssertionError("a finished fold is fitted again")
+
+    monkeypatch.setattr(MODELS.get("linear"), "fit", never)
+    again.fit(table, config=replace(LINEAR, seed=1), resume=True)
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    pd.testing.assert_series_equal(loaded.predict(table), again.predict(table))
 
 
 def test_33_a_model_that_would_not_fit_into_memory_is_skipped_with_the_reason(tmp_path):
