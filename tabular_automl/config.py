@@ -108,8 +108,9 @@ class FitConfig:
         Drop models that are not worth the time they take to predict, as long as the ensemble's
         out-of-fold error (its distance from the metric's optimum, or from the base rate's where it
         is nearer to that) grows by no more than this share, such as 0.01 for one percent, and weigh
-        the others anew. Their time is that of the leaderboard, ``predict_seconds``, so that a
-        second fit may drop others. The preset ``"deploy"`` sets 0.02.
+        the others anew. The error is that of up to 5,000 rows, before that. Times are those of the
+        leaderboard, ``predict_seconds``, so that a second fit may drop others. The preset
+        ``"deploy"`` sets 0.02; without it, it is ``FitConfig(refit=True)``.
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Such an ensemble

@@ -41,5 +41,5 @@ def medians_of_groups(
     share = (reached - before) / total
     below = np.add.reduceat((share < 0.5 - _ROUNDING).astype(np.intp), start)
     up_to = np.add.reduceat((share <= 0.5 + _ROUNDING).astype(np.intp), start)
-    medians = 0.5 * (values[start + below] + values[start + np.minimum(up_to, sizes - 1)])
-    return found, medians
+    low, high = (start + np.minimum(counted, sizes - 1) for counted in (below, up_to))
+    return found, 0.5 * (values[low] + values[high])

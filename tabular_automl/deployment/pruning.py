@@ -14,8 +14,9 @@ import pandas as pd
 
 from tabular_automl.config import check_milliseconds
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.errors import DataError, InvalidOptionError
 from tabular_automl.core.events import Note, Reporter
+from tabular_automl.core.medians import weighted_median
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline, probe_rows
 from tabular_automl.deployment.row_reader import example_row
@@ -147,31 +148,38 @@ def keep_worthy(
     if record.held_out is None or budget.expired():
         return pipeline
     score, start = _scorer(record.held_out, record.metric), time.monotonic()
-    whole, cost = score(pipeline), _cost_out_of_fold(pipeline, record)
+    whole = score(pipeline)
     seconds = time.monotonic() - start  # a metric of the user's own may be slow
     if not math.isfinite(whole):
         return pipeline
     gain = whole - _score_of_base_rate(record.held_out, record.metric)
     least = whole - max_error_cost * max(0.0, min(gain, record.metric.error_of(whole)))
-    current = pipeline
+    current, cost = pipeline, _cost_out_of_fold(pipeline, record)
     while budget.remaining() > seconds * len(current.stack.weights):
         key = _least_worth(current, score, cost, least)
         if key is None:
             break
         current = without_bag(current, key)
     if current is not pipeline:
-        before, after = (sum(cost[b.key] for b in p.stack.bags) for p in (pipeline, current))
-        speedup = before / max(_LEAST_COST, after)
-        n_all, n_kept = len(pipeline.stack.bags), len(current.stack.bags)
-        report(Note(_about_dropped(n_all, n_all - n_kept, speedup, whole, score(current))))
+        told = [_figure(each, record.metric) for each in (score(current), whole)]
+        report(Note(_about_dropped(pipeline, current, cost, told)))
     return current
 
 
-def _about_dropped(n_all: int, n_dropped: int, speedup: float, before: float, after: float) -> str:
+def _about_dropped(
+    before: FittedPipeline, after: FittedPipeline, cost: Mapping[str, float], told: Sequence[str]
+) -> str:
+    """Return what is left of an ensemble, in a sentence; ``told`` are its figures now and then."""
+    slow, quick = (sum(cost[bag.key] for bag in each.stack.bags) for each in (before, after))
     return (
-        f"{n_dropped} of {n_all} models are dropped: the others predict {speedup:.1f} times as "
-        f"fast and score {after:.4g} out of fold instead of {before:.4g}."
+        f"Of {len(before.stack.bags)} models {len(after.stack.bags)} stay: they predict "
+        f"{slow / max(_LEAST_COST, quick):.1f} times as fast, with {told[0]} out of fold instead "
+        f"of {told[1]}, weights as they were."
     )
+
+
+def _figure(score: float, metric: Metric) -> str:
+    return f"{metric.name} {score if metric.greater_is_better else -score:.4g}"
 
 
 def _cost_out_of_fold(pipeline: FittedPipeline, record: FitRecord) -> dict[str, float]:
@@ -187,11 +195,17 @@ def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
     """
     if isinstance(metric.function, OnLabels):
         return -math.inf
-    first = next(iter(held_out.predictions.values()))
-    n_rows, n_outputs = first.shape
-    targets = held_out.y[:, None] if n_outputs == 1 else np.eye(n_outputs)[held_out.y]
-    mean = np.average(targets, axis=0, weights=held_out.weight)
-    return metric.score(held_out.y, np.tile(mean, (n_rows, 1)), held_out.weight)
+    y, weight = held_out.y, held_out.weight
+    n_rows, n_outputs = next(iter(held_out.predictions.values())).shape
+    if n_outputs == 1 and metric.loss == "absolute_error":
+        answer = np.array([weighted_median(y, weight)])
+    else:
+        targets = y[:, None] if n_outputs == 1 else np.eye(n_outputs)[y]
+        answer = np.average(targets, axis=0, weights=weight)
+    try:
+        return metric.score(y, np.tile(answer, (n_rows, 1)), weight)
+    except (InvalidOptionError, DataError):
+        return -math.inf
 
 
 def keys_within(
@@ -247,13 +261,18 @@ def _least_worth(
 ) -> str | None:
     """Return the bag whose loss of score by time saved is least, if some may go.
 
-    Without it the score must be ``least`` or better, as far as scores are known.
+    Where there is a ``least`` score, it must be known that the others reach it, and the bag must
+    not be needed by another that stays.
     """
     if len(current.stack.weights) == 1:
         return None
     choices = {key: without_bag(current, key) for key in current.stack.weights}
     scores, before = {key: score(choices[key]) for key in choices}, score(current)
-    allowed = [key for key in choices if not scores[key] < least]
+    allowed = [
+        key
+        for key in choices
+        if least == -math.inf or (scores[key] >= least and _gone(current, choices[key]))
+    ]
     return min(
         allowed,
         key=lambda key: _price(current, choices[key], key, before - scores[key], cost),
@@ -272,11 +291,15 @@ def _price(
 
     A gain of score comes first of all.
     """
-    gone = {bag.key for bag in before.stack.bags} - {bag.key for bag in after.stack.bags}
-    saved = max(_LEAST_COST, sum(cost[each] for each in gone))
+    saved = max(_LEAST_COST, sum(cost[each] for each in _gone(before, after)))
     if math.isnan(loss):
         loss = before.stack.weights[key]
     return (loss / saved if loss > 0 else loss * saved), -saved
+
+
+def _gone(before: FittedPipeline, after: FittedPipeline) -> set[str]:
+    """Return the bags that are no longer asked."""
+    return {bag.key for bag in before.stack.bags} - {bag.key for bag in after.stack.bags}
 
 
 def _scorer(held_out: HeldOut | None, metric: Metric) -> Callable[[FittedPipeline], float]:

@@ -40,6 +40,7 @@ from tabular_automl.encoders.storage import (
 DAY = 86_400.0
 _YMD_RANGE = (19_000_101, 21_001_231)
 _NO_FRACTION = re.compile(r"\.0+$")
+_PYTHONS_DAY = re.compile(r"\d{4}-\d{2}-\d{2}([ T].*)?")
 _MOST_OF_EPOCHS = (0.1, 0.9)
 _DATE_NAME = re.compile(r"date|datum|day|fecha|jour|time|stamp|(?:^|_)(?:at|on|dt|ts)$", re.I)
 _CALENDAR = (
@@ -197,9 +198,7 @@ class DatetimeEncoder(ColumnEncoder):
         else:
             # A file with gaps may hold 20240131.0, which other readers take for a number.
             texts = [_NO_FRACTION.sub("", key) for key in keys] if self.unit == DATE else keys
-            # Whatever form the texts of training had, Python's own dates show themselves as ISO.
-            forms = self.formats or [DATE]
-            seconds = parse_texts(texts, forms if ISO in forms else [*forms, ISO])
+            seconds = _parsed(texts, self.formats or [DATE, ISO])
         unread = [
             key
             for key, value in zip(keys, seconds.tolist(), strict=True)
@@ -209,6 +208,22 @@ class DatetimeEncoder(ColumnEncoder):
 
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+
+def _parsed(texts: list[str], formats: list[str]) -> npt.NDArray[np.float64]:
+    """Return seconds since 1970; days in Python's own form are read whatever the formats are.
+
+    That is how cells that are dates, not texts, show themselves.
+    """
+    seconds = parse_texts(texts, formats)
+    of_days = any("%d" in form or "%m" in form or "%b" in form.lower() for form in formats)
+    if ISO in formats or not of_days or any(form.startswith("%Y-%d") for form in formats):
+        return seconds
+    left = [
+        i for i in np.flatnonzero(np.isnan(seconds)).tolist() if _PYTHONS_DAY.fullmatch(texts[i])
+    ]
+    seconds[left] = parse_texts([texts[i] for i in left], [ISO])
+    return seconds
 
 
 def _seconds(text: str) -> float:

@@ -92,8 +92,8 @@ def cell_key(value: object) -> str | None:
         return None
     if isinstance(value, (float, np.floating)):
         return _float_key(value)
-    if isinstance(value, (datetime.timedelta, np.timedelta64)):  # seconds, as in whole columns
-        return _float_key(pd.Timedelta(value).total_seconds())
+    if isinstance(value, datetime.timedelta):  # seconds, as in whole columns
+        return _float_key(value.total_seconds())
     return str(value)
 
 

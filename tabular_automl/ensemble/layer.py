@@ -313,8 +313,8 @@ class Layer:
         try:
             self._prepare(spec)
             candidate = self._judged(self._fit(spec, key, budget.share(part)))
-            if self.budget.limited:
-                self.seconds_to_save[key] = seconds_to_save(candidate.bag)
+            # What cannot be saved is of no use.
+            self.seconds_to_save[key] = seconds_to_save(candidate.bag)
         except _HopelessError as verdict:
             self._hopeless.add(spec.family)
             self.give_up(key, str(verdict))
@@ -345,11 +345,17 @@ class Layer:
         family = MODELS.get(spec.family)
         import_installed(family.modules)
         n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)
-        n_free = self.request.machine.by_now().bytes_each(len(self.request.folds))
+        n_free = self._free_for_a_fold()
+        if n_bytes > _MEMORY_SHARE * n_free:
+            release_memory(collect=True)
+            n_free = self._free_for_a_fold()
         if n_bytes > _MEMORY_SHARE * n_free:
             raise OutOfMemoryError(
                 f"a fold would need {n_bytes / 1e9:.1f} GB of memory, it has {n_free / 1e9:.1f}"
             )
+
+    def _free_for_a_fold(self) -> int:
+        return self.request.machine.by_now().bytes_each(len(self.request.folds))
 
     def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:
         return fit_bag(

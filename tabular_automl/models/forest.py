@@ -166,11 +166,12 @@ class _Forest(Model):
 
     def _chosen_smoothing(self, grown: Nodes, base: Reals, valid: Samples | None) -> float:
         """Return the smoothing of leaves with the least log loss on validation rows."""
-        if valid is None or not len(valid):
+        if valid is None or not len(valid) or (valid.weight is not None and not valid.weight.any()):
             return 0.1
+        rows = np.arange(len(valid)) if valid.weight is None else np.flatnonzero(valid.weight)
         n_rows = max(100, _MAX_LOOKUPS // (grown.n_trees * len(base)))
         # Rows in order may be rows of one kind, so a part of them is drawn.
-        order = np.random.default_rng(self.setting.seed).permutation(len(valid))[:n_rows]
+        order = np.random.default_rng(self.setting.seed).permutation(rows)[:n_rows]
         leaves = grown.leaves_of_few(self._encoded(valid.table.take(order)))
         truth = np.arange(len(order)), valid.y[order]
         weight = None if valid.weight is None else valid.weight[order]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.config import resolve_config
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.events import Note
@@ -211,8 +212,8 @@ def test_what_is_slow_for_its_worth_goes_while_the_error_allows_it(dropped_from)
     kept, notes = dropped_from(scores, {"a": 1.0, "b": 2.0, "c": 7.0}, 0.03)
     assert kept == "a"
     assert notes == [
-        "2 of 3 models are dropped: the others predict 10.0 times as fast and score 0.898 out of "
-        "fold instead of 0.9."
+        "Of 3 models 1 stay: they predict 10.0 times as fast, with roc_auc 0.898 out of fold "
+        "instead of roc_auc 0.9, weights as they were."
     ]
 
 
@@ -239,8 +240,15 @@ def test_of_models_that_are_worth_nothing_the_slow_one_goes(dropped_from):
 def test_a_loss_grows_from_its_optimum(dropped_from):
     scores = {"ab": -2.0, "a": -2.05, "b": -2.03}
     costs, metric = {"a": 1.0, "b": 1.0}, "root_mean_squared_error"
-    assert dropped_from(scores, costs, 0.02, metric=metric)[0] == "b"
+    kept, notes = dropped_from(scores, costs, 0.02, metric=metric)
+    assert kept == "b"
+    assert "with root_mean_squared_error 2.03 out of fold" in notes[0]
     assert dropped_from(scores, costs, 0.01, metric=metric)[0] == "ab"
+
+
+def test_a_score_that_is_not_known_is_not_good_enough(dropped_from):
+    scores = {"ab": 0.9, "a": float("nan"), "b": 0.9}
+    assert dropped_from(scores, {"a": 1.0, "b": 100.0}, 0.5)[0] == "b"
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("-inf")])
@@ -256,6 +264,7 @@ def test_without_known_scores_all_models_stay(dropped_from, score):
         ("accuracy", [0, 1, 1, 1], 2, 0.75),
         ("log_loss", [0, 1, 2, 2], 3, -1.5 * np.log(2)),
         ("root_mean_squared_error", [0.0, 2.0], 1, -1.0),
+        ("mean_absolute_error", [0.0, 0.0, 9.0], 1, -3.0),  # the median
         ("spearmanr", [0.0, 2.0], 1, 0.0),
     ],
 )
@@ -267,8 +276,14 @@ def test_the_base_rate_scores_as_one_answer_for_all(metric, y, n_outputs, score)
 
 def test_a_metric_that_cannot_judge_the_base_rate_bounds_nothing():
     held_out = HeldOut(np.array([0.0, 2.0]), None, {"a": np.zeros((2, 1))})
-    metric = make_metric(lambda y, prediction: float("nan"), needs="value")
-    assert pruning._score_of_base_rate(held_out, metric) == -np.inf
+    plug_in = replace(METRICS.get("rmse"), function=lambda y, prediction, weight: float("nan"))
+    assert pruning._score_of_base_rate(held_out, plug_in) == -np.inf
+
+    def never(y, prediction):
+        raise ZeroDivisionError("one answer for all")
+
+    own = make_metric(never, needs="value")
+    assert pruning._score_of_base_rate(held_out, own) == -np.inf
 
 
 def test_the_base_rate_heeds_weights():
@@ -319,7 +334,7 @@ def test_a_fit_that_may_lose_all_keeps_one_model(curved_table, tmp_path):
     small = Predictor("y", path=path, reporter=events.append)
     small.fit(curved_table, config=few, resume=True)
     assert list(small._fitted().stack.weights.values()) == [1.0]
-    assert any("models are dropped" in e.text for e in events if isinstance(e, Note))
+    assert any("models 1 stay: they predict" in e.text for e in events if isinstance(e, Note))
     rmse = np.sqrt(np.mean((small.oof_predictions() - curved_table["y"]) ** 2))
     assert -small._fit_record().score == pytest.approx(rmse)
 
@@ -333,6 +348,7 @@ def test_both_limits_hold_together(curved_table, tmp_path, fixed_clock):
 
 def test_deploy_keeps_what_is_worth_its_time_in_one_model_each(binary_table, tmp_path):
     config = FitConfig(max_specs=3, n_folds=2)
+    assert resolve_config("deploy", config).max_error_cost == 0.02
     predictor = Predictor("y", eval_metric="accuracy", path=tmp_path / "p", verbosity=0)
     predictor.fit(binary_table, presets="deploy", config=config)
     assert {len(bag.models) for bag in predictor._fitted().stack.bags} == {1}

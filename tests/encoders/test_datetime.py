@@ -187,6 +187,17 @@ def test_dates_of_python_are_read_whatever_form_the_texts_of_training_had():
     np.testing.assert_array_equal(encoder.read(same), expected)
 
 
+@pytest.mark.parametrize("junk", ["2024", "9999", "0000", "2024-01", "2024 1 5"])
+def test_numbers_among_dates_of_another_form_are_no_dates(junk):
+    encoder = DatetimeEncoder().fit(column(["31.01.2024", "13.02.2024"]))
+    assert encoder.unreadable(column([junk])).tolist() == [True]
+
+
+def test_a_day_among_times_of_day_is_none():
+    encoder = DatetimeEncoder().fit(column(["10:30", "23:59"] * 5))
+    assert encoder.unreadable(column(["2024-01-31"])).tolist() == [True]
+
+
 def test_a_time_without_end_is_a_missing_one():
     times = column(np.append(np.linspace(1.6e9, 1.7e9, 500).round(), np.inf), name="created_at")
     known = DatetimeEncoder().fit(times.iloc[:-1])
