@@ -18,6 +18,8 @@ from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.labels import read_numbers, unwrapped
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.task import ProblemType, TargetCodec, infer_task
+from tabular_automl.encoders.date_formats import ISO, choose_formats, parse_texts
+from tabular_automl.encoders.storage import MISSING, Storage, distinct_cells, storage_of
 from tabular_automl.metrics.base import Metric
 from tabular_automl.metrics.resolve import check_on_labels, resolve_metric
 
@@ -159,8 +161,25 @@ def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:
     return Roles(
         weight=None if weight is None else _read_weight(weight),
         group=group,
-        time=time,
+        time=None if time is None else _read_time(time),
     )
+
+
+def _read_time(column: pd.Series) -> pd.Series:
+    """Return a time column whose texts are dates of one form, such as 31.01.2024, in seconds.
+
+    Any other column stays as it is: where folds are made it is read, or refused.
+    """
+    if storage_of(column) not in (Storage.CELLS, Storage.LEVELS):
+        return column
+    codes, keys = distinct_cells(column)
+    formats = choose_formats(keys)
+    if len(formats) != 1 or formats[0] == ISO or (codes == MISSING).any():
+        return column
+    seconds = parse_texts(keys, formats)
+    if np.isnan(seconds).any():
+        return column
+    return pd.Series(seconds[codes], index=column.index, name=column.name)
 
 
 def read_weight(schema: Schema, table: pd.DataFrame) -> npt.NDArray[np.float64] | None:

@@ -77,7 +77,7 @@ def choose_formats(texts: list[str]) -> list[str]:
         if best == 0 or best < 0.01 * len(texts):
             break
         tied = [name for name in candidates if gains[name] == best]
-        chosen.append(_day_varies_less(texts, tied))
+        chosen.append(_varying_least(texts, tied))
         done |= read[chosen[-1]]
         candidates = [name for name in candidates if name not in chosen]
     return chosen
@@ -150,13 +150,18 @@ def _time_format(rest: str) -> str | None:
     return f"{match['gap'] or ''}{hour}:%M{seconds}{suffix}{zone_format}"
 
 
-def _day_varies_less(texts: list[str], tied: list[str]) -> str:
-    """Return the format, of those that read as many texts, whose day takes fewer values."""
+def _varying_least(texts: list[str], tied: list[str]) -> str:
+    """Return the format, of those that read as many texts, with the fewest years, then days.
+
+    A day of the month that is taken for a year makes as many years as there are days.
+    """
     if len(tied) == 1 or len(texts) < 3:
         return tied[0]
-    n_days = {}
-    for name in tied[:2]:
-        seconds = parse_texts(texts, [name])
-        days = pd.to_datetime(pd.Series(seconds[~np.isnan(seconds)]), unit="s").dt.day
-        n_days[name] = days.nunique()
-    return min(tied[:2], key=lambda name: n_days[name])
+    return min(tied, key=lambda name: _n_years_and_days(parse_texts(texts, [name])))
+
+
+def _n_years_and_days(seconds: npt.NDArray[np.float64]) -> tuple[int, int]:
+    known = seconds[~np.isnan(seconds)]
+    dates = np.floor(known / 86_400.0).astype(np.int64).astype("datetime64[D]")
+    days = (dates - dates.astype("datetime64[M]")).astype(np.int64)
+    return len(np.unique(dates.astype("datetime64[Y]"))), len(np.unique(days))
