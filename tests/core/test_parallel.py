@@ -71,3 +71,11 @@ def test_cycles_are_collected_only_where_asked(
         assert event() is None
     finally:
         gc.enable()
+
+
+def test_memory_that_was_used_since_is_no_longer_free(monkeypatch):
+    monkeypatch.setattr("tabular_automl.core.parallel._free_bytes", lambda: 40)
+    assert Machine(n_cores=2, n_bytes=100).by_now().n_bytes == 40
+    assert Machine(n_cores=2, n_bytes=30).by_now().n_bytes == 30
+    elsewhere = Machine(n_cores=2, n_bytes=100, cluster=object())
+    assert elsewhere.by_now() is elsewhere
