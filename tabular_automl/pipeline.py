@@ -351,6 +351,7 @@ def _stack_request(
         patience=plan.patience,
         on_error=config.on_error,
         report=report,
+        late_layer=plan.late_layer,
     )
 
 
@@ -415,9 +416,10 @@ def _refitted(
     n_bags = sum(map(can_be_refitted, stack.bags))
     if n_bags and not budget.stopped:
         request.report(Note(f"Fitting {n_bags} of the ensemble's models once more, on all rows."))
+    importance = stack.importance()
     refit = RefitRequest(
-        samples=request.samples,
-        order=sorted(stack.weights, key=lambda key: -stack.weights[key]),
+        samples=stack_fit.samples,
+        order=sorted(importance, key=lambda key: -importance[key]),
         needed={
             each.bag.key: seconds_to_refit(each.fit, request.folds, request.machine)
             for each in stack_fit.candidates

@@ -39,6 +39,7 @@ _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
 _READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more at least is left out
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
+_LATE_SPECS = ("extra_trees", "lightgbm", "catboost")
 _STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
 
 
@@ -82,6 +83,8 @@ class FitPlan:
     holdout_fraction : float or None
         Validate on one holdout instead of folds.
     layers : tuple of tuple of PlannedSpec
+    late_layer : tuple of PlannedSpec
+        Specs of a second layer, for the time that the first may leave.
     left_out : tuple of (key, reason)
         Portfolio specs that the plan does not try, with the cause.
     n_first : int
@@ -101,6 +104,7 @@ class FitPlan:
     n_folds: int
     holdout_fraction: float | None
     layers: tuple[tuple[PlannedSpec, ...], ...]
+    late_layer: tuple[PlannedSpec, ...]
     left_out: tuple[tuple[str, str], ...]
     n_first: int
     first_pass: float
@@ -143,6 +147,9 @@ def plan_fit(
     refit_seconds = _refit_share(n_folds) * limit if refit and limit is not None else 0.0
     if refit:
         why += _about_refit(refit_seconds, n_folds)
+    late = _late_layer(first) if refit and _may_stack_late(config, shape, holdout, patience) else ()
+    if late:
+        why += " Time that is left goes to a second layer, which stays where it gains."
     return FitPlan(
         time_limit=limit,
         reserve=_reserve(limit, shape, task, config),
@@ -151,6 +158,7 @@ def plan_fit(
         n_folds=n_folds,
         holdout_fraction=holdout,
         layers=tuple(layers),
+        late_layer=late,
         left_out=left_out,
         n_first=_FEW_SPECS if affordable < _COMFORTABLE else len(first),
         first_pass=_first_pass(first, affordable),
@@ -254,6 +262,25 @@ def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: flo
         return 1
     enough_time = limit is not None and limit >= _STACK_SECONDS
     return 2 if enough_time and 5_000 <= shape.n_samples <= 200_000 else 1
+
+
+def _may_stack_late(
+    config: FitConfig, shape: Shape, holdout: float | None, patience: int | None
+) -> bool:
+    """Return whether time that is left may go to a second layer before the refit.
+
+    Not where the user asked for a number of layers, for few models or for few trials, nor for the
+    sake of a fit without a limit, which is to end early.
+    """
+    as_asked = config.n_layers is None and config.refit is None and config.max_specs is None
+    each_out_of_fold = holdout is None and not shape.in_time_order
+    enough = shape.n_samples >= _ENOUGH_TO_CHOOSE_BY
+    return as_asked and each_out_of_fold and enough and patience is None
+
+
+def _late_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:
+    """Return those of the first layer's specs that learn quickly from its outputs."""
+    return tuple(planned for planned in first if planned.spec.key in _LATE_SPECS)
 
 
 def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -> float:

@@ -277,12 +277,8 @@ class Predictor(Answers):
 
         The rounds and other choices are those that the folds found; nothing is held out, so there
         is no new out-of-fold score. The saved predictor stays as it is; `save` takes another path,
-        or the same with ``overwrite=True``.
-
-        Raises
-        ------
-        DataError
-            When the ensemble is a stack of several layers; fit with ``FitConfig(n_layers=1)``.
+        or the same with ``overwrite=True``. Where the ensemble has two layers, the specs of the
+        first are fitted on four folds as well: the second learns from what those predict.
         """
         pipeline, record = self._fitted(), self._fit_record()
         table = self.read(train, "train")

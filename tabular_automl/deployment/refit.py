@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError
+from tabular_automl.data.folds import Folds, make_folds
 from tabular_automl.data.table import Samples
 from tabular_automl.encoders.summary import summarize
+from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.refitting import refit_bag
+from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.intake import read_roles
+from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FittedPipeline
+
+_FOLDS = 4  # for what a later layer reads
 
 
 def refit_pipeline(
@@ -21,18 +27,29 @@ def refit_pipeline(
 ) -> FittedPipeline:
     """Return the pipeline with each bag replaced by one model of all rows.
 
-    Raises
-    ------
-    DataError
-        When the ensemble is a stack of several layers: later layers learn from predictions of rows
-        that the earlier ones did not see, which a refit on all rows cannot give.
+    Later layers learn from predictions of rows that the earlier ones did not see: bags that are
+    read are fitted on folds as well.
     """
-    if pipeline.stack.feeds:
-        raise DataError("refit must be called on an ensemble of one layer, got a stack of several.")
     labelled = table.loc[table[label].notna().to_numpy()]
     features = pipeline.featurizer.transform(labelled)
-    weight = read_roles(pipeline.featurizer.schema, labelled).weight
-    samples = Samples(features, pipeline.codec.encode(labelled[label]), weight)
-    bags = tuple(refit_bag(bag, samples, Budget.unlimited()) for bag in pipeline.stack.bags)
+    roles = read_roles(pipeline.featurizer.schema, labelled)
+    samples = Samples(features, pipeline.codec.encode(labelled[label]), roles.weight)
+    task, stack = pipeline.task, pipeline.stack
+    by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}
+    for layer, keys in sorted(stack.feeds.items()):
+        folds = make_folds(task, samples.y, n_folds=_FOLDS, groups=roles.group)
+        fed = [by_key[key] for key in keys]
+        oofs = [_out_of_fold(bag, learned[bag.layer], folds) for bag in fed]
+        learned[layer] = replace(samples, table=extend_table(features, fed, oofs))
+    bags = tuple(refit_bag(bag, learned[bag.layer], Budget.unlimited()) for bag in stack.bags)
     summary = summarize(labelled, pipeline.featurizer)
-    return replace(pipeline, stack=replace(pipeline.stack, bags=bags), summary=summary)
+    return replace(pipeline, stack=replace(stack, bags=bags), summary=summary)
+
+
+def _out_of_fold(bag: Bag, samples: Samples, folds: Folds) -> Prediction:
+    """Return what models of the bag's choices predict of rows that they did not see."""
+    found = np.empty((len(samples), bag.models[0].model.setting.task.n_outputs))
+    for train, valid in zip(folds.train, folds.valid, strict=True):
+        fitted = refit_bag(bag, samples.take(train), Budget.unlimited())
+        found[valid] = fitted.predict(samples.take(valid).table)
+    return found

@@ -32,7 +32,11 @@ from tabular_automl.ensemble.bagging import (
 )
 from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.refitting import can_be_refitted, seconds_to_refit
+from tabular_automl.ensemble.refitting import (
+    can_be_refitted,
+    seconds_beside_refits,
+    seconds_to_refit,
+)
 from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.weights import blend, select_weights
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction, Setting
@@ -46,7 +50,7 @@ _COLLECT_SECONDS = 4.0  # between collections of cycles, which take 0.1 to 0.2 s
 NO_TIME = "no time left"
 _MEMORY_SHARE = 0.8
 _BEYOND = 1.5  # times what boosters needed before, since the next may need more
-_MORE_THAN_NEEDED = 1.2  # kept for a refit: what comes later may be part of it
+MORE_THAN_NEEDED = 1.2  # kept for a refit: what comes later may be part of it
 _GAIN = 1e-3  # a smaller part of the ensemble's error is noise
 
 
@@ -144,6 +148,8 @@ class StackRequest:
     on_error : str
         "skip" or "raise".
     report : Reporter
+    late_layer : tuple of PlannedSpec
+        Specs of one layer more, for the time that the others leave; it stays where it gains.
     workbook : Workbook or None
         Finished folds are told to it, and those that it recalls are not fitted again.
     """
@@ -160,6 +166,7 @@ class StackRequest:
     patience: int | None
     on_error: str
     report: Reporter
+    late_layer: tuple[PlannedSpec, ...] = ()
     workbook: Workbook | None = None
 
 
@@ -270,19 +277,35 @@ class Layer:
         if not request.refit_seconds:
             return
         self.budget = self._until_refit_ends
-        needed = sum(
-            seconds_to_refit(candidate.fit, request.folds, request.machine)
-            for candidate, weight in zip(self.candidates, self._weigh(), strict=True)
-            if weight > 0.0 and can_be_refitted(candidate.bag)
-        )
-        kept = min(request.refit_seconds, _MORE_THAN_NEEDED * needed)
+        needed = sum(map(self._seconds_to_refit, self._to_refit()))
+        kept = min(request.refit_seconds, MORE_THAN_NEEDED * needed)
         self.budget = self._until_refit_ends.earlier(kept)
 
     def time_beside_save(self) -> Budget:
         """Return what is left when the save of so many models is longer than planned."""
-        weight_of, seconds_of = self.weights(), self.seconds_to_save
-        seconds = sum(seconds_of.get(key, 0.0) for key in weight_of if weight_of[key] > 0)
-        return self.budget.within(self.budget.remaining() - max(0.0, seconds - SAVE_SECONDS))
+        saving = {
+            key: self.seconds_to_save.get(key, 0.0)
+            for key, weight in self.weights().items()
+            if weight > 0.0
+        }
+        total = sum(saving.values())
+        if self.request.refit_seconds:
+            bags = self._to_refit()
+            refits = [(self._seconds_to_refit(each), saving.pop(each.bag.key)) for each in bags]
+            beside = seconds_beside_refits(refits, sum(saving.values()))
+            # Were there no time for refits, all would be saved.
+            total = max(beside, total - self.refit_seconds)
+        return self.budget.within(self.budget.remaining() - max(0.0, total - SAVE_SECONDS))
+
+    def _to_refit(self) -> list[Candidate]:
+        """Return the bags of weight that can be refitted, in the order of the refits."""
+        weight_of = self.weights()
+        found = [each for each in self.candidates if weight_of[each.bag.key] > 0.0]
+        found = [each for each in found if can_be_refitted(each.bag)]
+        return sorted(found, key=lambda each: -weight_of[each.bag.key])
+
+    def _seconds_to_refit(self, candidate: Candidate) -> float:
+        return seconds_to_refit(candidate.fit, self.request.folds, self.request.machine)
 
     def key_of(self, spec: ModelSpec) -> str:
         """Return the name of the spec's bag in this layer."""

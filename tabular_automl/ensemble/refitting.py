@@ -39,8 +39,8 @@ class RefitRequest:
 
     Attributes
     ----------
-    samples : Samples
-        All rows.
+    samples : mapping of int to Samples
+        All rows, as each layer reads them.
     order : sequence of str
         Keys of the bags in the order in which they have their turn.
     needed : mapping of str to float
@@ -53,7 +53,7 @@ class RefitRequest:
         Told which bags stay, and why.
     """
 
-    samples: Samples = field(repr=False)
+    samples: Mapping[int, Samples] = field(repr=False)
     order: Sequence[str]
     needed: Mapping[str, float]
     n_bytes: int
@@ -96,20 +96,18 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
     A bag stays as it is where its family cannot be asked to stop, where time or memory is too short
     for all that its folds learned, and where the fit fails.
     """
-    if budget.limited:  # the fold models that stay are to be saved in time
-        saving = sum(map(seconds_to_save, bags))
-        budget = budget.within(budget.remaining() - max(0.0, saving - SAVE_SECONDS))
     by_key = {bag.key: bag for bag in bags}
+    # The fold models that stay are to be saved in time.
+    saving = {bag.key: seconds_to_save(bag) for bag in bags} if budget.limited else {}
     waiting = [key for key in request.order if can_be_refitted(by_key[key])]
     while waiting and not budget.stopped:
         key = waiting.pop(0)
         release_memory(collect=False)  # of the model before; cycles are not worth their time here
         needed, others = request.needed[key], sum(request.needed[other] for other in waiting)
-        part = budget.share(needed / max(1e-9, needed + others))
-        ample = max(_LEAST_SHARE, _AMPLE * needed)
+        share = _share(budget, saving, needed, needed / max(1e-9, needed + others))
         try:
-            share = budget.within(max(part.remaining(), ample)) if budget.limited else budget
             by_key[key] = _refit_within(by_key[key], request, share, needed)
+            saving[key] = 0.0
         except (OutOfTimeError, OutOfMemoryError, DataError) as error:
             request.report(Note(f"{key} is not fitted on all rows: {error}"))
         except Exception as error:  # the fold models predict as well: nothing may be lost here
@@ -122,11 +120,43 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
     return tuple(by_key[bag.key] for bag in bags)
 
 
+def seconds_beside_refits(refits: Sequence[tuple[float, float]], others: float) -> float:
+    """Return how long, beside the refits, the end of a fit may take for saves of fold models.
+
+    At any moment the models of folds that are not replaced yet must still be saved in time, those
+    of the bag that is being replaced among them.
+
+    Parameters
+    ----------
+    refits : sequence of (float, float)
+        Seconds to refit each bag, in their order, and to save the models of its folds.
+    others : float
+        Seconds to save the bags that are not replaced.
+    """
+    done, needed = 0.0, 0.0
+    waiting = sum(saving for _, saving in refits)
+    for refit, saving in refits:
+        done += refit
+        needed = max(needed, done + waiting)
+        waiting -= saving
+    return others + max(0.0, needed - done)
+
+
 def as_refitted(bags: Sequence[Bag]) -> tuple[Bag, ...]:
     """Return bags that answer as fast as the refitted ones: with the first fold's model alone."""
     return tuple(
         replace(bag, models=bag.models[:1]) if can_be_refitted(bag) else bag for bag in bags
     )
+
+
+def _share(budget: Budget, saving: Mapping[str, float], needed: float, part: float) -> Budget:
+    """Return the time for one bag: its part, ample for what it needs, never that of the save."""
+    if not budget.limited:
+        return budget
+    kept = max(0.0, sum(saving.values()) - SAVE_SECONDS)
+    budget = budget.within(budget.remaining() - kept)
+    ample = max(_LEAST_SHARE, _AMPLE * needed)
+    return budget.within(max(part * budget.remaining(), ample))
 
 
 def can_be_refitted(bag: Bag) -> bool:
@@ -166,19 +196,19 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
     DataError
         When the folds' models made no choices that all rows could be learned with.
     """
-    first, given = bag.models[0], budget.remaining()
+    first, given, samples = bag.models[0], budget.remaining(), request.samples[bag.layer]
     if given < _ENOUGH * needed:
         raise OutOfTimeError(f"it needs about {needed:.1f} s, {given:.1f} are left")
     task, family = first.model.setting.task, MODELS.get(first.family)
-    n_bytes = family.estimate_bytes(first.model.params, request.samples.table, task)
+    n_bytes = family.estimate_bytes(first.model.params, samples.table, task)
     if n_bytes > request.n_bytes:
         raise OutOfMemoryError(
             f"it needs {n_bytes / 1e9:.1f} GB of memory, there are {request.n_bytes / 1e9:.1f}"
         )
-    rows = request.samples.take(np.arange(min(len(request.samples), _ROWS_TO_CHECK))).table
+    rows = samples.take(np.arange(min(len(samples), _ROWS_TO_CHECK))).table
 
     def fit_and_check() -> Bag:
-        refitted = refit_bag(bag, request.samples, budget)
+        refitted = refit_bag(bag, samples, budget)
         check_prediction(refitted.predict(rows), len(rows), task)
         return refitted
 

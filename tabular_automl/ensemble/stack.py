@@ -67,6 +67,16 @@ class FittedStack:
         keys = self.feeds[layer]
         return extend_table(table, [by_key[key] for key in keys], [outputs[key] for key in keys])
 
+    def importance(self) -> dict[str, float]:
+        """Return each bag's weight and that of all bags which read it, by key."""
+        weight_of = {bag.key: self.weights.get(bag.key, 0.0) for bag in self.bags}
+        found = dict(weight_of)
+        for layer, keys in self.feeds.items():
+            reading = sum(weight_of[bag.key] for bag in self.bags if bag.layer == layer)
+            for key in keys:
+                found[key] += reading
+        return found
+
     def state(self) -> State:
         """Return the bags, feeds and weights."""
         meta = {

@@ -5,15 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.events import Note
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import fit_bag
 from tabular_automl.ensemble.fold_work import BagRequest
-from tabular_automl.ensemble.layer import Candidate, Layer, Skipped, StackRequest, ensemble_weights
+from tabular_automl.ensemble.layer import (
+    MORE_THAN_NEEDED,
+    NO_TIME,
+    Candidate,
+    Layer,
+    PlannedSpec,
+    Skipped,
+    StackRequest,
+    ensemble_weights,
+)
+from tabular_automl.ensemble.refitting import can_be_refitted, seconds_to_refit
 from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.schedule import Schedule
 from tabular_automl.ensemble.stack import extend_table
+from tabular_automl.ensemble.weights import blend
 from tabular_automl.models.base import ModelSpec
+
+_LATE_SHARE = 0.6  # of the time that is left; models of all rows and the save have the rest
+_LEAST_LATE = 2.0  # seconds, for a layer more
+_REPEATED = 4  # specs of the layer before that the late one has again, at most
+# Not linear models, which find in the outputs that they learn from what other folds' models knew of
+# the rows to predict, nor networks, which take long.
+_LATE_FAMILIES = ("lightgbm", "xgboost", "catboost", "extra_trees", "random_forest", "neighbors")
+_WORTH = 0.003  # part of the error that a late layer must gain: all answers wait for it
 
 
 @dataclass(frozen=True)
@@ -26,6 +49,8 @@ class StackFit:
     skipped : tuple of Skipped
     feeds : mapping of int to tuple of str
         Layer to the keys of the bags it reads.
+    samples : mapping of int to Samples
+        What each layer learned from.
     refit_seconds : float
         Time that is kept for models of all rows.
     """
@@ -33,6 +58,7 @@ class StackFit:
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
     feeds: Mapping[int, tuple[str, ...]]
+    samples: Mapping[int, Samples]
     refit_seconds: float = 0.0
 
 
@@ -50,8 +76,8 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
     feeds: dict[int, tuple[str, ...]] = {}
-    refit_seconds = 0.0
-    samples = request.samples
+    samples = {1: request.samples}
+    layer: Layer | None = None
     for number, specs in enumerate(request.layers, 1):
         part = budget.share(1.0 if number == len(request.layers) else 0.75)
         if number > 1:
@@ -59,18 +85,95 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
                 break
             inputs = _stack_inputs(request, candidates, number - 1, part)
             feeds[number] = tuple(candidate.bag.key for candidate in inputs)
-            samples = _stack_samples(request.samples, inputs)
-        layer = Layer(request, number, samples, part)
+            samples[number] = _stack_samples(request.samples, inputs)
+        layer = Layer(request, number, samples[number], part)
         Schedule(layer).run(specs)
         _take_unclaimed(layer, request.workbook)
-        refit_seconds = layer.refit_seconds
         candidates += layer.candidates
         skipped += layer.skipped
-    if not candidates:
+    if layer is None or not candidates:
         if budget.stopped:
             raise KeyboardInterrupt("nothing was finished yet")
-        candidates.append(_base_rate(request))
-    return StackFit(tuple(candidates), tuple(skipped), feeds, refit_seconds)
+        return StackFit((_base_rate(request),), tuple(skipped), feeds, samples)
+    found = StackFit(tuple(candidates), tuple(skipped), feeds, samples, layer.refit_seconds)
+    return _with_late_layer(found, layer) if request.late_layer else found
+
+
+def _with_late_layer(found: StackFit, before: Layer) -> StackFit:
+    """Return the stack with one layer more, where there is time for it and it gains enough."""
+    request, number = before.request, before.number + 1
+    budget = before.time_beside_save().share(_LATE_SHARE)
+    inputs = _stack_inputs(request, found.candidates, before.number, budget)
+    if not inputs or budget.remaining() < _LEAST_LATE:
+        return found
+    samples = _stack_samples(request.samples, inputs)
+    specs = _late_specs(request.late_layer, inputs)
+    late_request = replace(request, layers=(*request.layers, specs), refit_seconds=0.0)
+    layer = Layer(late_request, number, samples, budget)
+    for planned in layer.try_all(specs, budget):
+        layer.skip(layer.key_of(planned.spec), NO_TIME)
+    together = (*found.candidates, *layer.candidates)
+    weights = ensemble_weights(request, together, guard=False)
+    gain = _gain(request, found.candidates, together, weights)
+    if gain < _WORTH:
+        request.report(Note(f"A second layer gains {max(0.0, gain):.1%}: the ensemble has one."))
+        reason = f"the second layer gained less than {_WORTH:.1%}"
+        without = tuple(Skipped(each.bag.key, number, reason) for each in layer.candidates)
+        return replace(found, skipped=(*found.skipped, *layer.skipped, *without))
+    request.report(Note(f"A second layer gains {gain:.1%}."))
+    return StackFit(
+        candidates=together,
+        skipped=(*found.skipped, *layer.skipped),
+        feeds={**found.feeds, number: tuple(each.bag.key for each in inputs)},
+        samples={**found.samples, number: samples},
+        refit_seconds=found.refit_seconds + _late_refits(request, number, together, weights),
+    )
+
+
+def _late_refits(
+    request: StackRequest,
+    number: int,
+    candidates: Sequence[Candidate],
+    weights: npt.NDArray[np.float64],
+) -> float:
+    """Return the seconds that models of all rows take for the bags with weight of one layer."""
+    if not request.refit_seconds:
+        return 0.0
+    needed = [
+        seconds_to_refit(each.fit, request.folds, request.machine)
+        for each, weight in zip(candidates, weights, strict=True)
+        if each.bag.layer == number and weight > 0.0 and can_be_refitted(each.bag)
+    ]
+    return MORE_THAN_NEEDED * sum(needed)
+
+
+def _late_specs(
+    planned: Sequence[PlannedSpec], inputs: Sequence[Candidate]
+) -> tuple[PlannedSpec, ...]:
+    """Return the planned specs of a late layer, and the best of the layer before that are quick."""
+    best = sorted(inputs, key=lambda each: -each.score)
+    again = [each.fit.spec for each in best if each.fit.spec.family in _LATE_FAMILIES]
+    known = {each.spec.key for each in planned}
+    again = [spec for spec in again if spec.key not in known]
+    cost_of = {each.spec.family: each.cost for each in planned}
+    repeated = [PlannedSpec(spec, cost_of.get(spec.family, 1.0)) for spec in again[:_REPEATED]]
+    return (*repeated, *planned)
+
+
+def _gain(
+    request: StackRequest,
+    before: Sequence[Candidate],
+    after: Sequence[Candidate],
+    weights: npt.NDArray[np.float64],
+) -> float:
+    """Return by what part of its error an ensemble gains by more candidates."""
+
+    def error(candidates: Sequence[Candidate], weights: npt.NDArray[np.float64]) -> float:
+        blended = blend([each.prediction for each in candidates], weights)
+        return request.judge.error(blended, request.folds.validated)
+
+    alone = error(before, ensemble_weights(request, before, guard=False))
+    return (alone - error(after, weights)) / max(1e-12, abs(alone))
 
 
 def _take_unclaimed(layer: Layer, book: Workbook | None) -> None:

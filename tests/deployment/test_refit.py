@@ -43,3 +43,23 @@ def test_refit_needs_the_label(tmp_path, regression_table):
     )
     with pytest.raises(ValueError, match="Unknown label column 'y'"):
         predictor.refit(regression_table.drop(columns="y"))
+
+
+def test_a_second_layer_is_refitted_on_what_the_first_predicts_out_of_fold(
+    tmp_path, regression_table, monkeypatch
+):
+    monkeypatch.setattr("tabular_automl.plan._ENOUGH_TO_CHOOSE_BY", 100)
+    monkeypatch.setattr("tabular_automl.plan._ENOUGH_FOR_ONE_MODEL", 100)
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._WORTH", -np.inf)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        regression_table, time_limit=20, config=FitConfig(families=("lightgbm", "extra_trees"))
+    )
+    stack = predictor._fitted().stack
+    assert stack.feeds.keys() == {2}
+    assert {len(bag.models) for bag in stack.bags} == {1}
+    answers = predictor.predict(regression_table)
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    np.testing.assert_array_equal(loaded.predict(regression_table), answers)
+    again = predictor.refit(regression_table).predict(regression_table)
+    assert np.corrcoef(again, answers)[0, 1] > 0.9
+    assert not np.array_equal(again, answers)

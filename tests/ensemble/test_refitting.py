@@ -22,6 +22,7 @@ from tabular_automl.ensemble.refitting import (
     as_refitted,
     middle_fold,
     refit_in_time,
+    seconds_beside_refits,
     seconds_to_refit,
 )
 from tabular_automl.models.base import MODELS, FittedSpec, Model, ModelSpec, Setting
@@ -47,7 +48,7 @@ def refit(trial, bags, *, budget=None, seconds=1e-3, **changes):
     notes = []
     keys = [bag.key for bag in bags]
     options = {
-        "samples": trial.train,
+        "samples": {1: trial.train},
         "order": keys,
         "needed": dict.fromkeys(keys, seconds),
         "n_bytes": 10**9,
@@ -78,7 +79,7 @@ def test_each_bag_becomes_one_model_in_its_old_place(trial):
 def test_the_model_of_a_holdout_is_replaced_by_one_of_all_rows(trial):
     half = trial.train.take(np.arange(len(trial.train) // 2))
     bag = linear_bag(replace(trial, train=half), "a", 1)
-    request = RefitRequest(trial.train, ["a"], {"a": 1e-3}, 10**9, "raise", lambda event: None)
+    request = RefitRequest({1: trial.train}, ["a"], {"a": 1e-3}, 10**9, "raise", lambda event: None)
     (found,) = refit_in_time([bag], request, Budget.unlimited())
     of_all = Linear(bag.models[0].model.fitted_params(), bag.models[0].model.setting)
     of_all.fit(trial.train, None, Budget.unlimited())
@@ -203,6 +204,30 @@ def test_each_bag_gets_its_part_of_the_time_and_ample_for_what_it_needs(trial, m
         pytest.approx(5, abs=1.5),
         pytest.approx(11, abs=1.5),
     ]
+
+
+def test_fold_models_that_stay_so_far_are_saved_in_time(trial, monkeypatch):
+    given = []
+    bags = [linear_bag(trial, "a"), linear_bag(trial, "b")]
+    with_fit(monkeypatch, lambda model, budget: given.append(budget.remaining()))
+    monkeypatch.setattr(refitting, "seconds_to_save", lambda bag: {"a": 1.2, "b": 3.0}[bag.key])
+    refit(trial, bags, needed={"a": 5.0, "b": 5.0}, budget=Budget.start(10))
+    # Of a save's 4.2 s the plan's reserve has 0.2; what "a" took is over when "b" begins.
+    assert given == [pytest.approx(10 - 4.0, abs=1.0), pytest.approx(10 - 2.8, abs=1.0)]
+
+
+@pytest.mark.parametrize(
+    ("refits", "others", "expected"),
+    [
+        ([], 0.0, 0.0),
+        ([], 3.0, 3.0),  # nothing is replaced
+        ([(5.0, 2.0)], 0.0, 2.0),  # it may fail at its end
+        ([(5.0, 2.0), (5.0, 1.0)], 0.5, 1.5),  # of the first, nothing is saved by then
+        ([(1.0, 9.0), (2.0, 1.0)], 0.0, 8.0),  # the save of the first is longer than what follows
+    ],
+)
+def test_time_kept_for_saves_beside_refits(refits, others, expected):
+    assert seconds_beside_refits(refits, others) == pytest.approx(expected)
 
 
 class Chosen(Model):

@@ -9,7 +9,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError, OverrunError
-from tabular_automl.core.events import SpecFinished, SpecSkipped, silent
+from tabular_automl.core.events import Note, SpecFinished, SpecSkipped, silent
 from tabular_automl.core.parallel import Machine
 from tabular_automl.core.params import Params, param
 from tabular_automl.data.folds import make_folds
@@ -20,7 +20,7 @@ from tabular_automl.ensemble.halving import _bags_of_halving
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.ensemble.layer import (
     _BEYOND,
-    _MORE_THAN_NEEDED,
+    MORE_THAN_NEEDED,
     Candidate,
     Layer,
     PlannedSpec,
@@ -29,7 +29,7 @@ from tabular_automl.ensemble.layer import (
 )
 from tabular_automl.ensemble.refitting import _OF_A_FOLD
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
-from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST
+from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST, Schedule
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import make_metric, resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -224,7 +224,16 @@ class NotSaved(Oracle):
         raise ZeroDivisionError("cannot be saved")
 
 
+class Stacker(Oracle):
+    """Learns better from what others predict."""
+
+    @property
+    def blur(self):
+        return 0.01 if self.n_features == 1 else 0.005
+
+
 FAMILIES = {
+    "stacker": Stacker,
     "not_saved": NotSaved, "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late,
     "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
@@ -274,6 +283,7 @@ def run(events):
         workbook=None,
         n_cores=2,
         metric="root_mean_squared_error",
+        late=(),
     ):
         y = pd.Series(np.random.default_rng(0).normal(10, 3, N_ROWS))
         task, _ = infer_task(y, "regression")
@@ -296,6 +306,7 @@ def run(events):
             patience=patience,
             on_error=on_error,
             report=events.append,
+            late_layer=tuple(planned(name) for name in late),
             workbook=workbook,
         )
         return fit_stack(request, budget or Budget.unlimited())
@@ -403,6 +414,52 @@ def test_a_second_layer_sees_the_first_ones_out_of_fold_outputs(run):
     assert fitted.feeds == {2: ("oracle",)}
     assert first.bag.models[0].model.n_features == 1
     assert second.bag.models[0].model.n_features == 2
+
+
+def keys(fitted):
+    return [candidate.bag.key for candidate in fitted.candidates]
+
+
+def test_time_that_is_left_goes_to_a_late_layer(run, events):
+    options = {"budget": Budget.start(60), "refit_seconds": 10.0}
+    before = run(["oracle"], **options).refit_seconds
+    fitted = run(["oracle"], late=["stacker"], **options)
+    assert keys(fitted) == ["oracle", "stacker_l2"]
+    assert fitted.feeds == {2: ("oracle",)}
+    assert fitted.samples[2].table.n_features == 2
+    assert fitted.refit_seconds > before
+    assert Note("A second layer gains 50.0%.") in events
+
+
+def test_a_late_layer_that_gains_too_little_is_left_out(run, events):
+    fitted = run(["oracle"], late=["poor", "late"], budget=Budget.start(60))
+    assert keys(fitted) == ["oracle"]
+    assert fitted.feeds == {}
+    assert reasons(fitted) == {
+        "poor_l2": (False, "the second layer gained less than 0.3%"),
+        "late_l2": (False, "out of time: too slow"),
+    }
+    assert Note("A second layer gains 0.0%: the ensemble has one.") in events
+
+
+def test_a_late_layer_repeats_what_was_best_and_is_quick(run, monkeypatch):
+    quick = ("oracle", "different", "stacker")
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._LATE_FAMILIES", quick)
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._WORTH", -1.0)
+    fitted = run(["oracle", "different"], late=["stacker"], budget=Budget.start(60))
+    assert keys(fitted)[2:] == ["oracle_l2", "different_l2", "stacker_l2"]
+
+
+def test_without_time_there_is_no_late_layer(run, clock):
+    fitted = run(["slow"], late=["stacker"], budget=Budget.start(100))
+    assert keys(fitted) == ["slow"]
+
+
+def test_after_an_interrupt_there_is_no_late_layer(run, monkeypatch):
+    stop = Stop()
+    monkeypatch.setattr(Schedule, "_repeat_cut_short", lambda _: setattr(stop, "signal", 2))
+    fitted = run(["oracle"], late=["stacker"], budget=Budget.start(60, stop))
+    assert keys(fitted) == ["oracle"]
 
 
 def test_time_that_a_spec_leaves_flows_to_those_after_it(run):
@@ -666,7 +723,7 @@ def test_variants_leave_the_time_that_the_save_will_take(run, monkeypatch):
 
 def kept_for_refit(*bag_seconds):
     """Return what is kept for a refit of bags of four folds on two cores."""
-    return _MORE_THAN_NEEDED * sum(_OF_A_FOLD * seconds / 4 * 4 / 3 for seconds in bag_seconds)
+    return MORE_THAN_NEEDED * sum(_OF_A_FOLD * seconds / 4 * 4 / 3 for seconds in bag_seconds)
 
 
 def test_time_is_left_for_a_refit_and_no_more_than_it_needs(run, clock):
