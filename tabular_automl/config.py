@@ -85,7 +85,8 @@ class FitConfig:
         than 25,000 rows or 2 %, whichever is more; not looked at where ``n_folds`` is set, as
         ``"balanced"`` does. None lets the plan choose.
     n_layers : int or None
-        Layers of the stack, 1 to 3; None lets the plan choose.
+        Layers of the stack, 1 to 3; None lets the plan choose: mostly one, and a second of quick
+        models where time is left under a time limit, which stays where it gains.
     families : tuple of str or None
         Use only these model families; None uses all of the library's, and those installed that read
         a column's texts or images.
@@ -113,8 +114,8 @@ class FitConfig:
         ``"deploy"`` sets 0.02; without it, it is ``FitConfig(refit=True)``.
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
-        where time and memory allow: the predictor is smaller and answers faster. Such an ensemble
-        has one layer. After a holdout it replaces the model of its training rows. None lets the
+        where time and memory allow: the predictor is smaller and answers faster. Asked for, such an
+        ensemble has one layer. After a holdout it replaces the model of its training rows. None lets the
         plan choose: on tables of 1,000 rows or more, or in time order, without columns that models
         read raw, such as texts and images, unless a holdout is below a tenth of the rows; on a
         cluster only with ``max_specs`` and no time limit; not in the preset ``"fast"``.

@@ -90,6 +90,29 @@ def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
 @pytest.mark.parametrize(
     ("config", "shape", "expected"),
     [
+        (FitConfig(), {}, True),
+        (FitConfig(), {"n_samples": 2_499}, False),
+        (FitConfig(), {"in_time_order": True}, False),
+        (FitConfig(), {"n_samples": 200_000, "limit": 10.0}, False),  # a holdout
+        (FitConfig(), {"limit": None}, False),
+        (FitConfig(max_specs=4), {}, False),
+        (FitConfig(n_layers=1), {}, False),
+        (FitConfig(refit=False), {}, False),
+        (PRESETS["deploy"], {}, False),
+        (FitConfig(families=("neural", "linear")), {}, False),
+    ],
+)
+def test_time_that_is_left_may_go_to_a_second_layer(config, shape, expected):
+    found = plan(config, **{"n_samples": 2_500, "limit": 60.0} | shape)
+    late = ["lightgbm", "catboost", "extra_trees"] if expected else []
+    assert keys(found.late_layer) == late
+    assert ("second layer" in found.describe()) is expected
+    assert len(found.layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "expected"),
+    [
         (FitConfig(), {"n_samples": 2_500}, 4),
         (FitConfig(), {"n_samples": 2_499}, 8),
         (FitConfig(refit=False), {"n_samples": 5_000}, 8),

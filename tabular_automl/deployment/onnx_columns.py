@@ -15,8 +15,9 @@ from tabular_automl.deployment.onnx_graph import TREES, Graph, Value
 from tabular_automl.deployment.onnx_inputs import INPUTS
 from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.datetime import DAY, DatetimeEncoder
-from tabular_automl.encoders.featurizer import FeaturePart
-from tabular_automl.encoders.intervals import Pair
+from tabular_automl.encoders.feature_parts import FeaturePart
+from tabular_automl.encoders.featurizer import Featurizer
+from tabular_automl.encoders.fills import Fills
 from tabular_automl.encoders.numeric import LIMIT
 
 Floats = npt.NDArray[np.float32]
@@ -63,9 +64,7 @@ class Features:
         return self.n_numeric + len(self.n_levels)
 
 
-def add_features(
-    graph: Graph, parts: Sequence[FeaturePart], pairs: Sequence[Pair] = ()
-) -> Features:
+def add_features(graph: Graph, parts: Sequence[FeaturePart], featurizer: Featurizer) -> Features:
     """Return the features of a graph's inputs, which are made here.
 
     Parameters
@@ -74,8 +73,8 @@ def add_features(
         Without inputs.
     parts : sequence of FeaturePart
         As `exported_parts` returns them.
-    pairs : sequence of Pair
-        The featurizer's pairs of date columns.
+    featurizer : Featurizer
+        Theirs.
     """
     values = {
         part.name: graph.input(str(part.name), INPUTS[type(part.encoder)].dtype) for part in parts
@@ -92,11 +91,13 @@ def add_features(
         blocks.add_dates(dates, [values[part.name] for part in dates])
     for part, code in zip(categories, codes, strict=True):
         blocks.add_categories(part, code)
+    pairs = featurizer.pairs
     blocks.add_intervals([(values[first], values[second]) for first, second in pairs])
     kept = [(p, c) for p, c in zip(categories, codes, strict=True) if len(p.codes)]
     code_block = _stacked(graph, [code for _, code in kept]) if kept else None
     n_levels = [len(_category(part).levels) + FIRST_LEVEL for part, _ in kept]
-    return Features.of(graph, (blocks.joined(), code_block), len(blocks.places), n_levels)
+    numeric = _filled(graph, blocks.joined(), featurizer.fills)
+    return Features.of(graph, (numeric, code_block), len(blocks.places), n_levels)
 
 
 class _NumericBlocks:
@@ -190,6 +191,13 @@ def _scaled(graph: Graph, parts: Sequence[FeaturePart], values: Value) -> Value:
     values = graph.add("Where", graph.add("Greater", values, bound), bound, values)
     values = graph.add("Where", graph.add("Less", values, -bound), -bound, values)
     return graph.cast(values, np.float32)
+
+
+def _filled(graph: Graph, numeric: Value | None, fills: Fills) -> Value | None:
+    """Do what `Fills.write` does."""
+    if numeric is None or not fills.any:
+        return numeric
+    return graph.add("Where", graph.add("IsNaN", numeric), fills.middles, numeric)
 
 
 def _codes(graph: Graph, encoder: CategoryEncoder, texts: Value) -> Value:

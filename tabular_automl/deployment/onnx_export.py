@@ -36,7 +36,7 @@ from tabular_automl.deployment.onnx_parity import (
     run_model,
 )
 from tabular_automl.deployment.pruning import without_bag
-from tabular_automl.encoders.featurizer import FeaturePart
+from tabular_automl.encoders.feature_parts import FeaturePart
 from tabular_automl.pipeline import FittedPipeline
 
 _SUFFIX, _PARITY_SUFFIX = ".onnx", ".parity.json"
@@ -129,9 +129,7 @@ def _converted(
     for bag in pipeline.stack.bags:  # all at once, before any of them takes time
         check_bag(bag)
     graph = Graph()
-    prediction = add_ensemble(
-        graph, pipeline, add_features(graph, parts, pipeline.featurizer.pairs)
-    )
+    prediction = add_ensemble(graph, pipeline, add_features(graph, parts, pipeline.featurizer))
     outputs = add_answer(graph, pipeline, prediction)
     known = {"inputs": input_kinds(parts), "outputs": outputs, "classes": _classes(pipeline)}
     texts = {name: json.dumps(value) for name, value in known.items()}

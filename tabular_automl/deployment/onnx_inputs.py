@@ -18,7 +18,8 @@ from tabular_automl.data.column_names import positions_of
 from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.datetime import DatetimeEncoder
-from tabular_automl.encoders.featurizer import FeaturePart, Featurizer
+from tabular_automl.encoders.feature_parts import FeaturePart
+from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.numeric import NumericEncoder
 from tabular_automl.encoders.storage import distinct_cells
 

@@ -23,7 +23,8 @@ from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.date_formats import DATE, ISO
 from tabular_automl.encoders.datetime import DatetimeEncoder
-from tabular_automl.encoders.featurizer import FeaturePart, Featurizer
+from tabular_automl.encoders.feature_parts import FeaturePart
+from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.intervals import DAY
 from tabular_automl.encoders.numeric import LIMIT, NumericEncoder, parse_number
 from tabular_automl.encoders.storage import cell_key, is_na_token, is_narrow_float
@@ -85,6 +86,7 @@ class RowReader:
             reader.write(row[reader.part.name], numeric, codes, instants)
         for i, (first, second) in enumerate(self._pairs):
             numeric[0, i - len(self._pairs)] = (instants[second] - instants[first]) / DAY
+        self.featurizer.fills.write(numeric)
         return table
 
 

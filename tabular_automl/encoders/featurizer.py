@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -29,8 +28,10 @@ from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ENCODERS, ColumnEncoder
 from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.datetime import DatetimeEncoder
+from tabular_automl.encoders.feature_parts import FeaturePart, PlainNumbers, Positions
+from tabular_automl.encoders.fills import Fills
 from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, interval_table
-from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
+from tabular_automl.encoders.numeric import NumericEncoder
 from tabular_automl.encoders.repeats import informative
 from tabular_automl.encoders.storage import FEW_ROWS, is_narrow_float
 
@@ -38,39 +39,6 @@ OnError = Literal["raise", "coerce"]
 
 # Up to this many rows, columns of plain numbers are cut out of the frame together.
 BLOCK_ROWS = 256
-
-Positions = dict[Hashable, int]
-
-
-@dataclass(frozen=True)
-class FeaturePart:
-    """One column's encoder, and which of its features go where.
-
-    ``numeric`` and ``codes`` say which of the encoder's own features are kept; they land side by
-    side in the featurizer's blocks, from ``numeric_at`` and ``codes_at`` on.
-    """
-
-    name: Hashable
-    encoder: ColumnEncoder
-    numeric: npt.NDArray[np.intp]
-    codes: npt.NDArray[np.intp]
-    numeric_at: int
-    codes_at: int
-
-    def write(self, block: FeatureTable, out: FeatureTable) -> None:
-        """Copy the kept features of the encoder's block to their place."""
-        n_numeric, n_codes = len(self.numeric), len(self.codes)
-        if n_numeric:
-            at = slice(self.numeric_at, self.numeric_at + n_numeric)
-            out.numeric[:, at] = block.numeric[:, self.numeric]
-        if n_codes:
-            at = slice(self.codes_at, self.codes_at + n_codes)
-            out.codes[:, at] = block.codes[:, self.codes]
-
-    def place_of(self, feature: int) -> int:
-        """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
-        found = np.flatnonzero(self.numeric == feature)
-        return self.numeric_at + int(found[0]) if len(found) else -1
 
 
 class Featurizer:
@@ -92,6 +60,8 @@ class Featurizer:
     sources : dict of str to column name
         The column that each feature comes from, in the order of `FeatureTable.names`; the second
         column of the two for the days between them.
+    fills : Fills
+        What stands for missing numbers where training had none.
     """
 
     def __init__(self, schema: Schema, read_untouched: Set[Kind] = frozenset(Kind)) -> None:
@@ -103,7 +73,8 @@ class Featurizer:
         self._numeric_names: tuple[str, ...] = ()
         self._code_names: tuple[str, ...] = ()
         self._n_levels: tuple[int, ...] = ()
-        self._plain = _PlainNumbers([])
+        self._plain = PlainNumbers([])
+        self.fills = Fills.nothing(0)
 
     def fit_transform(self, table: pd.DataFrame) -> FeatureTable:
         """Learn every encoder and return the features of the training table."""
@@ -120,6 +91,7 @@ class Featurizer:
         for part, block in zip(self._fitted(), blocks, strict=True):
             part.write(block, out)
         self._write_intervals(instants, out)
+        self.fills = Fills.fit(out.numeric)
         return out
 
     def transform(self, table: pd.DataFrame, *, on_error: OnError = "raise") -> FeatureTable:
@@ -154,6 +126,7 @@ class Featurizer:
             column = table.iloc[:, positions[part.name]]
             part.write(_encoded(part.encoder, column, on_error, instants), out)
         self._write_intervals(instants, out)
+        self.fills.write(out.numeric)
         return out
 
     @property
@@ -202,6 +175,7 @@ class Featurizer:
                 "n_levels": list(self._n_levels),
                 "pairs": [[name_to_json(name) for name in pair] for pair in self._pairs],
             },
+            arrays=self.fills.arrays(),
             children={str(i): part.encoder.state() for i, part in enumerate(parts)},
         )
 
@@ -233,6 +207,7 @@ class Featurizer:
         n_codes = sum(map(len, kept_codes))
         named = (n_numeric, n_codes) == (len(meta["numeric_names"]), len(featurizer._n_levels))
         state.require(named, "numeric_names", f"name {n_numeric} numbers, {n_codes} categories")
+        featurizer.fills = Fills.from_state(state, n_numeric)
         featurizer._place(encoders, kept_numeric, kept_codes)
         state.require(featurizer._is_consistent(), "kept_numeric", "be features of the encoders")
         return featurizer
@@ -333,7 +308,7 @@ class Featurizer:
             numeric_at += len(numeric)
             codes_at += len(codes)
         self._parts = parts
-        self._plain = _PlainNumbers(parts)
+        self._plain = PlainNumbers(parts)
         owners = [part.name for part in parts for _ in part.numeric]
         owners += [second for _, second in self._pairs]
         owners += [part.name for part in parts for _ in part.codes]
@@ -354,50 +329,6 @@ class Featurizer:
             if part.encoder.keeps_raw
         }
         return self.blank(len(table), raw)
-
-
-class _PlainNumbers:
-    """All columns of numbers, encoded together: what a frame costs per column it costs once."""
-
-    def __init__(self, parts: list[FeaturePart]) -> None:
-        self._indices = [i for i, part in enumerate(parts) if type(part.encoder) is NumericEncoder]
-        self._parts = [parts[i] for i in self._indices]
-        encoders: list[Any] = [part.encoder for part in self._parts]
-        self._center = np.array([e.center for e in encoders], dtype=np.float64)
-        self._scale = np.array([e.scale for e in encoders], dtype=np.float64)
-        self._low = np.array([e.low for e in encoders], dtype=np.float64)
-        self._high = np.array([e.high for e in encoders], dtype=np.float64)
-        self._value_at = np.array([part.place_of(0) for part in self._parts], dtype=np.intp)
-        self._missing_at = np.array([part.place_of(1) for part in self._parts], dtype=np.intp)
-
-    def write(
-        self,
-        table: pd.DataFrame,
-        positions: Positions,
-        numeric: npt.NDArray[np.float32],
-        parts: list[FeaturePart],
-    ) -> list[FeaturePart]:
-        """Write the features of columns with a plain dtype; return the parts that are left."""
-        dtypes = table.dtypes.to_numpy()
-        at = [positions[part.name] for part in self._parts]
-        plain = [i for i, position in enumerate(at) if _is_plain(dtypes[position])]
-        if len(plain) < 2:
-            return parts
-        values = table.iloc[:, [at[i] for i in plain]].to_numpy(dtype=np.float64)
-        value_at, missing_at = self._value_at[plain], self._missing_at[plain]
-        kept, flagged = value_at >= 0, missing_at >= 0
-        numeric[:, value_at[kept]] = self._scaled(values, plain)[:, kept]
-        numeric[:, missing_at[flagged]] = np.isnan(values[:, flagged])
-        done = {self._indices[i] for i in plain}
-        return [part for i, part in enumerate(parts) if i not in done]
-
-    def _scaled(self, values: npt.NDArray[np.float64], plain: list[int]) -> npt.NDArray[np.float32]:
-        """Do what `NumericEncoder.scaled` does, for many columns."""
-        if np.isinf(values).any():
-            values = np.where(values == np.inf, self._high[plain], values)
-            values = np.where(values == -np.inf, self._low[plain], values)
-        scaled = (values - self._center[plain]) / self._scale[plain]
-        return np.clip(scaled, -float(LIMIT), float(LIMIT)).astype(np.float32)
 
 
 def _write_categories(
@@ -426,10 +357,6 @@ def _write_categories(
 
 def _is_plain_category(encoder: ColumnEncoder) -> bool:
     return type(encoder) is CategoryEncoder and encoder.spelling is None
-
-
-def _is_plain(dtype: Any) -> bool:
-    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
 def _learnt(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> FeatureTable:

@@ -44,7 +44,7 @@ def featurizer():
 
 def matrix_of(featurizer, feeds, n_rows):
     graph = Graph()
-    features = add_features(graph, exported_parts(featurizer), featurizer.pairs)
+    features = add_features(graph, exported_parts(featurizer), featurizer)
     assert features.n_features == len(featurizer.sources)
     found = run(graph, features.matrix, feeds)
     assert found.shape == (n_rows, features.n_features)
@@ -56,6 +56,8 @@ def test_features_equal_those_of_the_featurizer(featurizer):
     new = table_of(90)
     new.loc[3, "city"], new.loc[4, "size"], new.loc[5, "size"] = "Atlantis", np.inf, -np.inf
     new.loc[6, "many"] = " m3 "
+    new.loc[7, "moved"] = None  # as no row of training
+    new["waited"] = new["waited"].where(new.index != 8)
     found = matrix_of(featurizer, input_values(exported_parts(featurizer), new), len(new))
     expected = featurizer.transform(new).matrix()
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))

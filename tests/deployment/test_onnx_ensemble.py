@@ -20,9 +20,7 @@ TASKS = ("binary", "multiclass", "regression")
 def answer_of(pipeline, table):
     parts = exported_parts(pipeline.featurizer)
     graph = Graph()
-    prediction = add_ensemble(
-        graph, pipeline, add_features(graph, parts, pipeline.featurizer.pairs)
-    )
+    prediction = add_ensemble(graph, pipeline, add_features(graph, parts, pipeline.featurizer))
     names = add_answer(graph, pipeline, prediction)
     return run_model(graph.to_bytes({}), input_values(parts, table), names)
 

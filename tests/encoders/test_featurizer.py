@@ -1,4 +1,5 @@
 import datetime
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,24 @@ def table():
 def test_transform_of_the_training_table_equals_fit_transform(table):
     featurizer, features = fitted(table)
     assert_equal(featurizer.transform(table), features)
+
+
+def test_a_number_missing_where_training_had_none_is_the_middle_of_them(table):
+    featurizer, features = fitted(table)
+    places = [features.names.index(name) for name in ("number", "gappy", "day:elapsed")]
+    blank = table.head(2).assign(number=np.nan, gappy=np.nan, day=pd.NaT)
+    middles = np.median(features.numeric[:, places], axis=0)
+    assert np.isnan(middles[1])  # what is missing there was learned
+    for each in (featurizer, Featurizer.from_state(featurizer.state())):
+        found = each.transform(blank).numeric[:, places]
+        np.testing.assert_array_equal(found, [middles, middles])
+
+
+def test_artifacts_of_before_fill_nothing(table):
+    featurizer, features = fitted(table)
+    older = Featurizer.from_state(replace(featurizer.state(), arrays={}))
+    place = features.names.index("number")
+    assert np.isnan(older.transform(table.head(1).assign(number=np.nan)).numeric[0, place])
 
 
 def test_state_round_trip_gives_equal_features(table):
@@ -124,7 +143,7 @@ def test_unreadable_values_raise_or_become_missing(table):
         featurizer.transform(bad)
     coerced = featurizer.transform(bad, on_error="coerce")
     at = features.names.index("number")
-    assert np.isnan(coerced.numeric[:2, at]).all()
+    np.testing.assert_array_equal(coerced.numeric[:2, at], featurizer.fills.middles[at])
     np.testing.assert_array_equal(coerced.numeric[3:], features.numeric[3:])
 
 
@@ -146,7 +165,7 @@ def test_days_between_two_dates_are_a_feature():
     assert_equal(Featurizer.from_state(featurizer.state()).transform(table), features)
     bad = table.assign(end="never")
     coerced = featurizer.transform(bad, on_error="coerce")
-    assert np.isnan(coerced.numeric[:, -1]).all()
+    np.testing.assert_array_equal(coerced.numeric[:, -1], np.full(50, 0.75))  # as in the middle
 
 
 def test_equal_missing_indicators_are_kept_once():
