@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ MAX_CHARS = 1000
 _GRAM_SIZES = (1, 2, 3)
 _ROWS_PER_COMPONENT = 10
 _N_FIT = 20_000
+_BLOCK = 2_000  # texts whose runs of letters are in memory at a time
 _N_SAMPLED, _MIN_SHARE, _MIN_CHARS, _MIN_DISTINCT = 500, 0.5, 6.0, 20
 
 # Thai, Lao, Myanmar, Khmer, kana, CJK ideographs with their extensions.
@@ -88,7 +90,10 @@ class LetterEncoder(ColumnEncoder):
         """Return the text's place along each direction, and the logarithm of its length."""
         texts = _texts(column)
         lengths = np.log1p(np.array([len(text) for text in texts], dtype=np.float32))
-        directions = _weigh(_count(texts), self.idf) @ self.components.T
+        directions = np.empty((len(texts), len(self.components)), dtype=np.float32)
+        for start in range(0, len(texts), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            directions[block] = _weigh(_count(texts[block]), self.idf) @ self.components.T
         names = ("chars", *(f"letters {i}" for i in range(len(self.components))))
         return FeatureTable(
             np.column_stack([lengths, directions]).astype(np.float32),
@@ -119,8 +124,7 @@ def _count(texts: Sequence[str]) -> csr_matrix:
     """Return how often each bucket's letters occur, shape (n_texts, N_BUCKETS)."""
     from scipy.sparse import csr_matrix
 
-    data: list[int] = []
-    indices: list[int] = []
+    data, indices = array("f"), array("i")  # lists would take ten times as much
     starts = [0]
     for text in texts:
         buckets = Counter(
@@ -132,15 +136,28 @@ def _count(texts: Sequence[str]) -> csr_matrix:
         data.extend(buckets.values())
         starts.append(len(indices))
     return csr_matrix(
-        (np.array(data, dtype=np.float32), np.array(indices, dtype=np.int32), starts),
+        (np.asarray(data, dtype=np.float32), np.asarray(indices, dtype=np.int32), starts),
         shape=(len(texts), N_BUCKETS),
     )
 
 
 def _weigh(counts: csr_matrix, idf: Floats) -> csr_matrix:
     """Return damped, weighted counts with rows of length 1."""
-    weighted = counts.copy()
-    weighted.data = (1.0 + np.log(weighted.data)) * idf[weighted.indices]
-    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1))).ravel()
-    weighted.data /= np.repeat(np.maximum(lengths, 1e-12), np.diff(weighted.indptr))
-    return weighted
+    from scipy.sparse import csr_matrix
+
+    weights = (1.0 + np.log(counts.data)) * idf[counts.indices]
+    lengths = np.maximum(_lengths(weights, counts.indptr), 1e-12)
+    weights /= np.repeat(lengths, np.diff(counts.indptr))
+    return csr_matrix((weights, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def _lengths(weights: Floats, starts: npt.NDArray[np.integer[Any]]) -> Floats:
+    """Return the length of each row, the same whatever rows are beside it.
+
+    Each is summed from its end, in which order the predictors saved so far have learned it.
+    """
+    lengths = np.zeros(len(starts) - 1, dtype=np.float32)
+    filled = np.flatnonzero(np.diff(starts))[::-1]
+    squares = np.square(weights[::-1])
+    lengths[filled] = np.sqrt(np.add.reduceat(squares, len(weights) - starts[filled + 1]))
+    return lengths

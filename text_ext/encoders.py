@@ -8,9 +8,11 @@ import importlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillWaiting
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,8 @@ _CACHE_BYTES = 256_000_000
 _N_PROBES = 4  # batches that the speed is measured on
 _CAUTION = 0.65  # of the budget that is planned with: half-embedded texts are of no use
 _LEAST_SECONDS = 5.0  # loading an encoder takes about as long
+_PATIENCE = 0.3  # part of the time that may go by before an encoder has come from the hub
+_HUB_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # no code among them
 _FOLDER_HINT = "a folder or a name on the hub of a model with safetensors weights"
 
 
@@ -192,7 +196,8 @@ class SentenceEncoder:
 _loaded: dict[tuple[str, int, int], SentenceEncoder] = {}
 _changes: dict[str, int] = {}
 _copies: dict[str, Mapping[str, bytes]] = {}
-_loading = threading.RLock()
+_locks: dict[tuple[str, int, int], threading.Lock] = {}  # one encoder does not wait for another's
+_at_disk = threading.Lock()  # transformers changes what torch does while it reads a model
 
 
 def load_encoder(
@@ -220,18 +225,20 @@ def load_encoder(
     OutOfTimeError
         When there is no time to load.
     """
-    with _loading:
-        key = (name, max_tokens, _newest(name))
+    key = (name, max_tokens, _newest(name))
+    if key in _loaded:
+        return _loaded[key]
+    with _locks.setdefault(key, threading.Lock()):
         if key not in _loaded:
             if budget is not None and budget.remaining() < _LEAST_SECONDS:
                 raise OutOfTimeError(f"loading the encoder {name!r} takes {_LEAST_SECONDS:.0f} s")
-            _loaded[key] = _load(name, max_tokens, from_hub)
+            _loaded[key] = _load(name, max_tokens, budget or Budget.unlimited(), from_hub)
         return _loaded[key]
 
 
 def copy_of(encoder: SentenceEncoder) -> tuple[str, dict[str, bytes]]:
     """Return the name under which an artifact refers to its copy of an encoder, and the copy."""
-    with _loading:  # each model of a bag asks
+    with _at_disk:  # each model of a bag asks
         if encoder.copy is None:
             files = encoder.files()
             encoder.copy = _name_of(files), files
@@ -277,52 +284,124 @@ def _newest(name: str) -> int:
     return _changes.get(name, 0)
 
 
-def _load(name: str, max_tokens: int, from_hub: bool) -> SentenceEncoder:
+def _load(name: str, max_tokens: int, budget: Budget, from_hub: bool) -> SentenceEncoder:
     if name in _copies:
         with tempfile.TemporaryDirectory() as folder:
             for file, content in _copies[name].items():
                 (Path(folder) / Path(file).name).write_bytes(content)
-            return _from_disk_or_hub(folder, name, max_tokens, from_hub=False)
+            return _from_disk_or_hub(folder, name, max_tokens, budget, from_hub=False)
     if name == BUNDLED:
         package = import_optional(BUNDLED_PACKAGE, extra="text", purpose="The encoder 'minilm'")
-        return _from_disk_or_hub(str(package.MODEL_DIR), name, max_tokens, from_hub=False)
-    return _from_disk_or_hub(name, name, max_tokens, from_hub)
+        return _from_disk_or_hub(str(package.MODEL_DIR), name, max_tokens, budget, from_hub=False)
+    return _from_disk_or_hub(name, name, max_tokens, budget, from_hub)
 
 
-def _from_disk_or_hub(place: str, name: str, max_tokens: int, from_hub: bool) -> SentenceEncoder:
+def _from_disk_or_hub(
+    place: str, name: str, max_tokens: int, budget: Budget, from_hub: bool
+) -> SentenceEncoder:
+    """Return an encoder, from the hub only when it is neither a folder nor in the hub's cache."""
     import_optional("torch", extra="text", purpose="A sentence encoder")
-    transformers = import_optional("transformers", extra="text", purpose="A sentence encoder")
-    options = {"trust_remote_code": False, "local_files_only": not from_hub}
+    import_optional("transformers", extra="text", purpose="A sentence encoder")
+    try:
+        return _from_disk(place, max_tokens)
+    except (OSError, ValueError) as error:
+        if not from_hub or Path(place).is_dir():
+            raise InvalidOptionError(_no_encoder(name, error, from_hub)) from error
+    try:
+        _download(place, budget)
+        return _from_disk(place, max_tokens)
+    except (OSError, ValueError) as error:
+        raise InvalidOptionError(_no_encoder(name, error, from_hub)) from error
+
+
+def _no_encoder(name: str, cause: Exception, from_hub: bool) -> str:
+    said = " ".join(str(cause).split())[:150]
     hint = "download it once, or fit with copy_encoder=True to save it with the predictor"
     if from_hub:
         hint = "check the name, or connect to the network once"
-    try:
-        with _quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
-            model = transformers.AutoModel.from_pretrained(place, use_safetensors=True, **options)
-    except (OSError, ValueError) as error:
-        raise InvalidOptionError(
-            f"{must_be('The encoder', _FOLDER_HINT, name)} It could not be loaded "
-            f"({str(error).splitlines()[0]}); {hint}."
-        ) from error
+    folder = must_be("The encoder", _FOLDER_HINT, name)
+    return f"{folder} It could not be loaded ({said}); {hint}."
+
+
+def _from_disk(place: str, max_tokens: int) -> SentenceEncoder:
+    """Return the encoder of a folder, or of a name in the hub's cache."""
+    import transformers
+
+    options = {"trust_remote_code": False, "local_files_only": True}
+    with _at_disk, _quiet():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        model = transformers.AutoModel.from_pretrained(place, use_safetensors=True, **options)
     longest = int(getattr(model.config, "max_position_embeddings", max_tokens))
+    longest -= _n_reserved_positions(model)
     model.requires_grad_(False).eval().to(choose_device())
     return SentenceEncoder(tokenizer, model, min(max_tokens, longest))
+
+
+def _n_reserved_positions(model: Any) -> int:
+    """Return the positions before a text's first: in RoBERTa and its kin, those up to padding's."""
+    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return 0 if padding is None else padding + 1
+
+
+def _download(name: str, budget: Budget) -> None:
+    """Put an encoder's files into the hub's cache; raises OSError when none come in time."""
+    import huggingface_hub
+
+    seconds = _PATIENCE * budget.remaining() if budget.limited else None
+    try:
+        with _quiet():
+            _within(
+                seconds,
+                lambda: huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)),
+            )
+    except StillWaiting as error:
+        raise OSError(f"no answer of the hub in {seconds:.0f} s") from error
+
+
+def _within(seconds: float | None, call: Callable[[], object]) -> None:
+    """Wait for a call, or give up waiting: the hub's own retries know no deadline."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            call()
+            future.set_result(None)
+        except BaseException as error:  # whatever is not told is waited for forever
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    future.result(seconds)
+
+
+class _Silence:
+    """How many threads keep transformers quiet, and how loud it was before the first."""
+
+    lock = threading.Lock()
+    n_threads: ClassVar[int] = 0
+    before: ClassVar[tuple[int, bool]] = (0, False)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers from drawing bars and tables while it loads and saves."""
     logging = importlib.import_module("transformers.utils.logging")
-    level, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    with _Silence.lock:
+        if not _Silence.n_threads:
+            _Silence.before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        _Silence.n_threads += 1
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
-        if shows_bars:
-            logging.enable_progress_bar()
+        with _Silence.lock:
+            _Silence.n_threads -= 1
+            if not _Silence.n_threads:
+                level, shows_bars = _Silence.before
+                logging.set_verbosity(level)
+                if shows_bars:
+                    logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ from text_ext.design import (
     texts_of,
     weigh,
 )
-from text_ext.grams import N_BUCKETS, weigh_grams
+from text_ext.grams import MAX_CHARS, N_BUCKETS, choose_sizes, weigh_grams
 from text_ext.losses import LinearProblem, n_scores, softmax
 
 # Of the path of penalties; it ends when the validation loss rises.
@@ -49,7 +49,7 @@ _TOLERANCE = 1e-3  # relative improvement of every loss below which descent ends
 _MAX_VARIABLES = 8_000_000  # of all folds that are fitted side by side
 _READING_SHARE, _WORDS_SHARE = 0.4, 0.6  # of the time that is left
 _PROBE_TEXTS = 300
-_BYTES_PER_CHAR = 64
+_RUN_BYTES, _WORD_BYTES = 12, 4  # of a character: of each run of a size, of its word
 _NEGLIGIBLE = 1e-4  # part of the squared weights that the smallest ones may take with them
 
 
@@ -106,10 +106,10 @@ class TextLinear(Model):
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
         """Count the n-grams, of which there are some for each character, and the search."""
-        texts = table.raw_of(Kind.TEXT)
         step = max(1, len(table) // 200)
-        n_chars = sum(len(str(value)) for column in texts.values() for value in column[::step])
-        return table.n_bytes + _BYTES_PER_CHAR * n_chars * step + 6 * 4 * _MAX_VARIABLES
+        some = table.take(np.arange(0, len(table), step))
+        n_bytes = sum(_gram_bytes(texts_of(some, column)) for column in table.raw_of(Kind.TEXT))
+        return table.n_bytes + step * n_bytes + 6 * 4 * _MAX_VARIABLES
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return probabilities, or values no further out than a quarter of the training range."""
@@ -247,6 +247,12 @@ class TextLinear(Model):
         if not self.setting.task.is_classification:
             margin = 0.25 * (y.max() - y.min())
             self.bounds = np.array([y.min() - margin, y.max() + margin])
+
+
+def _gram_bytes(texts: Sequence[str]) -> int:
+    """Return about how many bytes the n-grams of texts take."""
+    n_chars = sum(min(len(text), MAX_CHARS) for text in texts)
+    return n_chars * (_RUN_BYTES * len(choose_sizes(texts)) + _WORD_BYTES)
 
 
 def _read_alike(first: TextLinear, second: TextLinear) -> bool:

@@ -19,11 +19,12 @@ from tabular_automl.extend import (
     State,
     is_installed,
 )
-from vision_ext.pixels import read_pictures
+from vision_ext.pixels import key_of, read_pictures
 
 SIDE = 32
 _N_CELLS, _N_ANGLES, _N_SHADES = 4, 8, 4
 _N_SAMPLED, _NEARLY_ALL, _N_NAMED = 200, 0.95, 3
+_CHUNK = 256  # decoded at a time
 _FEW_ROWS = 1_000  # in which hundreds of features drown what other columns say
 _PATH = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?)$", re.IGNORECASE)
 _FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
@@ -52,12 +53,19 @@ class ImageEncoder(ColumnEncoder):
 
     @classmethod
     def claims(cls, sample: pd.Series) -> str | None:
-        """Return why these are images, or None; None too where pillow is not installed."""
+        """Return why these are images, or None; None too where pillow is not installed.
+
+        Paths of which none leads to a file (addresses of the web, another folder's names) are not
+        claimed: there would be nothing to learn from them.
+        """
         values = sample.iloc[:_N_SAMPLED].tolist()
         if not values or not is_installed("PIL"):
             return None
-        share = sum(_looks_like_image(value) for value in values) / len(values)
-        return "image files" if share >= _NEARLY_ALL else None
+        images = [value for value in values if _looks_like_image(value)]
+        if len(images) < _NEARLY_ALL * len(values):
+            return None
+        is_there = any(key_of(value, SIDE) is not None for value in images)
+        return "image files" if is_there else None
 
     def fit(self, column: pd.Series) -> Self:
         """Return the encoder: nothing is learned."""
@@ -75,12 +83,16 @@ class ImageEncoder(ColumnEncoder):
         numeric = np.full((len(column), len(names)), np.nan, dtype=np.float32)
         missing = column.isna().to_numpy(dtype=bool)
         broken: list[int] = []
-        for row, picture in enumerate(read_pictures(column.tolist())):
-            if picture is not None:
-                small = _shrunk(picture.pixels)
-                numeric[row] = describe(small, picture.width, picture.height)
-            elif not missing[row]:
-                broken.append(row)
+        values = column.tolist()
+        # All at once, 80,000 would take 1 GB. Without rows too, it is said that pillow is missing.
+        for start in range(0, len(values) or 1, _CHUNK):
+            pictures = read_pictures(values[start : start + _CHUNK])
+            for row, picture in enumerate(pictures, start):
+                if picture is not None:
+                    small = _shrunk(picture.pixels)
+                    numeric[row] = describe(small, picture.width, picture.height)
+                elif not missing[row]:
+                    broken.append(row)
         if broken:
             _warn(column, broken)
         return FeatureTable(numeric, np.empty((len(column), 0), dtype=np.int32), names)

@@ -203,13 +203,16 @@ class ImageNetwork(Model):
 
     @classmethod
     def estimate_bytes(cls, params: AnyParams, table: FeatureTable, task: Task) -> int:
-        """Return the bytes of the fold's pixels and of what a step keeps for the way back."""
+        """Return the bytes of all pixels, of a fold's, and of what a step keeps for the way back.
+
+        Beyond 325,000 images, those of the smallest side are more than `_MAX_PIXEL_BYTES`.
+        """
         chosen: Any = params
         n_columns = len(table.raw_of(Kind.IMAGE))
-        side = chosen.side or _SIDES[-1]
-        n_pixels = len(table) * n_columns * 3 * side**2
+        side = chosen.side or _affordable_side(len(table.root) * n_columns)
+        n_pixels = (len(table.root) + len(table)) * n_columns * 3 * side**2
         n_activations = (chosen.batch_size or 64) * n_columns * chosen.width * side**2
-        return min(n_pixels, _MAX_PIXEL_BYTES) + 4 * 4 * n_activations + 4 * table.n_bytes
+        return n_pixels + 4 * 4 * n_activations + 4 * table.n_bytes
 
     def _choose_side(self, table: FeatureTable, budget: Budget) -> None:
         """Choose the size in which images are kept: about their own, fewer pixels if many."""
@@ -217,9 +220,7 @@ class ImageNetwork(Model):
         self._stored_side = self.params.side or _SIDES[-1]
         if not self._columns or self.params.side is not None:
             return
-        n_images = len(table.root) * len(self._columns)
-        fitting = [s for s in _SIDES if 3 * s**2 * n_images <= _MAX_PIXEL_BYTES]
-        self._stored_side = max(fitting, default=_SIDES[0])
+        self._stored_side = _affordable_side(len(table.root) * len(self._columns))
         pictures = pictures_of(table, self._stored_side, self.setting.n_threads, budget)
         extent = np.median(pictures.extent[pictures.present]) if pictures.present.any() else 0
         useful = [s for s in _SIDES if s <= self._stored_side and s >= extent]
@@ -290,6 +291,12 @@ class ImageNetwork(Model):
         names = tuple(table.numeric_names[i] for i in self._kept)
         numeric = np.ascontiguousarray(table.numeric[:, self._kept])
         return FeatureTable(numeric, table.codes, names, table.code_names, table.n_levels)
+
+
+def _affordable_side(n_images: int) -> int:
+    """Return the largest size in which so many images are kept; the smallest is always one."""
+    fitting = [side for side in _SIDES if 3 * side**2 * n_images <= _MAX_PIXEL_BYTES]
+    return max(fitting, default=_SIDES[0])
 
 
 def _own_numbers(table: FeatureTable) -> npt.NDArray[np.intp]:

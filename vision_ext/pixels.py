@@ -21,6 +21,8 @@ from tabular_automl.extend import Budget, FeatureTable, Kind, OutOfTimeError, im
 SIDE = 64
 _MAX_BYTES = 256_000_000  # of pixels that stay in memory for whoever asks next
 _CHUNK = 256
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # an entry of EXIF, and its quarter turns
+_WHITES = (1.0, 255.0, 65_535.0)  # the brightest that deep greys can be, by how they are written
 # what decoders raise for the bytes of a damaged file
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, SyntaxError, EOFError, KeyError, IndexError, OverflowError),
@@ -89,7 +91,7 @@ def read_pictures(
     side : int
         Of the square that each image is scaled to.
     n_threads : int, optional
-        By default, one for each core.
+        By default, one for each core that this process may use.
     budget : Budget, optional
     keep : bool
         Whether they stay in memory for whoever asks next.
@@ -105,8 +107,10 @@ def read_pictures(
     budget = budget or Budget.unlimited()
     if len(values) < 4:
         return [read_picture(value, side, keep=keep) for value in values]
+    import joblib  # knows affinity and the limits of a container
+
     pictures: list[Picture | None] = []
-    with ThreadPoolExecutor(n_threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(n_threads or joblib.cpu_count()) as pool:
         for start in range(0, len(values), _CHUNK):
             if budget.expired():
                 raise OutOfTimeError(
@@ -213,6 +217,8 @@ def _decoded(value: Any, side: int) -> Picture | None:
     try:
         with Image.open(source) as image:
             width, height = image.size
+            if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+                width, height = height, width
             # large JPEGs are decoded smaller, many times faster
             image.draft("RGB", (2 * side, 2 * side))
             upright = ImageOps.exif_transpose(image)
@@ -227,12 +233,19 @@ def _in_colours(image: Any) -> Any:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):  # deep greys, which convert() would cut at 255
-        values = np.asarray(image, dtype=np.float64)
-        low, high = values.min(), values.max()
-        scaled = (values - low) * (255.0 / max(high - low, 1e-9))
-        image = Image.fromarray(scaled.astype(np.uint8))
+        image = Image.fromarray(_shallow(np.asarray(image, dtype=np.float64), image.mode))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         seen = image.convert("RGBA")
         ground = Image.new("RGBA", seen.size, "white")
         image = Image.alpha_composite(ground, seen)
     return image.convert("RGB")
+
+
+def _shallow(greys: npt.NDArray[np.float64], mode: str) -> Pixels:
+    """Return deep greys from 0 to 255, as bright as they are; stretched where that is unknown."""
+    low, high = float(greys.min()), float(greys.max())
+    whites = _WHITES[-1:] if mode.startswith("I;16") else _WHITES
+    white = next((white for white in whites if low >= 0.0 and high <= white), None)
+    if white is None:
+        greys, white = greys - low, max(high - low, 1e-9)
+    return (greys * 255.0 / white).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tabular_automl.deployment.onnx_columns import Features
 from tabular_automl.deployment.onnx_graph import Graph, Value
-from tabular_automl.deployment.onnx_trees import Trees, add_trees
+from tabular_automl.deployment.onnx_trees import Trees, add_trees, check_room
 from tabular_automl.models.forest import ExtraTrees, RandomForest
 from tabular_automl.models.forest_nodes import Nodes
 
@@ -23,7 +23,9 @@ def add_forests(graph: Graph, models: Sequence[Forest], features: Features) -> l
 def _forest(graph: Graph, model: Forest, features: Features) -> Value:
     matrix = graph.cast(_encoded(graph, model, features), np.float64)
     nodes = model.nodes
-    sums = add_trees(graph, _trees(nodes), matrix, nodes.values.shape[1])
+    n_leaves, n_outputs = np.count_nonzero(nodes.feature < 0), nodes.values.shape[1]
+    check_room(graph, len(nodes.feature), n_leaves * n_outputs)  # before their arrays are made
+    sums = add_trees(graph, _trees(nodes), matrix, n_outputs)
     if model.setting.task.is_classification:
         total = graph.add("ReduceSum", sums, np.array([1]), keepdims=1)
         return graph.add("Div", sums, total)

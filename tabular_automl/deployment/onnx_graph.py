@@ -27,8 +27,8 @@ class Graph:
     ----------
     n_rows : Value
         Number of rows, shape (1,); there once there is an input.
-    n_tree_nodes : int
-        Of all trees so far.
+    n_tree_nodes, n_tree_values : int
+        Of all trees so far: the nodes, and what the leaves add to an output.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Graph:
         self._outputs: list[Any] = []
         self._taken: set[str] = set()
         self.n_rows: Value = ""
-        self.n_tree_nodes = 0
+        self.n_tree_nodes = self.n_tree_values = 0
 
     def input(self, name: str, dtype: Any) -> Value:
         """Return a new input with one value for each row; all inputs come before any operation."""

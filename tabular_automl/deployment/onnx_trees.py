@@ -15,6 +15,7 @@ Reals = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _MOST_NODES = 10_000_000  # some 400 MB; a file may have 2 GB
+_MOST_VALUES = 20_000_000  # of leaves, each written for each class; as much again
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,17 @@ class Trees:
         )
 
 
+def check_room(graph: Graph, n_nodes: int, n_values: int) -> None:
+    """Raise ValueError where a file should not hold so many nodes and values of leaves more."""
+    if graph.n_tree_nodes + n_nodes > _MOST_NODES:
+        raise ValueError(f"with its trees the model has more than {_MOST_NODES:,} nodes")
+    if graph.n_tree_values + n_values > _MOST_VALUES:
+        raise ValueError(
+            f"with its trees the model has more than {_MOST_VALUES:,} values, one for each leaf "
+            "and class"
+        )
+
+
 def add_trees(graph: Graph, trees: Trees, matrix: Value, n_outputs: int) -> Value:
     """Return the sums of what the leaves add, float64, shape (n_rows, n_outputs).
 
@@ -78,12 +90,12 @@ def add_trees(graph: Graph, trees: Trees, matrix: Value, n_outputs: int) -> Valu
     Raises
     ------
     ValueError
-        When there are more nodes than a file should hold.
+        When there are more nodes, or values of leaves, than a file should hold.
     """
     n_nodes = len(trees.feature)
+    check_room(graph, n_nodes, len(trees.value))
     graph.n_tree_nodes += n_nodes
-    if graph.n_tree_nodes > _MOST_NODES:
-        raise ValueError(f"with its trees the model has more than {_MOST_NODES:,} nodes")
+    graph.n_tree_values += len(trees.value)
     tree = np.repeat(np.arange(len(trees.starts) - 1), np.diff(trees.starts))
     number = np.arange(n_nodes) - trees.starts[tree]
     is_leaf = trees.feature < 0

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, must_be, unknown_name
+from tabular_automl.core.imports import is_installed
 from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.column_names import name_key, name_to_json
 from tabular_automl.data.schema import UNUSED, Column, Kind, Schema
@@ -114,16 +115,19 @@ def _inferred(column: pd.Series, candidates: list[Candidate], twins: TwinFinder)
     sample = sample_of(column, SAMPLE_ROWS)
     key, encoder, reason = _claimed(sample, candidates)
     if encoder.kind is not Kind.IMAGE and key in _BUILTIN_ENCODERS and looks_like_images(sample):
-        return Column(
-            name,
-            Kind.IGNORED,
-            "images, which need the extra 'vision': pip install 'tabular-automl[vision]'",
-        )
+        return Column(name, Kind.IGNORED, _why_no_images(candidates))
     if key in _IDENTIFIABLE:
         identifies = identifier_reason(column, encoder.kind)
         if identifies:
             return Column(name, Kind.IDENTIFIER, identifies)
     return Column(name, encoder.kind, reason, key)
+
+
+def _why_no_images(candidates: list[Candidate]) -> str:
+    """Return why a column that looks like images is claimed by no encoder of images."""
+    if is_installed("PIL") and any(encoder.kind is Kind.IMAGE for _, encoder in candidates):
+        return "paths of images, none of which can be opened from the working directory"
+    return "images, which need the extra 'vision': pip install 'tabular-automl[vision]'"
 
 
 def _claimed(

@@ -70,3 +70,12 @@ def test_more_nodes_than_a_file_should_hold_are_refused(monkeypatch):
     monkeypatch.setattr(onnx_trees, "_MOST_NODES", 5)
     with pytest.raises(ValueError, match="more than 5 nodes"):
         answers(Trees.join([stump(0.0, [1.0, 2.0])] * 2), [0.0])
+
+
+def test_more_values_of_leaves_than_a_file_should_hold_are_refused(monkeypatch):
+    monkeypatch.setattr(onnx_trees, "_MOST_VALUES", 5)
+    graph = Graph()
+    matrix = graph.add("Unsqueeze", graph.input("x", np.float64), np.array([1]))
+    add_trees(graph, Trees.join([stump(0.0, [1.0, 2.0])] * 2), matrix, 1)
+    with pytest.raises(ValueError, match="more than 5 values, one for each leaf and class"):
+        add_trees(graph, stump(0.0, [1.0, 2.0]), matrix, 1)

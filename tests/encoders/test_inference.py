@@ -61,7 +61,7 @@ COLUMNS = {
     "customer": ([f"{i * 7919 % 9973}-VHV{i % 7}" for i in range(N)], "identifier"),
     "guid": ([str(uuid.UUID(int=int(i))) for i in RNG.integers(0, 2**62, N)], "identifier"),
     "text numbers id": ([str(100_000 + i) for i in range(N)], "identifier"),
-    "picture": ([f"photos/{i}.jpg" for i in range(N)], "image"),
+    "picture": ([f"photos/{i}.jpg" for i in range(N)], "ignored"),  # none of them is there
     "picture bytes": ([b"\x89PNG" + bytes([i % 256, i // 256]) for i in range(N)], "image"),
 }
 
@@ -150,12 +150,28 @@ def test_unknown_overrides_raise_with_the_nearest_names(overrides, match):
 def without_vision(monkeypatch):
     """Hide the image plug-in, as where its extra is not installed."""
     monkeypatch.setattr(ImageEncoder, "claims", classmethod(lambda cls, sample: None))
+    monkeypatch.setattr("tabular_automl.encoders.inference.is_installed", lambda module: False)
 
 
 def test_images_without_their_extra_are_ignored_and_the_reason_names_it(without_vision):
     (column,) = infer_schema(pd.DataFrame({"photo": [f"photos/{i}.jpg" for i in range(N)]}))
     assert column.kind.value == "ignored"
     assert "vision" in column.reason
+
+
+@pytest.mark.parametrize("place", ["https://example.org/", "elsewhere/", ""])
+def test_paths_of_images_that_are_not_there_are_ignored_and_the_reason_says_so(place):
+    (column,) = infer_schema(pd.DataFrame({"photo": [f"{place}{i}.jpg" for i in range(N)]}))
+    assert column.kind is Kind.IGNORED
+    assert (
+        column.reason == "paths of images, none of which can be opened from the working directory"
+    )
+
+
+def test_one_image_that_is_there_makes_a_column_of_images(tmp_path):
+    (tmp_path / "7.jpg").write_bytes(b"")
+    (column,) = infer_schema(pd.DataFrame({"photo": [f"{tmp_path}/{i}.jpg" for i in range(N)]}))
+    assert column.kind is Kind.IMAGE
 
 
 @pytest.mark.parametrize("kind", ["numeric", "datetime"])

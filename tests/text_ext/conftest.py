@@ -54,13 +54,17 @@ def samples() -> Samples:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a BERT of 2 layers and 16 numbers to a token, with random weights."""
+    return made_encoder(tmp_path_factory.mktemp("tiny_bert"), "Bert", model_max_length=64)
+
+
+def made_encoder(folder: Path, family: str, **tokens: object) -> Path:
+    """Fill a folder with a small model of a family of transformers and a tokenizer of words."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("tiny_bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PRAISE, *BLAME, *REST]
     (folder / "vocab.txt").write_text("\n".join(words))
     torch.manual_seed(0)
-    config = transformers.BertConfig(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(words),
         hidden_size=16,
         num_hidden_layers=2,
@@ -68,7 +72,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=32,
         max_position_embeddings=64,
     )
-    transformers.BertModel(config).save_pretrained(folder)
-    tokens = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 64}
+    getattr(transformers, f"{family}Model")(config).save_pretrained(folder)
+    tokens |= {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokens))
     return folder

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from tabular_automl.extend import (
     Samples,
 )
 from tabular_automl.models.contract import Candidate, iter_checks
-from tests.text_ext.conftest import reviews, setting, text_table
+from tests.text_ext.conftest import made_encoder, reviews, setting, text_table
 from text_ext import encoders
 from text_ext.embedding import TextEmbedding
 
@@ -198,9 +200,83 @@ def test_a_saved_model_asks_no_hub_for_its_encoder(
         again.predict(samples.table.take([0]))
     with pytest.raises(InvalidOptionError, match=r"'some/model'.*; download it once, or fit with"):
         refit.fit(samples, None, Budget.unlimited())
-    with pytest.raises(InvalidOptionError, match=r"'some/model'.*; check the name, or connect"):
+    downloaded: list[str] = []
+
+    def unreachable(name: str, **_: object) -> None:
+        downloaded.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(InvalidOptionError, match=r"\(no network\); check the name, or connect"):
         build("some/model").fit(samples, None, Budget.unlimited())
-    assert asked == [False, False, True]
+    assert asked == [False, False, False]
+    assert downloaded == ["some/model"]
+
+
+def test_an_encoder_of_the_hub_is_read_once_it_is_in_the_cache(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def download(name: str, *, allow_patterns: list[str]) -> None:
+        files = [path for pattern in allow_patterns for path in tiny_encoder.glob(pattern)]
+        (tmp_path / name).mkdir(parents=True)  # where a name of the hub is looked for first
+        for path in files:
+            shutil.copy(path, tmp_path / name)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    encoder = encoders.load_encoder("some/other", 16, Budget.start(600.0))
+    assert encoder.embed(["lovely"], Budget.unlimited()).any()
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for_and_holds_nobody_up(
+    tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    def hang(name: str, **_: object) -> None:
+        asked.set()
+        released.wait(30)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hang)
+    monkeypatch.setattr(encoders, "_loaded", {})
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(encoders.load_encoder, "some/slow", 16, Budget.start(10.0))
+        assert asked.wait(30)
+        assert encoders.load_encoder(str(tiny_encoder), 16).max_tokens == 16
+        assert not waiting.done()
+        with pytest.raises(InvalidOptionError, match=r"\(no answer of the hub in 3 s\)"):
+            waiting.result()
+    released.set()
+
+
+def test_one_encoder_is_loaded_once_by_many_threads(
+    tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "_loaded", {})
+    with ThreadPoolExecutor(4) as executor:
+        loading = [executor.submit(encoders.load_encoder, str(tiny_encoder), 17) for _ in range(4)]
+    assert len({id(each.result()) for each in loading}) == 1
+
+
+def test_transformers_is_as_loud_after_two_threads_kept_it_quiet() -> None:
+    logging = pytest.importorskip("transformers").utils.logging
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    first, second = encoders._quiet(), encoders._quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not logging.is_progress_bar_enabled()
+    second.__exit__(None, None, None)
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_roberta_reads_no_more_tokens_than_it_has_positions_for(tmp_path: Path) -> None:
+    folder = made_encoder(tmp_path, "Roberta")
+    encoder = encoders.load_encoder(str(folder), 128)
+    assert encoder.max_tokens == 62  # of 64 positions, two come before the first token
+    vectors = encoder.embed(["lovely " * 100], Budget.unlimited())
+    assert np.linalg.norm(vectors) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_folder_is_read_again_when_its_files_have_changed(

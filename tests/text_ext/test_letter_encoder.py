@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from tabular_automl.core.contract import Check
 from tabular_automl.encoders.contract import Specimen, iter_checks
+from text_ext import encoder as letters
 from text_ext.encoder import LetterEncoder
 
 PRAISE = ["很好", "喜欢", "推荐", "满意", "质量不错"]
@@ -57,6 +62,39 @@ def test_texts_without_spaces_are_claimed() -> None:
     assert LetterEncoder.claims(column) == "text in a script without spaces between words"
     thai = pd.Series([f"สินค้าดีมากแนะนำเลยครั้งที่{i}" for i in range(40)])
     assert LetterEncoder.claims(thai) is not None
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_texts_are_read_in_blocks_to_the_same_last_bit(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column, _ = reviews()
+    column = pd.concat([column, pd.Series(["", None, "好", "很好", "不好"], name="评论")])
+    encoder = LetterEncoder().fit(column)
+    whole = encoder.transform(column).numeric
+    n_texts: list[int] = []
+
+    def counted(texts: Sequence[str]) -> csr_matrix:
+        n_texts.append(len(texts))
+        return count(texts)
+
+    count = letters._count
+    monkeypatch.setattr(letters, "_count", counted)
+    monkeypatch.setattr(letters, "_BLOCK", size)
+    np.testing.assert_array_equal(encoder.transform(column).numeric, whole)
+    assert max(n_texts) == size
+
+
+def test_a_text_takes_little_memory_while_it_is_read() -> None:
+    letters_of = np.array([chr(0x4E00 + i) for i in range(2000)])
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(letters_of, 1000)) for _ in range(100)]
+    idf = np.ones(letters.N_BUCKETS, dtype=np.float32)
+    tracemalloc.start()
+    letters._weigh(letters._count(texts), idf)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000 * len(texts)
 
 
 def test_missing_and_empty_texts_lie_at_the_origin() -> None:

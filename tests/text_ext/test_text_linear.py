@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,25 @@ def test_memory_grows_with_the_texts() -> None:
         TextLinear.estimate_bytes(TextLinear.Params(), t, setting().task) for t in (short, long)
     ]
     assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("n_words", [8, 80, 900], ids=["short", "long", "cut"])
+def test_the_memory_of_texts_is_about_what_their_n_grams_take(
+    n_words: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{number:x}" for number in rng.integers(0, 10**6, 3000)]
+    texts = pd.Series([" ".join(rng.choice(words, n_words)) for _ in range(300)])
+    table = text_table(texts)
+    tracemalloc.start()
+    slots = linear.Reading.of(table).slots(table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert TextLinear.estimate_bytes(TextLinear.Params(), table, setting().task) > peak
+    monkeypatch.setattr(linear, "_MAX_VARIABLES", 0)  # of the search, whatever the texts
+    n_bytes = TextLinear.estimate_bytes(TextLinear.Params(), table, setting().task)
+    matrix = slots.data.nbytes + slots.indices.nbytes
+    assert matrix < n_bytes < 5 * matrix
 
 
 def test_an_unfitted_model_says_so() -> None:

@@ -14,6 +14,7 @@ from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.extend import Kind, MissingDependencyError
 from vision_ext.encoder import ImageEncoder, describe
+from vision_ext.pixels import Picture, read_pictures
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -110,9 +111,38 @@ def test_few_rows_leave_images_to_the_network_where_other_columns_say_something(
     assert len(features_of(few)) > 50
 
 
-def test_other_text_is_not_claimed() -> None:
-    assert ImageEncoder.claims(pd.Series(["a.png", "b.txt", "c.csv"])) is None
+def test_pictures_are_described_in_parts(
+    photos: pd.Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column = pd.Series([*photos, "nowhere.png", b"\x89PNG"], index=range(10, 19), name="photo")
+    with pytest.warns(UserWarning, match="row 17.*row 18"):
+        whole = ImageEncoder().transform(column).numeric
+    n_read: list[int] = []
+
+    def counted(values: list[object]) -> list[Picture | None]:
+        n_read.append(len(values))
+        return read_pictures(values)
+
+    monkeypatch.setattr("vision_ext.encoder._CHUNK", 4)
+    monkeypatch.setattr("vision_ext.encoder.read_pictures", counted)
+    with pytest.warns(UserWarning, match="row 17.*row 18"):
+        parts = ImageEncoder().transform(column).numeric
+    np.testing.assert_array_equal(parts, whole)
+    assert n_read == [4, 4, 1]
+
+
+def test_other_text_is_not_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.tif").write_bytes(b"")
+    assert ImageEncoder.claims(pd.Series(["c.tif", "b.txt", "c.csv"])) is None
     assert ImageEncoder.claims(pd.Series(["a.png", "b.JPEG", " c.tif "])) == "image files"
+
+
+def test_paths_are_claimed_where_one_of_them_leads_to_a_file(photos: pd.Series) -> None:
+    addresses = [f"https://example.org/{i}.png" for i in range(19)]
+    assert ImageEncoder.claims(pd.Series([*addresses, photos[0]])) == "image files"
+    assert ImageEncoder.claims(pd.Series(addresses)) is None
+    assert ImageEncoder.claims(pd.Series([*addresses, " "])) is None  # the folder is no image
 
 
 def test_without_pillow_nothing_is_claimed_and_transform_says_what_to_install(

@@ -183,6 +183,17 @@ def test_a_deadline_before_the_first_steps_is_said(coloured, n_asks):
         fitted(BINARY, coloured, QUICK, budget)
 
 
+def test_the_memory_of_many_pictures_is_estimated_as_it_is():
+    n_images = 400_000  # more than fit within the limit at any size
+    table = table_of({"photo": [None] * n_images})
+    n_bytes = ImageNetwork.estimate_bytes(ImageNetwork.Params(), table, BINARY)
+    assert n_bytes > 2 * 3 * 32**2 * n_images  # of the table, and of a fold
+    few = table_of({"photo": [None] * 1_000})
+    assert ImageNetwork.estimate_bytes(ImageNetwork.Params(), few, BINARY) < 3e8
+    large = ImageNetwork.estimate_bytes(ImageNetwork.Params(side=128), table, BINARY)
+    assert large > 2 * 3 * 128**2 * n_images
+
+
 def test_small_pictures_are_not_blown_up(coloured):
     params = ImageNetwork.Params(n_epochs=1, width=8)
     assert fitted(BINARY, coloured, params).fitted_params().side == 32

@@ -48,11 +48,34 @@ def test_see_through_pixels_become_white():
 
 def test_deep_grey_keeps_its_shades():
     file = io.BytesIO()
-    ramp = np.tile(np.linspace(0, 60_000, 64).astype(np.uint16), (64, 1))
+    ramp = np.tile(np.linspace(0, 65_535, 64).astype(np.uint16), (64, 1))
     Image.fromarray(ramp).save(file, format="PNG")
     read = read_picture(file.getvalue()).pixels
     assert read[0, 0, 0] < 5 < 250 < read[0, -1, 0]
     assert len(np.unique(read)) > 50
+
+
+@pytest.mark.parametrize(
+    ("greys", "expected"),
+    [
+        (np.array([257, 1285], np.uint16), [1, 5]),
+        (np.array([0, 65_535], np.int32), [0, 255]),
+        (np.array([300, 655], np.int32), [1, 2]),
+        (np.array([10, 20], np.int32), [10, 20]),
+        (np.array([0.2, 0.4], np.float32), [51, 102]),
+        (np.array([0.0, 1.0], np.float32), [0, 255]),
+        (np.array([10.0, 20.0], np.float32), [10, 20]),
+        (np.array([-1.0, 3.0], np.float32), [0, 255]),  # white is not known
+        (np.array([70_000, 170_000], np.int32), [0, 255]),
+    ],
+    ids=str,
+)
+def test_deep_grey_is_as_bright_as_it_was(greys, expected):
+    file = io.BytesIO()
+    plane = np.repeat(np.repeat(greys[None], 16, axis=0), 8, axis=1)
+    Image.fromarray(plane).save(file, format="TIFF")
+    read = read_picture(file.getvalue(), 16).pixels
+    assert np.abs(read[0, [0, -1], 0].astype(int) - expected).max() <= 1
 
 
 def test_photos_taken_sideways_are_turned_upright():
@@ -63,6 +86,27 @@ def test_photos_taken_sideways_are_turned_upright():
     image.save(file, format="PNG", exif=tags)
     read = read_picture(file.getvalue()).pixels
     assert read[0].mean() > 200 > 50 > read[-1].mean()
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (60, 20)), (3, (60, 20)), (6, (20, 60))])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_size_is_that_of_the_upright_photo(kind, orientation, size):
+    file = io.BytesIO()
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    Image.new("RGB", (60, 20)).save(file, format=kind, exif=tags)
+    picture = read_picture(file.getvalue(), 16)
+    assert (picture.width, picture.height) == size
+
+
+def test_threads_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    pool = pixels.ThreadPoolExecutor
+    monkeypatch.setattr(pixels, "ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    read_pictures([None] * 4)
+    read_pictures([None] * 4, n_threads=3)
+    assert asked == [1, 3]
 
 
 def test_a_file_is_decoded_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
