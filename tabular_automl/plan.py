@@ -39,7 +39,7 @@ _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
 _READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more at least is left out
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
-_LATE_SPECS = ("extra_trees", "lightgbm", "catboost")
+_LATE_SPECS = ("extra_trees", "lightgbm", "catboost", "neural")
 _STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
 
 
@@ -279,7 +279,7 @@ def _may_stack_late(
 
 
 def _late_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:
-    """Return those of the first layer's specs that learn quickly from its outputs."""
+    """Return those of the first layer's specs that learn from its outputs what no others do."""
     return tuple(planned for planned in first if planned.spec.key in _LATE_SPECS)
 
 

@@ -224,6 +224,8 @@ class Layer:
         The most that a model of each bag of boosters needed, see `Model.converged_after`.
     seconds_to_save : dict of str to float
         About how long a save of each bag takes; only where there is a deadline.
+    late_seconds : float
+        Time that is kept for a late layer, beside that for a refit.
     """
 
     def __init__(
@@ -241,6 +243,7 @@ class Layer:
         self.late: set[str] = set()
         self.overran: set[str] = set()
         self.seconds_to_save: dict[str, float] = {}
+        self.late_seconds = 0.0
         self._weights = np.empty(0)  # of the candidates that were weighed last
         self._weighed_late = False
         self._hopeless: set[str] = set()
@@ -266,10 +269,10 @@ class Layer:
 
     @property
     def refit_seconds(self) -> float:
-        """Time that is still kept for a refit."""
+        """Time that is still kept for a refit of this layer."""
         if not self.budget.limited or self.budget.stopped:
             return 0.0
-        return self._until_refit_ends.deadline - self.budget.deadline
+        return self._until_refit_ends.deadline - self.budget.deadline - self.late_seconds
 
     def keep_what_refit_needs(self) -> None:
         """Let what comes have the time that models of all rows would not need, as far as known."""
@@ -279,7 +282,7 @@ class Layer:
         self.budget = self._until_refit_ends
         needed = sum(map(self._seconds_to_refit, self._to_refit()))
         kept = min(request.refit_seconds, MORE_THAN_NEEDED * needed)
-        self.budget = self._until_refit_ends.earlier(kept)
+        self.budget = self._until_refit_ends.earlier(kept + self.late_seconds)
 
     def time_beside_save(self) -> Budget:
         """Return what is left when the save of so many models is longer than planned."""

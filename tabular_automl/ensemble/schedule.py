@@ -25,6 +25,8 @@ _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to di
 _LEAST_PART = 0.1  # of the weight of all that wait, for a repeat
 _WITH_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
+_LATE_WORK = 2.0  # times what its specs took: there are as many more, and refits of them
+_MOST_FOR_LATE = 0.08  # of the time
 _LONG = "_long"  # at the end of a repeat's key
 
 
@@ -38,6 +40,7 @@ class Schedule:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
+        self._seconds = layer.budget.remaining()
         self._memory = layer.memory = ScoutedFolds(layer.memory)
         self._scouts: dict[str, Candidate] = {}
         self._scouted_weights: dict[str, float] = {}
@@ -61,13 +64,26 @@ class Schedule:
         self._try_rest([*late, *others[n_first:]])
         self.layer.try_all(again, self.budget)
         self._repeat_cut_short()
+        self.layer.late_seconds = self._seconds_for_late_layer()
         self.layer.keep_what_refit_needs()
         try_variants(self.layer, self._memory)
+        self.layer.late_seconds = 0.0
+        self.layer.keep_what_refit_needs()
 
     @property
     def budget(self) -> Budget:
         """What the layer has now."""
         return self.layer.budget
+
+    def _seconds_for_late_layer(self) -> float:
+        """Return the time that variants leave to one layer more: about what its specs took here."""
+        taken: dict[str, float] = {}
+        for candidate in self.layer.candidates:
+            family, seconds = candidate.fit.spec.family, candidate.fit.fit_seconds
+            taken[family] = min(taken.get(family, seconds), seconds)
+        families = {planned.spec.family for planned in self.layer.request.late_layer}
+        needed = sum(taken.get(family, 0.0) for family in families)
+        return min(_LATE_WORK * needed, _MOST_FOR_LATE * self._seconds)
 
     def _too_late(self, specs: Sequence[PlannedSpec]) -> list[PlannedSpec]:
         """Return those that had too little time, and may now have more.

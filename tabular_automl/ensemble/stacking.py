@@ -30,11 +30,12 @@ from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.ensemble.weights import blend
 from tabular_automl.models.base import ModelSpec
 
-_LATE_SHARE = 0.6  # of the time that is left; models of all rows and the save have the rest
+_LATE_SHARE = 0.65  # of the time that is left; models of all rows and the save have the rest
 _LEAST_LATE = 2.0  # seconds, for a layer more
 _REPEATED = 4  # specs of the layer before that the late one has again, at most
-# Not linear models, which find in the outputs that they learn from what other folds' models knew of
-# the rows to predict, nor networks, which take long.
+_ENOUGH_FOR_SLOW = 15.0  # seconds, for families that are not as quick as these
+# No linear models: they find in the outputs that they learn from what other folds' models knew of
+# the rows to predict.
 _LATE_FAMILIES = ("lightgbm", "xgboost", "catboost", "extra_trees", "random_forest", "neighbors")
 _WORTH = 0.003  # part of the error that a late layer must gain: all answers wait for it
 
@@ -104,10 +105,10 @@ def _with_late_layer(found: StackFit, before: Layer) -> StackFit:
     request, number = before.request, before.number + 1
     budget = before.time_beside_save().share(_LATE_SHARE)
     inputs = _stack_inputs(request, found.candidates, before.number, budget)
-    if not inputs or budget.remaining() < _LEAST_LATE:
+    specs = _late_specs(request.late_layer, inputs, budget.remaining())
+    if not (inputs and specs) or budget.remaining() < _LEAST_LATE:
         return found
     samples = _stack_samples(request.samples, inputs)
-    specs = _late_specs(request.late_layer, inputs)
     late_request = replace(request, layers=(*request.layers, specs), refit_seconds=0.0)
     layer = Layer(late_request, number, samples, budget)
     for planned in layer.try_all(specs, budget):
@@ -148,11 +149,13 @@ def _late_refits(
 
 
 def _late_specs(
-    planned: Sequence[PlannedSpec], inputs: Sequence[Candidate]
+    planned: Sequence[PlannedSpec], inputs: Sequence[Candidate], seconds: float
 ) -> tuple[PlannedSpec, ...]:
-    """Return the planned specs of a late layer, and the best of the layer before that are quick."""
+    """Return the best specs of the layer before that are quick, and the planned ones."""
     best = sorted(inputs, key=lambda each: -each.score)
     again = [each.fit.spec for each in best if each.fit.spec.family in _LATE_FAMILIES]
+    if seconds < _ENOUGH_FOR_SLOW:
+        planned = [each for each in planned if each.spec.family in _LATE_FAMILIES]
     known = {each.spec.key for each in planned}
     again = [spec for spec in again if spec.key not in known]
     cost_of = {each.spec.family: each.cost for each in planned}

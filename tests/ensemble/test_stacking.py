@@ -29,7 +29,7 @@ from tabular_automl.ensemble.layer import (
 )
 from tabular_automl.ensemble.refitting import _OF_A_FOLD
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
-from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_OF_REST, Schedule
+from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_FOR_LATE, _MOST_OF_REST, Schedule
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import make_metric, resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -453,6 +453,27 @@ def test_a_late_layer_repeats_what_was_best_and_is_quick(run, monkeypatch):
 def test_without_time_there_is_no_late_layer(run, clock):
     fitted = run(["slow"], late=["stacker"], budget=Budget.start(100))
     assert keys(fitted) == ["slow"]
+
+
+def test_a_late_layer_has_slow_families_where_there_is_time_for_them(run, monkeypatch):
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._LATE_FAMILIES", ("oracle",))
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._WORTH", -1.0)
+    for seconds, late in ((20, []), (30, ["stacker_l2"])):
+        fitted = run(["oracle"], late=["oracle", "stacker"], budget=Budget.start(seconds))
+        assert keys(fitted) == ["oracle", "oracle_l2", *late]
+
+
+def test_variants_leave_time_for_a_late_layer(run, clock, monkeypatch):
+    left = []
+    monkeypatch.setattr(
+        "tabular_automl.ensemble.schedule.try_variants",
+        lambda layer, memory: left.append((layer.budget.remaining(), layer.refit_seconds)),
+    )
+    for late in ([], ["oracle"], ["slow_used_up"]):
+        run(["slow_used_up"], late=late, budget=Budget.start(100), refit_seconds=10.0)
+    of_none, of_unknown, of_known = left
+    assert of_unknown == of_none
+    assert of_known == pytest.approx((of_none[0] - _MOST_FOR_LATE * 90, of_none[1]))
 
 
 def test_after_an_interrupt_there_is_no_late_layer(run, monkeypatch):
