@@ -11,16 +11,16 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabular_automl.core.errors import (
     DataError,
     InterruptedFitWarning,
+    InvalidOptionError,
     LabelError,
-    MissingColumnsError,
     unknown_name,
 )
 from tabular_automl.core.interrupts import exiting_on_sigterm
@@ -41,26 +41,29 @@ _REASON_WIDTH = 70
 def _warning_in_a_sentence() -> Iterator[None]:
     """Print warnings as errors are printed, without the line of code that they came from."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(
-            f"{PROGRAM}: {message}", file=sys.stderr
-        )
+        warnings.showwarning = lambda message, *_, **__: tell(message)
         yield
+
+
+def tell(message: object) -> None:
+    """Print a message for the user to stderr; where nobody reads it, the work goes on."""
+    with suppress(OSError, ValueError):
+        print(f"{PROGRAM}: {message}", file=sys.stderr)
 
 
 def fit(arguments: argparse.Namespace) -> int:
     """Fit and save a predictor, and evaluate it where a test table is given."""
     from tabular_automl import FitConfig, Predictor
 
+    kinds = _kinds(arguments)
+    names = _columns_of(arguments.train)
+    label = _meant(arguments.label, names)
     if arguments.test is not None:
-        _check_test(arguments.test, arguments.label)
-    columns = dict(arguments.column)
-    for role in ROLES:
-        name = getattr(arguments, role)
-        if name is not None:
-            columns[name] = role
+        _check_test(arguments.test, label)
+    columns = {_meant(name, names): kind for name, kind in kinds.items()}
     verbosity = 0 if arguments.quiet else 3 if arguments.verbose else 2
     predictor = Predictor(
-        arguments.label,
+        label,
         problem_type=arguments.problem_type,
         eval_metric=arguments.metric,
         path=arguments.out,
@@ -85,10 +88,9 @@ def fit(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
         )
     if predictor.interrupted:
-        print(
-            f"{PROGRAM}: interrupted; what was finished is saved to {arguments.out}, and the same "
-            "command with --resume continues",
-            file=sys.stderr,
+        tell(
+            f"interrupted; what was finished is saved to {arguments.out}, and the same command "
+            "with --resume continues"
         )
         return INTERRUPTED
     if arguments.test is not None:
@@ -96,7 +98,37 @@ def fit(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _check_test(path: str, label: str) -> None:
+def _columns_of(path: str) -> pd.Index:
+    """Return the names of a table's columns, for which a row is read."""
+    from tabular_automl.data.batches import read_batches
+
+    return next(read_batches(path, n_rows=1)).columns
+
+
+def _meant(text: str, names: Iterable[Hashable]) -> Hashable:
+    """Return the column that a word of the command line names: of a Parquet file, 1 for "1"."""
+    alike = [name for name in names if str(name) == text]
+    return alike[0] if len(alike) == 1 else text
+
+
+def _kinds(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the kind or role of each column that has one on the command line."""
+    asked = [(name, kind, f"--column {name}={kind}") for name, kind in arguments.column]
+    roles = [(getattr(arguments, role), role) for role in ROLES]
+    asked += [(name, role, f"--{role} {name}") for name, role in roles if name is not None]
+    kinds: dict[str, str] = {}
+    options: dict[str, str] = {}
+    for name, kind, option in asked:
+        if kinds.setdefault(name, kind) != kind:
+            raise InvalidOptionError(
+                f"A column must have one kind or role, got {options[name]} and {option}; leave one "
+                "of them out."
+            )
+        options[name] = option
+    return kinds
+
+
+def _check_test(path: str, label: Hashable) -> None:
     """Raise before the fit what would else raise after it: nothing to evaluate on.
 
     Of the table, a row is read.
@@ -107,8 +139,7 @@ def _check_test(path: str, label: str) -> None:
     if not len(batch):
         raise DataError(f"--test must be a table with rows, got none in {path!r}.")
     if label not in batch.columns:
-        names = [str(name) for name in batch.columns]
-        sentence = unknown_name("label column", label, names)
+        sentence = unknown_name("label column", label, batch.columns)
         raise LabelError(f"--test must be a table with the label: {sentence}")
 
 
@@ -119,35 +150,30 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         _print_predictions(predictor, arguments)
         return OK
+    names = _columns_of(arguments.data) if arguments.keep else ()
     n_rows = predictor.predict_file(
         arguments.data,
         arguments.out,
         proba=arguments.proba,
-        keep=arguments.keep,
+        keep=[_meant(text, names) for text in arguments.keep],
         on_mismatch=arguments.on_mismatch,
     )
-    print(f"{n_rows} predictions written to {arguments.out}", file=sys.stderr)
+    with suppress(OSError, ValueError):  # they are written, whether somebody reads this or not
+        print(f"{n_rows} predictions written to {arguments.out}", file=sys.stderr)
     return OK
 
 
 def _print_predictions(predictor: Predictor, arguments: argparse.Namespace) -> None:
     """Write the predictions of a table to stdout."""
-    table = predictor.read(arguments.data)
-    absent = [name for name in arguments.keep if name not in table.columns]
-    if absent:
-        raise MissingColumnsError(
-            f"--keep must name columns of {arguments.data}, got {', '.join(map(repr, absent))}."
-        )
+    from tabular_automl.deployment.streaming import kept_columns, with_kept
+
+    table = predictor.read(arguments.data, as_text=arguments.keep)
+    kept = kept_columns(table, [_meant(text, table.columns) for text in arguments.keep])
     if arguments.proba:
         predictions = predictor.predict_proba(table, on_mismatch=arguments.on_mismatch)
     else:
         predictions = predictor.predict(table, on_mismatch=arguments.on_mismatch).to_frame()
-    predictions.columns = [
-        f"{name} predicted" if name in arguments.keep else str(name) for name in predictions.columns
-    ]
-    for name in reversed(arguments.keep):
-        predictions.insert(0, name, table[name].array)
-    predictions.to_csv(sys.stdout, index=False)
+    with_kept(predictions, kept).to_csv(sys.stdout, index=False)
 
 
 @_warning_in_a_sentence()

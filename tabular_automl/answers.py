@@ -40,7 +40,6 @@ from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction
 from tabular_automl.pipeline import FitRecord, FittedPipeline
 from tabular_automl.plan import is_finite_limit
-from tabular_automl.saving import saved_as
 
 if TYPE_CHECKING:
     from tabular_automl.deployment.compiled import CompiledPredictor
@@ -63,6 +62,7 @@ class Answers:
     _pipeline: FittedPipeline | None
     _record: FitRecord | None
     _settings: Mapping[str, Any]
+    _saved_as: str  # tells the model in memory from all others, whatever lies at the path by now
     _few_rows: FewRows
 
     def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
@@ -136,7 +136,8 @@ class Answers:
         proba : bool
             Write the probability of each class instead of the label.
         keep : sequence of column names
-            Columns of the source to copy.
+            Columns of the source to copy, and those of the index of a Parquet file. In a CSV file,
+            those that the models do not use stay as they are written, such as 00012.
         batch_rows : int, optional
             Rows in memory at a time; by default 50,000, fewer of a wide table.
         on_mismatch : {"raise", "warn", "coerce"}
@@ -150,9 +151,14 @@ class Answers:
             return self.predict(batch, on_mismatch=on_mismatch).to_frame()
 
         check_on_mismatch(on_mismatch)  # before anything is written
-        read = _read_as_text(self._fitted().featurizer)
-        made_by = f"{saved_as(self.path)} {'probabilities' if proba else 'labels'} {on_mismatch}"
-        options = StreamOptions(tuple(keep), read, batch_rows, made_by)
+        pipeline = self._fitted()
+        options = StreamOptions(
+            keep=tuple(dict.fromkeys(keep)),
+            as_text=(*_read_as_text(pipeline.featurizer), *_text_label(pipeline, self.label)),
+            copied=_only_copied(pipeline, self.label, keep),
+            batch_rows=batch_rows,
+            made_by=f"{self._saved_as} {'probabilities' if proba else 'labels'} {on_mismatch}",
+        )
         return predict_stream(source, out, score, options)
 
     def evaluate(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> dict[str, float]:
@@ -403,7 +409,9 @@ class Answers:
             return pipeline.codec.labels(decided, index)
         return pipeline.codec.values(decided, index)
 
-    def read(self, data: TableLike, purpose: Purpose = "predict") -> pd.DataFrame:
+    def read(
+        self, data: TableLike, purpose: Purpose = "predict", *, as_text: Sequence[Hashable] = ()
+    ) -> pd.DataFrame:
         """Return a table, the columns of a file as text where those of training were text.
 
         Parameters
@@ -411,20 +419,22 @@ class Answers:
         data : DataFrame or path
         purpose : {"train", "evaluate", "predict"}
             To predict, a table may have no rows.
+        as_text : sequence of column names
+            Columns of a file that stay as they are written where no model uses them, such as ids.
         """
         pipeline = self._fitted()
         if not isinstance(data, (str, PathLike)):
             return read_table(data, purpose=purpose)
-        as_text = _read_as_text(pipeline.featurizer, pipeline.summary)
-        codec = pipeline.codec
-        if codec.task.is_classification and all(isinstance(each, str) for each in codec.classes):
-            as_text = (*as_text, self.label)
+        as_text = (
+            *_read_as_text(pipeline.featurizer, pipeline.summary),
+            *_text_label(pipeline, self.label),
+            *_only_copied(pipeline, self.label, as_text),
+        )
         return read_table(data, purpose=purpose, as_text=as_text)
 
     def _with_label(self, table: pd.DataFrame) -> pd.DataFrame:
         if self.label not in table.columns:
-            names = [str(column) for column in table.columns]
-            raise LabelError(unknown_name("label column", self.label, names))
+            raise LabelError(unknown_name("label column", self.label, table.columns))
         return table
 
     def _fitted(self) -> FittedPipeline:
@@ -454,6 +464,20 @@ def check_time_limit(value: object) -> None:
 _NO_TEXT = re.compile(
     r"(?:sparse\[)?(?:u?int|float|halffloat|double|bool(?:ean)?)\d*\b", re.IGNORECASE
 )
+
+
+def _text_label(pipeline: FittedPipeline, label: Hashable) -> tuple[Hashable, ...]:
+    """Return the label where its classes are texts, which stay as they are written."""
+    classes = pipeline.codec.classes if pipeline.task.is_classification else (None,)
+    return (label,) if all(isinstance(each, str) for each in classes) else ()
+
+
+def _only_copied(
+    pipeline: FittedPipeline, label: Hashable, names: Sequence[Hashable]
+) -> tuple[Hashable, ...]:
+    """Return those of the names that are neither of features nor the label."""
+    used = {label, *(column.name for column in pipeline.featurizer.schema.used)}
+    return tuple(name for name in names if name not in used)
 
 
 def _read_as_text(

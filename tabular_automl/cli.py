@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tabular_automl import actions
-from tabular_automl.actions import FAILED, INTERRUPTED, OK, PROGRAM
+from tabular_automl.actions import FAILED, INTERRUPTED, OK, PROGRAM, tell
 from tabular_automl.core.errors import AutoMLError, unknown_name
 
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -96,14 +96,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AutoMLError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        tell(error)
         return FAILED
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        tell("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of stdout, such as head, has seen enough: a fit is saved
+        _drop_the_rest(sys.stdout)
         return OK
+    finally:
+        _flush_messages()
+
+
+def _flush_messages() -> None:
+    """Leave nothing on stderr that Python could not write when it ends: its code would be 120."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _drop_the_rest(sys.stderr)
+
+
+def _drop_the_rest(stream: IO[str]) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -115,10 +115,10 @@ class FitConfig:
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
         where time and memory allow: the predictor is smaller and answers faster. Asked for, such an
-        ensemble has one layer. After a holdout it replaces the model of its training rows. None lets the
-        plan choose: on tables of 1,000 rows or more, or in time order, without columns that models
-        read raw, such as texts and images, unless a holdout is below a tenth of the rows; on a
-        cluster only with ``max_specs`` and no time limit; not in the preset ``"fast"``.
+        ensemble has one layer. After a holdout it replaces the model of its training rows. None
+        lets the plan choose: on tables of 1,000 rows or more, or in time order, without columns
+        that models read raw, such as texts and images, unless a holdout is below a tenth of the
+        rows; on a cluster only with ``max_specs`` and no time limit; not in the preset ``"fast"``.
     calibrate : bool
         Whether to calibrate probabilities on out-of-fold predictions.
     seed : int

@@ -89,8 +89,7 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
     table, label = request.table, request.label
     name_to_json(label)  # a label that could not be saved is refused before any work
     if label not in table.columns:
-        names = [str(column) for column in table.columns]
-        raise LabelError(unknown_name("label column", label, names))
+        raise LabelError(unknown_name("label column", label, table.columns))
     if not isinstance(table[label], pd.Series):
         raise LabelError(
             f"The label must name one column, got {label!r}, which stands for "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import time
 import warnings
 from collections.abc import Hashable, Mapping
@@ -20,7 +22,7 @@ from tabular_automl.artifacts.paths import JOURNAL, ROOM_TO_FIT
 from tabular_automl.artifacts.storage import (
     check_writable,
     disk_usage,
-    read_artifact,
+    read_save,
     write_artifact,
 )
 from tabular_automl.config import FitConfig, describe_settings, resolve_config
@@ -116,6 +118,7 @@ class Predictor(Answers):
         self._pipeline: FittedPipeline | None = None
         self._record: FitRecord | None = None
         self._settings: Mapping[str, Any] = {}
+        self._saved_as = _new_name()
         self._few_rows = FewRows()
 
     def fit(
@@ -191,6 +194,7 @@ class Predictor(Answers):
         ):
             check_journal(journal, report, resume=resume, overwrite=overwrite)
             table = read_table(train)
+            self.label = _whole_name(self.label, table.columns)
             request = FitRequest(
                 table, self.label, self.problem_type, self.eval_metric, columns or {}, settings
             )
@@ -198,6 +202,7 @@ class Predictor(Answers):
             choose = _choice(settings, report)
             self._pipeline, self._record = fit_pipeline(request, budget, report, choose)
             self._settings = describe_settings(presets, time_limit, config)
+            self._saved_as = _new_name()  # until the save, which may fail
             self.path = path
             self.save(path)
             seconds = time.monotonic() - start
@@ -228,7 +233,10 @@ class Predictor(Answers):
             raise InvalidOptionError("path must be given: this predictor has none of its own.")
         is_own = self.path is not None and target.resolve() == self.path.resolve()
         check_writable(target, overwrite=overwrite or is_own)
-        write_artifact(state, target, info={"kind": "predictor", "label": str(self.label)})
+        info = {"kind": "predictor", "label": str(self.label)}
+        generation = write_artifact(state, target, info=info)
+        if is_own or self.path is None:
+            self._saved_as = generation
         return target
 
     @classmethod
@@ -264,8 +272,10 @@ class Predictor(Answers):
             from tabular_automl.vetting import vet_artifact
 
             vet_artifact(path, machine.n_bytes)
-        saved = load_saved(read_artifact(path), machine.n_cores)
+        state, generation = read_save(path)
+        saved = load_saved(state, machine.n_cores)
         predictor = cls(saved.label, verbosity=verbosity, path=path)
+        predictor._saved_as = generation
         predictor.problem_type = saved.pipeline.task.problem_type.value
         predictor._pipeline, predictor._record = saved.pipeline, saved.record
         predictor._settings = saved.settings
@@ -332,7 +342,19 @@ def _choice(config: FitConfig, report: Reporter) -> Choice | None:
 def _folder(path: object) -> Path:
     if not isinstance(path, (str, PathLike)):
         raise InvalidOptionError(must_be("path", "the path of a folder", path))
-    return Path(path)
+    return Path(os.path.expanduser(path))  # which leaves "~" of an unknown user as it is
+
+
+def _whole_name(label: Hashable, columns: pd.Index) -> Hashable:
+    """Return a label as columns of several levels have it: "y" may stand for ("y", "")."""
+    given = label if isinstance(label, tuple) else (label,)
+    whole = (*given, *[""] * (columns.nlevels - len(given)))
+    return whole if columns.nlevels > 1 and whole in columns else label
+
+
+def _new_name() -> str:
+    """Return what tells a model that is not saved from all others."""
+    return secrets.token_hex(8)
 
 
 def _fresh_path() -> Path:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.journal import Journal
-from tabular_automl.artifacts.paths import MANIFEST
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import ArtifactError, AutoMLError, InvalidOptionError, PathError
 from tabular_automl.core.events import Note, Reporter
@@ -143,14 +139,6 @@ def _built_again(state: State, n_threads: int) -> Saved:
         held_out=HeldOut.from_state(held_out) if held_out is not None else None,
     )
     return Saved(name_from_json(meta["label"]), pipeline, record, settings)
-
-
-def saved_as(path: Path | None) -> str:
-    """Return what tells the predictor saved at a path from all others; new for one without."""
-    manifest = None if path is None else path / MANIFEST
-    if manifest is None or not manifest.is_file():
-        return secrets.token_hex(16)
-    return hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
 def saved_bytes(state: State) -> dict[str, int]:

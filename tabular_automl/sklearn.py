@@ -7,6 +7,7 @@ two names is first used.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from tabular_automl.config import FitConfig
-from tabular_automl.core.errors import LabelError
+from tabular_automl.core.errors import InterruptedFitWarning, LabelError
 from tabular_automl.data.reading import read_table
 from tabular_automl.predictor import MetricLike, Predictor
 
@@ -57,6 +58,9 @@ class _AutoMLEstimator(BaseEstimator):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the ensemble.
+
+        Ctrl-C ends the fit early, and then raises KeyboardInterrupt, so that a search or a
+        cross-validation ends with it; `predictor_` holds what was finished.
 
         Parameters
         ----------
@@ -117,7 +121,12 @@ class _AutoMLEstimator(BaseEstimator):
             name = _free_name(role, table)
             table[name] = values
             columns[name] = role
-        with tempfile.TemporaryDirectory(prefix="tabular-automl-") as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="tabular-automl-") as folder,
+            warnings.catch_warnings(),
+        ):
+            # it says that the predictor is saved, which is true of its folder only
+            warnings.simplefilter("ignore", InterruptedFitWarning)
             predictor = Predictor(
                 label,
                 problem_type=problem_type,
@@ -133,6 +142,8 @@ class _AutoMLEstimator(BaseEstimator):
             )
         predictor.path = None  # its folder is gone; `save` takes a path
         self.predictor_ = predictor
+        if predictor.interrupted:
+            raise KeyboardInterrupt
 
     def _settings(self) -> FitConfig | None:
         changes: dict[str, Any] = {}

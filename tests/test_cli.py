@@ -17,7 +17,6 @@ import tabular_automl
 from tabular_automl.cli import main
 from tabular_automl.config import PRESETS
 from tabular_automl.core.errors import LabelError, MismatchWarning
-from tabular_automl.data.reading import read_table
 from tabular_automl.data.schema import Column, Kind, Schema
 from tabular_automl.inspection.drift import Finding, Severity, ValidationReport
 from tabular_automl.predictor import Predictor
@@ -40,9 +39,11 @@ class FakePredictor:
     board: ClassVar[pd.DataFrame] = BOARD
     error: ClassVar[BaseException | None] = None
     interrupted: ClassVar[bool] = False
+    label = "y"
+    _saved_as = "one"
     findings: ClassVar[tuple[Finding, ...]] = ()
-    path = None
-    predict_file = Predictor.predict_file  # the real one, on top of the answers below
+    predict_file = Predictor.predict_file  # the real ones, on top of the answers below
+    read = Predictor.read
     schema = Schema(
         (Column("x", Kind.NUMERIC, "numbers", "numeric"), Column("id", Kind.IGNORED, "constant"))
     )
@@ -64,10 +65,12 @@ class FakePredictor:
         return cls("y")
 
     def _fitted(self) -> SimpleNamespace:
-        return SimpleNamespace(featurizer=SimpleNamespace(schema=self.schema, encoders={"x": None}))
-
-    def read(self, data: Any) -> pd.DataFrame:
-        return read_table(data, purpose="predict")
+        return SimpleNamespace(
+            featurizer=SimpleNamespace(schema=self.schema, encoders={"x": None}),
+            summary=None,
+            codec=SimpleNamespace(classes=["hi", "lo"]),
+            task=SimpleNamespace(is_classification=True),
+        )
 
     def predict(self, data: pd.DataFrame, *, on_mismatch: str = "raise") -> pd.Series:
         self.calls.append(("predict", on_mismatch))
@@ -96,7 +99,11 @@ class FakePredictor:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakePredictor]]:
+def fake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[type[FakePredictor]]:
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    Path("train.csv").write_text("x,y\n1,2\n")
     FakePredictor.calls.clear()
     monkeypatch.setitem(vars(tabular_automl), "Predictor", FakePredictor)
     yield FakePredictor
@@ -203,6 +210,58 @@ def test_an_unknown_kind_is_wrong_usage_with_the_nearest_name(
     assert "must be NAME=KIND, got 'zip'" in error
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--group day --time day", "got --group day and --time day"),
+        ("--column w=numeric --weight w", "got --column w=numeric and --weight w"),
+        ("--column a=text --column a=category", "got --column a=text and --column a=category"),
+    ],
+)
+def test_two_roles_of_one_column_are_refused(
+    fake: type[FakePredictor], capsys: pytest.CaptureFixture[str], words: str, told: str
+) -> None:
+    assert main(["fit", "train.csv", "--label", "y", *words.split()]) == 1
+    assert f"must have one kind or role, {told}; leave one" in capsys.readouterr().err
+    assert fake.calls == []
+    twice = ["--column", "w=weight", "--weight", "w"]
+    assert main(["fit", "train.csv", "--label", "y", *twice]) == 0
+    assert fake.calls[1][1]["columns"] == {"w": "weight"}
+
+
+def test_a_word_stands_for_a_column_that_is_no_text(
+    fake: type[FakePredictor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "numbered.parquet"
+    pd.DataFrame({1: [1, 2], 2: [3, 4], 3: [5, 6]}).to_parquet(path)
+    words = ["--label", "1", "--column", "2=category", "--weight", "3", "--test", str(path)]
+    assert main(["fit", str(path), *words]) == 0
+    assert fake.calls[0][1]["label"] == 1
+    assert fake.calls[1][1]["columns"] == {2: "category", 3: "weight"}
+    assert main(["fit", "train.csv", "--label", "1", "--test", str(path)]) == 1
+    assert "Unknown label column '1'. Did you mean 1? Known: 1, 2, 3." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [None, "out.csv"])
+def test_a_kept_column_may_be_no_text(
+    fake: type[FakePredictor],
+    tmp_path: Path,
+    out: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def high(self: FakePredictor, table: pd.DataFrame, **_: str) -> pd.Series:
+        return pd.Series("hi", table.index, name="y")
+
+    monkeypatch.setattr(fake, "predict", high)
+    path = tmp_path / "numbered.parquet"
+    pd.DataFrame({1: [1, 2], 2: [3, 4]}).to_parquet(path)
+    words = [] if out is None else ["--out", out]
+    assert main(["predict", "model", str(path), "--keep", "2", *words]) == 0
+    printed = capsys.readouterr().out if out is None else Path(out).read_text()
+    assert printed.split() == ["2,y", "3,hi", "4,hi"]
+
+
 # predict
 
 
@@ -239,7 +298,15 @@ def test_a_kept_column_that_is_not_there_is_named(
     fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", "model", str(data), "--keep", "nope"]) == 1
-    assert "--keep must name columns of" in capsys.readouterr().err
+    assert "keep must name columns of the source, got 'nope'" in capsys.readouterr().err
+
+
+def test_kept_columns_go_to_stdout_once_and_as_they_are_written(
+    fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.write_text("x,id\n3,00012\n1,3e5\n")
+    assert main(["predict", "model", str(data), "--keep", "id", "--keep", "x", "--keep", "id"]) == 0
+    assert capsys.readouterr().out.split() == ["id,x,y", "00012,3,hi", "3e5,1,lo"]
 
 
 @pytest.mark.parametrize("policy", ["warn", "coerce"])
@@ -460,6 +527,27 @@ def test_a_closed_pipe_ends_quietly() -> None:
     )
     done = run(code=code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("raise AutoMLError('no')", 1), ("raise KeyboardInterrupt", 130), ("return 0", 0)],
+)
+def test_messages_that_nobody_reads_change_no_exit_code(body: str, code: int) -> None:
+    program = (
+        "import os, sys\n"
+        "from tabular_automl import actions, cli\n"
+        "from tabular_automl.core.errors import AutoMLError\n"
+        "def schema(arguments):\n"
+        "    actions.tell('before')\n"
+        f"    {body}\n"
+        "actions.schema = schema\n"
+        "reader, writer = os.pipe()\n"
+        "os.close(reader)\n"
+        "os.dup2(writer, 2)\n"
+        "sys.exit(cli.main(['schema', 'model']))\n"
+    )
+    assert run(code=program).returncode == code
 
 
 # demo

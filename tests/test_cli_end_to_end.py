@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tabular_automl import Predictor
 from tabular_automl.cli import main
 
 
@@ -72,3 +75,19 @@ def test_quiet_means_silent_with_a_real_fit(
     assert "m'" in capfd.readouterr().err  # the path is taken
     assert main([*words.split(), "--quiet", "--overwrite"]) == 0
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_fit_whose_progress_nobody_reads_is_saved(fitted: Path) -> None:
+    words = f"fit {fitted}/train.csv --label price --time-limit 20 --preset fast --out {fitted}/u"
+    program = (
+        "import os, sys\n"
+        "from tabular_automl.cli import main\n"
+        "reader, writer = os.pipe()\n"
+        "os.close(reader)\n"
+        "os.dup2(writer, 1)\n"
+        "os.dup2(writer, 2)\n"
+        f"sys.exit(main({[*words.split(), '--test', str(fitted / 'test.parquet')]!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == 0
+    assert Predictor.load(fitted / "u", verbosity=0).leaderboard()["score"].notna().any()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.artifacts.storage import read_save
 from tabular_automl.core.errors import (
     DataError,
     InvalidOptionError,
@@ -19,7 +20,6 @@ from tabular_automl.core.errors import (
 from tabular_automl.core.events import EnsembleFinished, FitFinished, FitStarted, Note
 from tabular_automl.deployment.fast_bags import FastBag
 from tabular_automl.encoders.featurizer import Featurizer
-from tabular_automl.saving import saved_as
 
 QUICK = FitConfig(max_specs=1, n_folds=2, on_error="raise")
 
@@ -150,14 +150,14 @@ def test_a_save_replaces_its_own_predictor_only_unless_told_otherwise(tmp_path, 
     other = Predictor("y", path=tmp_path / "other", verbosity=0).fit(binary_table, config=QUICK)
     assert fitted.save() == fitted.save(fitted.path) == fitted.path
     assert fitted.save(tmp_path / "x" / ".." / "predictor")
-    before = saved_as(other.path)
+    before = read_save(other.path)[1]
     with pytest.raises(PathError, match="already holds a saved predictor"):
         fitted.save(other.path)
     with pytest.raises(PathError, match="already holds a saved predictor"):
         fitted.refit(binary_table).save(fitted.path)
-    assert saved_as(other.path) == before
+    assert read_save(other.path)[1] == before
     fitted.save(other.path, overwrite=True)
-    assert saved_as(other.path) != before
+    assert read_save(other.path)[1] != before
 
 
 def test_settings_and_hyperparameters_can_be_read_back(tmp_path, binary_table):
@@ -378,6 +378,36 @@ def test_a_tuple_is_a_fine_label(tmp_path, regression_table):
     fitted = Predictor(("a", "z"), path=tmp_path / "p", verbosity=0).fit(table, config=QUICK)
     loaded = Predictor.load(fitted.path, verbosity=0)
     assert loaded.evaluate(table) == pytest.approx(fitted.evaluate(table))
+
+
+def test_the_first_level_stands_for_a_label_that_has_no_other(tmp_path, binary_table):
+    table = binary_table.copy()
+    names = [("y", "") if name == "y" else ("x", name) for name in table.columns]
+    table.columns = pd.MultiIndex.from_tuples(names)
+    fitted = predictor(tmp_path).fit(table, config=QUICK)
+    assert fitted.label == ("y", "")
+    loaded = Predictor.load(fitted.path, verbosity=0)
+    assert loaded.validate(table).findings == ()
+    broken = table.astype({("x", "size"): object})
+    broken.loc[3, ("x", "size")] = "huge"
+    assert loaded.evaluate(broken, on_mismatch="coerce")["roc_auc"] > 0.8
+    assert fitted.fit(table, config=QUICK, overwrite=True).label == ("y", "")
+
+
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch, binary_table):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fitted = Predictor("y", path="~/p", verbosity=0).fit(binary_table, config=QUICK)
+    assert fitted.path == tmp_path / "p"
+    assert Predictor.load("~/p", verbosity=0).path == tmp_path / "p"
+    assert fitted.save("~/copy") == tmp_path / "copy"
+
+
+def test_a_path_that_cannot_be_looked_into_is_refused_in_a_sentence(tmp_path, binary_table):
+    path = tmp_path / ("x" * 5_000)
+    with pytest.raises(PathError, match="could not be looked into"):
+        Predictor.load(path)
+    with pytest.raises(PathError, match="could not be looked into"):
+        Predictor("y", path=path, verbosity=0).fit(binary_table, resume=True)
 
 
 def test_labels_that_hardly_repeat_raise(tmp_path, binary_table):

@@ -1,6 +1,7 @@
 """The scikit-learn facade beside other estimators, with tables and arrays of every sort."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tabular_automl import AutoMLClassifier, AutoMLRegressor, FitConfig, Predictor
-from tabular_automl.core.errors import DataError, InvalidOptionError, LabelError
+from tabular_automl.core.errors import (
+    DataError,
+    InterruptedFitWarning,
+    InvalidOptionError,
+    LabelError,
+)
 from tabular_automl.data.schema import Kind
 from tests.conftest import make_table
 
@@ -158,6 +164,29 @@ def test_a_grid_search_sets_and_keeps_the_best():
     ).fit(X, y)
     assert search.best_params_["eval_metric"] in {"accuracy", "log_loss"}
     assert search.best_estimator_.predictor_.metric.name == search.best_params_["eval_metric"]
+
+
+def test_ctrl_c_ends_a_search_and_keeps_what_was_finished(monkeypatch):
+    X, y = features_and_labels("binary")
+    fit, fits = Predictor.fit, []
+
+    def interrupted(self, *arguments, **options):
+        fits.append(self)
+        fit(self, *arguments, **options)
+        self.interrupted = True
+        warnings.warn("The predictor is saved", InterruptedFitWarning, stacklevel=2)
+        return self
+
+    monkeypatch.setattr(Predictor, "fit", interrupted)
+    model = AutoMLClassifier(config=LINEAR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterruptedFitWarning)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+        assert model.score(X, y) > 0.6
+        with pytest.raises(KeyboardInterrupt):
+            GridSearchCV(model, {"eval_metric": ["accuracy", "log_loss"]}, cv=2).fit(X, y)
+    assert len(fits) == 2
 
 
 def test_seeds_of_each_form_make_a_fit_repeatable():

@@ -102,8 +102,8 @@ class Journal:
         PathError
             When another fit is writing here, or the disk refuses.
         """
-        made = [folder for folder in (self.path, self.path.parent) if not folder.exists()]
         try:
+            made = [folder for folder in (self.path, self.path.parent) if not folder.exists()]
             make_folder(self.path)
             lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -122,9 +122,14 @@ class Journal:
                 _remove_if_empty(made)
 
     def _entries(self) -> list[Path]:
-        if not self.path.is_dir():
-            return []
-        entries = [entry for entry in self.path.iterdir() if _ENTRY_NAME.fullmatch(entry.name)]
+        try:
+            within = list(self.path.iterdir()) if self.path.is_dir() else []
+        except OSError as error:
+            raise PathError(
+                f"{str(self.path)!r} could not be looked into: {error.strerror}; check the path, "
+                "and that you may read it."
+            ) from error
+        entries = [entry for entry in within if _ENTRY_NAME.fullmatch(entry.name)]
         return sorted(entries, key=lambda entry: int(entry.name))
 
     def _next_number(self) -> int:

@@ -49,12 +49,14 @@ __all__ = [
     "library_version",
     "read_artifact",
     "read_info",
+    "read_save",
     "replace_file",
     "write_artifact",
 ]
 
 MAX_TREE_DEPTH = 32
 
+_MOST_READS = 4  # of an artifact that is replaced while it is read
 _STATE, _ARRAYS, _BLOBS = "state.json", "arrays.npz", "blobs"
 _DIGEST = "digest"
 _FILE_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,120}(/(?!\.)[A-Za-z0-9._-]{1,120})?")
@@ -80,7 +82,7 @@ class _Parts:
     blobs: dict[str, bytes] = field(default_factory=dict)
 
 
-def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[str, Any]) -> None:
+def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[str, Any]) -> str:
     """Save ``state`` at ``path``, replacing what was saved there before.
 
     Parameters
@@ -90,6 +92,11 @@ def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[
         A folder, made when absent. Use `check_writable` first: this replaces without asking.
     info : mapping
         What `read_info` gives back without reading the state; anything json can hold.
+
+    Returns
+    -------
+    str
+        A name that no other save has.
 
     Raises
     ------
@@ -119,6 +126,7 @@ def write_artifact(state: State, path: str | os.PathLike[str], *, info: Mapping[
         raise PathError(
             f"The artifact could not be written to {str(folder)!r}: {error}."
         ) from error
+    return generation
 
 
 def read_artifact(path: str | os.PathLike[str]) -> State:
@@ -129,13 +137,31 @@ def read_artifact(path: str | os.PathLike[str]) -> State:
     Raises
     ------
     PathError
-        When nothing is at ``path``.
+        When nothing is at ``path``, or it cannot be looked into.
     ArtifactError
         When it is not a finished artifact, when a file is missing, added, changed or cut short, or
         when it was saved in a newer format.
     """
-    folder = Path(path)
-    manifest = _read_manifest(folder)
+    return read_save(path)[0]
+
+
+def read_save(path: str | os.PathLike[str]) -> tuple[State, str]:
+    """Return what `read_artifact` does, and the name that `write_artifact` gave the save.
+
+    An artifact that another process replaces meanwhile is read again, three times at most.
+    """
+    folder, n_left = Path(path), _MOST_READS
+    while True:
+        manifest = _read_manifest(folder)
+        n_left -= 1
+        try:
+            return _read_generation(folder, manifest), manifest.generation
+        except ArtifactError:
+            if not n_left or _is_named(folder, manifest.generation):
+                raise
+
+
+def _read_generation(folder: Path, manifest: _Manifest) -> State:
     root = folder / manifest.generation
     try:
         _check_listing(folder, root, manifest)
@@ -292,10 +318,17 @@ def library_version() -> str:
 
 
 def _read_manifest(folder: Path) -> _Manifest:
-    if not folder.exists():
-        raise PathError(f"No saved predictor at {str(folder)!r}: there is no such folder.")
     path = folder / MANIFEST
-    if not path.is_file() or path.is_symlink():
+    try:
+        exists, is_saved = folder.exists(), path.is_file() and not path.is_symlink()
+    except OSError as error:
+        raise PathError(
+            f"{str(folder)!r} could not be looked into: {error.strerror}; check the path, and that "
+            "you may read it."
+        ) from error
+    if not exists:
+        raise PathError(f"No saved predictor at {str(folder)!r}: there is no such folder.")
+    if not is_saved:
         raise ArtifactError(
             f"{str(folder)!r} is not a saved predictor: {MANIFEST} is missing "
             "(another folder, or a fit that did not finish)."
@@ -325,7 +358,7 @@ def _parse_manifest(document: dict[str, Any], version: int, path: Path) -> _Mani
         files = {n: (str(f["sha256"]), int(f["size"])) for n, f in document["files"].items()}
         generation, info = document["generation"], dict(document["info"])
         library = str(document["library"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ArtifactError(f"{path} is not a manifest of ours ({error!r}).") from error
     for name in (generation, *files):
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):

@@ -109,14 +109,17 @@ def must_be(name: str, expected: str, value: object) -> str:
     return f"{name} must be {expected}, got {value!r}."
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+def unknown_name(kind: str, name: object, known: Iterable[object]) -> str:
     """Return a sentence that names the unknown value, its nearest known names and all of them.
 
-    Of more than twenty known names, it has the nearest five and the number of the others.
+    Of more than twenty known names, it has the nearest five and the number of the others. A guess
+    is in quotes only where it is text: the column 1 is not the column '1'.
     """
-    options = sorted(map(str, known))
+    names = [str(each) if isinstance(each, str) else each for each in known]
+    quoted = {each if isinstance(each, str) else repr(each): repr(each) for each in names}
+    options = sorted(quoted)
     near = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+    hint = f" Did you mean {' or '.join(quoted[match] for match in near)}?" if near else ""
     return f"Unknown {kind} {name!r}.{hint} Known: {_listed(str(name), options)}."
 
 

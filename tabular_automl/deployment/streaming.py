@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from tabular_automl.artifacts.syncing import sync_file, sync_folder, write_synced
@@ -26,12 +27,13 @@ from tabular_automl.core.errors import (
     must_be,
 )
 from tabular_automl.data.batches import read_batches
-from tabular_automl.data.reading import looking_at
+from tabular_automl.data.reading import FORMATS, files_of, format_of, looking_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ENDINGS = (".csv", ".csv.gz", ".parquet")
+_MOST_EXACT = 2**53  # from here on, floats leave whole numbers out
 
 Score = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -46,6 +48,9 @@ class StreamOptions:
         Columns of the source to copy, in front.
     as_text : tuple of column names
         Columns of a CSV file whose values stay as they are written.
+    copied : tuple of column names
+        More such columns, which no model reads; where whole numbers are all that a batch has in
+        one of them, it is one of numbers.
     batch_rows : int or None
         Rows that are in memory at a time; None: by the number of columns.
     made_by : str
@@ -54,6 +59,7 @@ class StreamOptions:
 
     keep: tuple[Hashable, ...] = ()
     as_text: tuple[Hashable, ...] = ()
+    copied: tuple[Hashable, ...] = ()
     batch_rows: int | None = None
     made_by: str = ""
 
@@ -83,19 +89,26 @@ def predict_stream(
     MissingColumnsError
         When a column to keep is absent.
     """
+    import pyarrow as pa
+
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check(source, out, options)
-    parts = _Parts(out, _signature(source, options))
-    batches = read_batches(source, n_rows=options.batch_rows, as_text=options.as_text)
+    files = files_of(source) if source.is_dir() else [source]
+    parts = _Parts(out, _signature(files, options))
+    # Texts of a Parquet file are meant as texts.
+    copied = () if FORMATS[format_of(files[0])] is None else options.copied
+    as_text = (*options.as_text, *copied)
+    batches = read_batches(source, n_rows=options.batch_rows, as_text=as_text)
     try:
         parts.open()
         for number, batch in enumerate(batches):
             if number >= parts.n_done:
-                parts.write(number, _with_kept(score(batch), batch, options.keep))
+                kept = kept_columns(batch, options.keep, copied)
+                parts.write(number, with_kept(score(batch), kept))
         return parts.join()
     except PathError:  # of the source, which says so itself
         raise
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:  # such as a kept number that no float equals
         raise PathError(
             f"{str(out)!r} could not be written: {error}; what is done lies in "
             f"{str(parts.folder)!r}, and the same call goes on from there."
@@ -120,26 +133,76 @@ def _check(source: Path, out: Path, options: StreamOptions) -> None:
         raise PathError(f"out must be another place than the source, got {str(out)!r} for both.")
 
 
-def _signature(source: Path, options: StreamOptions) -> dict[str, Any]:
+def _signature(files: Sequence[Path], options: StreamOptions) -> dict[str, Any]:
     """Return what parts depend on: files by name, size and time of change, and the settings."""
-    files = sorted(path for path in source.iterdir()) if source.is_dir() else [source]
     stats = [(str(path.resolve()), path.stat()) for path in files]
     described = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     signature: dict[str, Any] = json.loads(json.dumps(asdict(options), default=repr))
     return signature | {"files": described}
 
 
-def _with_kept(scored: pd.DataFrame, batch: pd.DataFrame, keep: Sequence[Hashable]) -> pd.DataFrame:
-    """Return the predictions behind the columns to copy."""
-    absent = [name for name in keep if name not in batch.columns]
+def kept_columns(
+    table: pd.DataFrame, keep: Sequence[Hashable], copied: Sequence[Hashable] = ()
+) -> dict[str, pd.Series]:
+    """Return columns of a table, or of its index, under their names in the output.
+
+    Parameters
+    ----------
+    table : DataFrame
+    keep : sequence of column names
+    copied : sequence of column names
+        Columns that were read as text, and are numbers where they hold whole numbers only.
+
+    Raises
+    ------
+    MissingColumnsError
+        When a column is absent.
+    """
+    labels = {name: level for level, name in enumerate(table.index.names) if name is not None}
+    absent = [name for name in keep if name not in table.columns and name not in labels]
     if absent:
         names = ", ".join(map(repr, absent))
         raise MissingColumnsError(f"keep must name columns of the source, got {names}.")
+    kept: dict[str, pd.Series] = {}
+    for name in keep:
+        inside = name in table.columns
+        values = table[name] if inside else table.index.get_level_values(labels[name])
+        kept[str(name)] = _whole_where_whole(pd.Series(values.array), name in copied)
+    return kept
+
+
+def with_kept(scored: pd.DataFrame, kept: dict[str, pd.Series]) -> pd.DataFrame:
+    """Return predictions behind the columns to copy."""
     scored = scored.reset_index(drop=True)
-    scored.columns = [f"{c} predicted" if c in keep else str(c) for c in scored.columns]
-    for name in reversed(keep):
-        scored.insert(0, str(name), batch[name].array)
+    names = map(str, scored.columns)
+    scored.columns = [f"{name} predicted" if name in kept else name for name in names]
+    for name in reversed(kept):
+        scored.insert(0, name, kept[name])
     return scored
+
+
+def _whole_where_whole(column: pd.Series, is_copied: bool) -> pd.Series:
+    """Return whole numbers as such where a column holds them as texts or, with gaps, as floats."""
+    present = column.dropna()
+    is_float = len(present) < len(column) and pd.api.types.is_float_dtype(column.dtype)
+    whole = _of_texts(present) if is_copied else _of_floats(present) if is_float else None
+    return column if whole is None else whole.astype("Int64").reindex(column.index)
+
+
+def _of_texts(texts: pd.Series) -> pd.Series | None:
+    """Return whole numbers that are written as Python writes them: no 007, no 1e5."""
+    try:
+        numbers = texts.astype("int64")
+    except (ValueError, OverflowError):
+        return None
+    return numbers if (numbers.astype(str) == texts).all() else None
+
+
+def _of_floats(numbers: pd.Series) -> pd.Series | None:
+    """Return floats that are whole numbers, and small enough to be no other ones."""
+    values = numbers.to_numpy(dtype=np.float64)
+    exact = (values == np.floor(values)) & (np.abs(values) < _MOST_EXACT)
+    return numbers.astype("int64") if exact.all() else None
 
 
 class _Parts:

@@ -237,7 +237,7 @@ def _checked_overrides(
     checked: dict[Hashable, Kind] = {}
     for name, kind in overrides.items():
         if name not in known:
-            raise InvalidOptionError(unknown_name("column", name, map(str, table.columns)))
+            raise InvalidOptionError(unknown_name("column", name, table.columns))
         if kind not in list(Kind):
             raise InvalidOptionError(
                 f"Column {name!r}: " + unknown_name("kind", kind, [k.value for k in Kind])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from tabular_automl.core.errors import InvalidOptionError, MismatchWarning, must_be
 from tabular_automl.data.column_names import positions_of
-from tabular_automl.data.schema import Column
+from tabular_automl.data.schema import Column, Kind
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.storage import named_cells
 from tabular_automl.encoders.summary import ColumnSummary, Reading, TableSummary, read_column
@@ -287,8 +287,10 @@ class _Comparison:
         outside = (numbers < before.low) | (numbers > before.high)
         if outside.any():
             low, high = (self._shown(bound) for bound in (before.low, before.high))
+            is_text = self.column.kind is Kind.TEXT
+            what, unit = ("has texts of lengths", " characters") if is_text else ("is", "")
             text = (
-                f"is outside the training range of {low} to {high} in {_rows(outside)}, "
+                f"{what} outside the training range of {low} to {high}{unit} in {_rows(outside)}, "
                 f"such as {named_cells(self.values, outside)}"
             )
             reach = before.high - before.low
@@ -320,8 +322,8 @@ class _Comparison:
         return Severity.NOTE if by_chance else Severity.WARNING
 
     def _shown(self, bound: float) -> str:
-        if self.column.kind.value != "datetime" or not np.isfinite(bound):
-            return f"{bound:g}"
+        if self.column.kind is not Kind.DATETIME or not np.isfinite(bound):
+            return f"{bound:.15g}"
         return str(np.datetime64("1970-01-01T00:00:00") + np.timedelta64(int(bound), "s"))
 
     def _levels(self, before: ColumnSummary) -> Iterator[Finding]:

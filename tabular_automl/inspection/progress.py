@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from tabular_automl.core.events import (
     EnsembleFinished,
@@ -74,6 +76,38 @@ class ForwardingProgress(Progress):
             close()
 
 
+class _UntilBroken:
+    """A stream that is silent from the first text on that it cannot take.
+
+    Whoever reads the progress may leave, as head does, and the disk of a log may be full: neither
+    is to end a fit. Rich would end the program at a closed pipe.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._is_silent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, if texts can still be written."""
+        self._attempt(partial(self._stream.write, text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Let what was written be seen, if it still can."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self._is_silent:
+            return
+        try:
+            action()
+        except (OSError, ValueError):  # the second of a closed stream
+            self._is_silent = True
+
+
 class LineProgress(Progress):
     """Writes a line for each event worth one.
 
@@ -85,7 +119,7 @@ class LineProgress(Progress):
 
     def __init__(self, verbosity: int, stream: IO[str]) -> None:
         self._story = Story(verbosity)
-        self._stream = stream
+        self._stream = _UntilBroken(stream)
 
     def __call__(self, event: Event) -> None:
         """Write the event's line, if it has one."""
@@ -110,7 +144,7 @@ class LiveProgress(Progress):
         from rich.live import Live
 
         self._story = Story(verbosity)
-        self._console = Console(file=stream, highlight=False)
+        self._console = Console(file=cast(IO[str], _UntilBroken(stream)), highlight=False)
         self._live = Live(
             console=self._console,
             get_renderable=self._render,
@@ -274,16 +308,17 @@ def make_reporter(
         0 is silent; 1 tells notes, failures and the result; 2 a line for each model too, under a
         live line where the stream is a terminal or a notebook; 3 everything.
     stream : text file, optional
-        Defaults to standard error, in notebooks to standard output.
+        Defaults to standard error, in notebooks to standard output; programs without a console
+        have neither, and then nothing is told. Once it cannot be written to, the rest is silence.
     reporter : callable, optional
         The user's own, which replaces the built-in ones whatever the verbosity.
     """
     if reporter is not None:
         return ForwardingProgress(reporter)
-    if verbosity <= 0:
-        return Progress()
     notebook = _in_notebook()
     target: Any = stream if stream is not None else (sys.stdout if notebook else sys.stderr)
+    if verbosity <= 0 or target is None:
+        return Progress()
     live = _shows_widgets() if notebook and stream is None else _is_terminal(target)
     return (
         LiveProgress(verbosity, target)
@@ -305,7 +340,8 @@ def _shorten(text: str) -> str:
 
 def _is_terminal(stream: IO[str]) -> bool:
     isatty = getattr(stream, "isatty", None)
-    return bool(isatty is not None and isatty())
+    is_open = not getattr(stream, "closed", False)
+    return bool(isatty is not None and is_open and isatty())
 
 
 def _in_notebook() -> bool:

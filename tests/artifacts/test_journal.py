@@ -124,6 +124,14 @@ def test_lock_of_an_unused_journal_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_looked_into_is_told_in_a_sentence(tmp_path):
+    journal = Journal(tmp_path / ("x" * 5_000) / "journal")
+    with pytest.raises(PathError, match="could not be looked into: File name too long"):
+        journal.keys()
+    with pytest.raises(PathError, match=r"cannot be written to: .*File name too long"):
+        journal.locked().__enter__()
+
+
 def test_a_disk_without_locks_is_written_to_without_one(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
 

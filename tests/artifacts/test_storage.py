@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 
 from tabular_automl.artifacts import storage
 from tabular_automl.artifacts.state import State
-from tabular_automl.artifacts.storage import read_artifact, read_info, replace_file, write_artifact
+from tabular_automl.artifacts.storage import (
+    read_artifact,
+    read_info,
+    read_save,
+    replace_file,
+    write_artifact,
+)
 from tabular_automl.core.errors import ArtifactError, PathError
+from tests.faults.forging import edit_manifest
 
 TREE = State(
     meta={"family": "lightgbm", "scores": [0.5, math.inf], "$float": None},
@@ -179,6 +186,72 @@ def test_absent_path_and_other_folders_are_told_apart(tmp_path):
         read_artifact(tmp_path / "absent")
     (tmp_path / "photo.jpg").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"is not a saved predictor: manifest\.json is missing"):
+        read_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("n_times", [1, 3])
+def test_an_artifact_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path, monkeypatch, n_times
+):
+    write_artifact(TREE, tmp_path, info={})
+    check, left = storage._check_listing, [*range(n_times)]
+
+    def replaced(folder, root, manifest):
+        if left:
+            write_artifact(State(meta={"n": left.pop()}), tmp_path, info={})
+        check(folder, root, manifest)
+
+    monkeypatch.setattr(storage, "_check_listing", replaced)
+    assert read_artifact(tmp_path).meta == {"n": 0}
+
+
+def test_an_artifact_that_is_replaced_all_the_time_is_given_up(tmp_path, monkeypatch):
+    reads = []
+    write_artifact(TREE, tmp_path, info={})
+    check = storage._check_listing
+
+    def replaced(folder, root, manifest):
+        reads.append(root)
+        write_artifact(TREE, tmp_path, info={})
+        check(folder, root, manifest)
+
+    monkeypatch.setattr(storage, "_check_listing", replaced)
+    with pytest.raises(ArtifactError, match="is missing"):
+        read_artifact(tmp_path)
+    assert len(reads) == 4
+
+
+def test_a_damaged_artifact_is_read_once(tmp_path, monkeypatch):
+    reads = []
+    write_artifact(TREE, tmp_path, info={})
+    next(tmp_path.glob("data-*/arrays.npz")).unlink()
+    check = storage._check_listing
+    monkeypatch.setattr(storage, "_check_listing", lambda *a: (reads.append(a), check(*a)))
+    with pytest.raises(ArtifactError, match="is missing"):
+        read_artifact(tmp_path)
+    assert len(reads) == 1
+
+
+def test_every_save_has_a_name_of_its_own_that_is_read_with_it(tmp_path):
+    first, second = (write_artifact(TREE, tmp_path, info={}) for _ in range(2))
+    assert first != second
+    assert read_save(tmp_path)[1] == second
+
+
+@pytest.mark.parametrize("read", [read_artifact, read_info])
+def test_a_folder_that_cannot_be_looked_into_is_told_in_a_sentence(tmp_path, read):
+    with pytest.raises(PathError, match="could not be looked into: File name too long"):
+        read(tmp_path / ("x" * 5_000))
+
+
+def test_a_size_without_end_is_refused(tmp_path):
+    write_artifact(TREE, tmp_path, info={})
+
+    def edit(manifest):
+        manifest["files"]["state.json"]["size"] = math.inf
+
+    edit_manifest(tmp_path, edit)
+    with pytest.raises(ArtifactError, match="is not a manifest of ours"):
         read_artifact(tmp_path)
 
 

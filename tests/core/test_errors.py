@@ -36,6 +36,14 @@ def test_an_unknown_name_is_shown_with_its_nearest_and_all_known():
     )
 
 
+def test_a_guess_that_is_no_text_is_told_apart_from_text():
+    assert unknown_name("column", "1", [1, "x"]) == (
+        "Unknown column '1'. Did you mean 1? Known: 1, x."
+    )
+    assert "Unknown column 1. Did you mean '1'?" in unknown_name("column", 1, ["1", "x"])
+    assert "Did you mean ('a', 1)?" in unknown_name("column", "('a', 1)", [("a", 1)])
+
+
 def test_a_name_like_no_other_gets_no_guess():
     assert unknown_name("metric", "zzz", ["log_loss"]) == "Unknown metric 'zzz'. Known: log_loss."
     assert "Unknown metric 5." in unknown_name("metric", 5, ["log_loss"])

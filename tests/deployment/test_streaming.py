@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tabular_automl import FitConfig, Predictor
@@ -245,6 +247,125 @@ def test_numbers_with_a_decimal_comma_are_read_as_written_in_every_batch(tmp_pat
     predictor.predict_file(path, tmp_path / "out.csv", batch_rows=20)
     found = read(tmp_path / "out.csv")["y"].tolist()
     assert found == predictor.predict(rows).tolist()
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
+def test_kept_columns_that_are_no_features_stay_as_they_are_written(out, predictor, rows, tmp_path):
+    numbers = [f"{number:05d}" for number in range(97)]
+    marks = [*range(40), *["3e5", "1e3", "7", None] * 14, "x"]
+    path = write(rows.assign(id=numbers, mark=marks), tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / out, keep=["id", "mark", "size"], batch_rows=20)
+    options = {} if out == "out.parquet" else {"dtype": {"id": str, "mark": str}}
+    written = (pd.read_parquet if out == "out.parquet" else pd.read_csv)(tmp_path / out, **options)
+    assert written["id"].tolist() == numbers
+    assert written["mark"].dropna().tolist() == [str(mark) for mark in marks if mark is not None]
+    np.testing.assert_allclose(written["size"], rows["size"])
+    assert written["y"].tolist() == predictor.predict(rows).tolist()
+
+
+def test_kept_whole_numbers_of_a_text_file_are_numbers_of_a_parquet_file(predictor, rows, tmp_path):
+    numbers = [2**60 + number for number in range(97)]
+    numbers[50] = None  # in the third batch
+    path = write(rows.assign(id=pd.array(numbers, dtype="Int64")), tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / "out.parquet", keep=["id"], batch_rows=20)
+    written = pq.read_table(tmp_path / "out.parquet").column("id")
+    assert written.type == "int64"
+    assert written.to_pylist() == numbers
+
+
+def test_kept_texts_of_a_parquet_file_stay_texts(predictor, rows, tmp_path):
+    path = write(rows.astype({"id": str}), tmp_path / "in.parquet")
+    predictor.predict_file(path, tmp_path / "out.parquet", keep=["id"])
+    assert read(tmp_path / "out.parquet")["id"].tolist() == [str(number) for number in range(97)]
+
+
+def test_a_kept_label_is_read_as_that_of_training(predictor, rows, tmp_path):
+    path = write(rows.assign(y="007"), tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / "out.parquet", keep=["y"])
+    written = read(tmp_path / "out.parquet")
+    assert set(written["y"]) == {"007"}
+    assert written["y predicted"].tolist() == predictor.predict(rows).tolist()
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.parquet"])
+def test_kept_whole_numbers_beside_a_missing_one_stay_whole(out, predictor, rows, tmp_path):
+    numbers = pd.array([*range(97)], dtype="Int64")
+    numbers[50] = None
+    path = tmp_path / "in.parquet"
+    # as other programs write it, without a word on what pandas is to make of it
+    table = pa.Table.from_pandas(rows.assign(id=numbers)).replace_schema_metadata(None)
+    pq.write_table(table, path)
+    predictor.predict_file(path, tmp_path / out, keep=["id"], batch_rows=20)
+    if out == "out.parquet":
+        kept = pq.read_table(tmp_path / out).column("id").to_pylist()
+        assert kept == [*range(50), None, *range(51, 97)]
+    else:
+        kept = pd.read_csv(tmp_path / out, dtype=str)["id"]
+        assert kept.dropna().tolist() == [str(number) for number in range(97) if number != 50]
+
+
+def test_numbers_that_no_float_equals_are_refused_in_a_sentence(predictor, rows, tmp_path):
+    size = [2**53 + 1] * 20 + [0.5] * 77
+    lines = ["size,code", *(f"{value},01" for value in size)]
+    (tmp_path / "in.csv").write_text("\n".join(lines))
+    with pytest.raises(PathError, match=r"out\.csv' could not be written: .*9007199254740993"):
+        predictor.predict_file(
+            tmp_path / "in.csv", tmp_path / "out.csv", keep=["size"], batch_rows=20
+        )
+
+
+def test_a_column_named_twice_is_kept_once(predictor, rows, tmp_path):
+    path = write(rows, tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / "out.csv", keep=["id", "size", "id"])
+    assert list(read(tmp_path / "out.csv")) == ["id", "size", "y"]
+
+
+@pytest.mark.parametrize(
+    "index", [pd.RangeIndex(5, 102, name="no"), pd.Index(range(97), name="no")]
+)
+def test_the_index_of_a_parquet_file_is_kept_by_its_name(index, predictor, rows, tmp_path):
+    path = write(rows.set_index(index), tmp_path / "in.parquet")
+    predictor.predict_file(path, tmp_path / "out.csv", keep=["no"], batch_rows=20)
+    written = read(tmp_path / "out.csv")
+    assert written["no"].tolist() == index.tolist()
+    assert written["y"].tolist() == predictor.predict(rows).tolist()
+
+
+def test_a_broken_link_in_the_folder_is_refused_in_a_sentence(predictor, rows, tmp_path):
+    (tmp_path / "many").mkdir()
+    write(rows, tmp_path / "many" / "a.csv")
+    (tmp_path / "many" / "b.csv").symlink_to("nowhere.csv")
+    with pytest.raises(PathError, match=r"must hold files of one kind and nothing else.*'b\.csv'"):
+        predictor.predict_file(tmp_path / "many", tmp_path / "out.csv")
+
+
+def test_parts_are_of_the_model_in_memory_and_not_of_the_one_on_disk(predictor, rows, tmp_path):
+    saved = predictor.clone_for_deployment(tmp_path / "p").path
+    old = Predictor.load(saved, verbosity=0)
+    path, out = write(rows, tmp_path / "in.csv"), tmp_path / "out.csv"
+
+    def scored_by(model):
+        calls = []
+
+        def predict(data, **options):
+            calls.append(len(data))
+            if model is old and len(calls) == 4:
+                raise KeyboardInterrupt
+            return Predictor.predict(model, data, **options)
+
+        model.predict = predict
+        return calls
+
+    predictor.refit(pd.concat([rows, rows]).assign(y=["yes", "no"] * 97)).save(
+        saved, overwrite=True
+    )  # while the other one is in use
+    scored_by(old)
+    with pytest.raises(KeyboardInterrupt):
+        old.predict_file(path, out, batch_rows=20)
+    new = Predictor.load(saved, verbosity=0)
+    calls = scored_by(new)
+    new.predict_file(path, out, batch_rows=20)
+    assert len(calls) == 5
 
 
 def test_columns_to_keep_must_be_there(predictor, rows, tmp_path):

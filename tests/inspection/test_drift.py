@@ -109,6 +109,29 @@ def test_numbers_and_dates_out_of_range_are_told_with_rows_and_range(predictor, 
     assert "2031-05-05" in sold.text
 
 
+def test_texts_of_other_lengths_are_told_in_characters(tmp_path):
+    words = np.random.default_rng(0).integers(10**9, 10**10, (120, 3))
+    texts = [" ".join(map(str, row)) for row in words]  # of 32 characters
+    table = pd.DataFrame({"note": texts, "y": range(120)})
+    fitted = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        table, columns={"note": "text"}, config=LINEAR
+    )
+    text = found(fitted.validate(table.assign(note="short")))["note", "out of range"].text
+    assert (
+        "Column 'note' has texts of lengths outside the training range of 32 to 32 characters in "
+        "120 rows, such as 'short'"
+    ) in text
+
+
+def test_the_range_has_all_digits_of_its_numbers(tmp_path):
+    table = pd.DataFrame({"x": 123_456_789 + np.arange(60), "y": range(60)})
+    fitted = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        table, columns={"x": "numeric"}, config=LINEAR
+    )
+    text = found(fitted.validate(table.assign(x=0)))["x", "out of range"].text
+    assert "is outside the training range of 123456789 to 123456848 in" in text
+
+
 def test_more_missing_values_are_told_with_both_rates(predictor, new_rows):
     new_rows.loc[new_rows.index[:120], "size"] = np.nan
     new_rows.loc["id5", "rooms"] = np.nan

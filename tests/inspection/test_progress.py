@@ -212,6 +212,47 @@ def test_notebooks_without_widgets_get_plain_lines(
     assert capsys.readouterr() == ("hello\n", "")
 
 
+class Broken(Terminal):
+    """A stream whose reader leaves after some texts."""
+
+    def __init__(self, error: Exception, n_taken: int) -> None:
+        super().__init__()
+        self.error, self.n_left = error, n_taken
+
+    def write(self, text: str) -> int:
+        self.n_left -= 1
+        if self.n_left < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "full"), ValueError("closed")])
+@pytest.mark.parametrize("kind", [LineProgress, LiveProgress])
+def test_a_stream_that_takes_no_more_ends_the_progress_and_not_the_fit(
+    error: Exception, kind: type[LineProgress | LiveProgress]
+) -> None:
+    stream = Broken(error, n_taken=2)
+    with kind(2, stream) as report:
+        for event in FIT:
+            report(event)
+        stream.n_left = 100
+        report(FIT[0])
+    assert stream.n_left == 100  # silent from then on
+
+
+@pytest.mark.parametrize("verbosity", [1, 2])
+def test_a_program_without_a_console_is_told_nothing(
+    verbosity: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with make_reporter(verbosity) as report:
+        report(FIT[0])
+    closed = io.StringIO()
+    closed.close()
+    with make_reporter(verbosity, closed) as report:
+        report(FIT[0])
+
+
 def test_rich_is_imported_only_for_a_live_display() -> None:
     code = (
         "import sys, io; from tabular_automl.inspection.progress import make_reporter;"
