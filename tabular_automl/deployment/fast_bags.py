@@ -97,7 +97,7 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
     models = tuple(FittedSpec(f.family, _on_threads(f.model, n_threads)) for f in bag.models)
     ordinary = FastBag(bag.key, bag.layer, models)
     if not has_joined_form(bag):
-        return replace(ordinary, reason=f"the family {bag.models[0].family!r} has no joined form")
+        return replace(ordinary, reason=_why_not_joined(bag))
     try:
         joined = _join([fitted.model for fitted in models], table, n_threads)
         off = _difference(joined, ordinary, table)
@@ -109,9 +109,24 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
 
 
 def has_joined_form(bag: Bag) -> bool:
-    """Return whether the folds of a bag of this family can answer as one."""
+    """Return whether the folds of a bag of this family can answer as one.
+
+    Not where each has made features of its own.
+    """
     family = type(bag.models[0].model)
-    return family in _SECONDS_TO_JOIN or family.joins
+    known = family in _SECONDS_TO_JOIN or family.joins
+    return known and not any(has_pairs(fitted.model) for fitted in bag.models)
+
+
+def _why_not_joined(bag: Bag) -> str:
+    if any(has_pairs(fitted.model) for fitted in bag.models):
+        return "each of its models reads features that it made of others"
+    return f"the family {bag.models[0].family!r} has no joined form"
+
+
+def has_pairs(model: Model) -> bool:
+    """Return whether a model reads features that it has made of others."""
+    return isinstance(model, (LightGBM, CatBoost)) and len(model.pairs) > 0
 
 
 def seconds_to_join(bag: Bag) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tabular_automl.core.errors import ExportError
+from tabular_automl.deployment.fast_bags import has_pairs
 from tabular_automl.deployment.onnx_boosters import add_lightgbm, add_xgboost
 from tabular_automl.deployment.onnx_catboost import add_catboost
 from tabular_automl.deployment.onnx_columns import Features
@@ -23,6 +24,7 @@ from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.models.linear import Linear
 from tabular_automl.models.neighbors import Neighbors
 from tabular_automl.models.neural import NeuralNetwork
+from tabular_automl.models.pairs import LARGEST, Pairs
 from tabular_automl.models.prior import Prior
 from tabular_automl.models.xgboost import XGBoost
 
@@ -73,11 +75,40 @@ def add_bag(graph: Graph, bag: Bag, features: Features) -> Value:
     check_bag(bag)
     models = [fitted.model for fitted in bag.models]
     try:
-        predictions = _CONVERTERS[type(models[0])](graph, models, features)
+        predictions = _predictions(graph, models, features)
     except _NOT_CONVERTED as error:
         raise _refusal(bag, str(error)) from error
     total = reduce(lambda one, other: graph.add("Add", one, other), predictions)
     return graph.add("Div", total, np.float64(len(models)))
+
+
+def _predictions(graph: Graph, models: Sequence[Model], features: Features) -> list[Value]:
+    """Return what each model predicts: all at once, unless each has made features of its own."""
+    convert = _CONVERTERS[type(models[0])]
+    if not any(has_pairs(model) for model in models):
+        return convert(graph, models, features)
+    found = []
+    for model in models:
+        pairs = model.pairs if isinstance(model, (LightGBM, CatBoost)) else Pairs.none()
+        found += convert(graph, [model], _with_pairs(graph, pairs, features))
+    return found
+
+
+def _with_pairs(graph: Graph, pairs: Pairs, features: Features) -> Features:
+    """Do what `Pairs.extend` does."""
+    if not len(pairs) or features.numeric is None:
+        return features
+    sides = [graph.columns(features.numeric, pairs.made_of[:, side].tolist()) for side in (0, 1)]
+    left, right = (graph.cast(side, np.float64) for side in sides)
+    blocks = [graph.add(name, left, right) for name in ("Add", "Sub", "Mul", "Div")]
+    n_pairs = len(pairs)
+    places = [how * n_pairs + i for i, how in enumerate(pairs.made_of[:, 2].tolist())]
+    made = graph.columns(graph.side_by_side(blocks), places)
+    made = graph.add("Where", graph.add("IsInf", made), np.float64(np.nan), made)
+    for bound, beyond in ((LARGEST, "Greater"), (-LARGEST, "Less")):
+        limit = np.float64(bound)
+        made = graph.add("Where", graph.add(beyond, made, limit), limit, made)
+    return features.with_numeric(graph, graph.cast(made, np.float32), n_pairs)
 
 
 def _refusal(bag: Bag, reason: str) -> ExportError:

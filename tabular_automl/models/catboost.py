@@ -29,6 +29,7 @@ from tabular_automl.models.boosting import (
     first_patience,
     rounds_times_rate,
 )
+from tabular_automl.models.pairs import Pairs, bytes_of_extended
 from tabular_automl.models.stored_trees import ReadBack, Stored, unreadable
 
 if TYPE_CHECKING:
@@ -95,15 +96,22 @@ class CatBoost(Model):
         leaf_estimation_iterations: int | None = param(
             None, 1, 100, doc="Newton steps for leaf values; set, the rate is 0.03 unless given."
         )
+        n_pairs: int = param(
+            0, 0, 200, doc="Sums, differences, products and ratios of two features, at most."
+        )
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all iterations."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
         self._booster: Stored[catboost.CatBoost] | None = None
+        self.pairs = Pairs.none()
         if self.outputs.is_constant:
             return self
         check_can_boost("CatBoost", train.table, budget)
+        self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting)
+        train = self.pairs.extend_samples(train)
+        valid = None if valid is None else self.pairs.extend_samples(valid)
         training = _pool(self.outputs.encode(train))
         held_out = self.outputs.held_out(valid)
         validation = None if held_out is None else _pool(held_out)
@@ -127,7 +135,7 @@ class CatBoost(Model):
         n_samples = len(table)
         if self._booster is None or not n_samples:
             return self.outputs.decode(np.empty(0), n_samples)
-        few = n_samples < _FEW_ROWS
+        few, table = n_samples < _FEW_ROWS, self.pairs.extend(table)
         raw = self._booster.get().predict(
             _objects(table) if few and table.code_names else as_pool(table),
             prediction_type="Probability" if self.outputs.known else "RawFormulaVal",
@@ -157,11 +165,12 @@ class CatBoost(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
-        return State(meta=meta, blobs={_BLOB: self._booster.raw})
+        return State(meta=meta, arrays=self.pairs.arrays(), blobs={_BLOB: self._booster.raw})
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
         saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.pairs = Pairs.from_state(state)
         self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
     def vet(self, table: FeatureTable) -> None:
@@ -171,7 +180,7 @@ class CatBoost(Model):
         """
         if self._booster is None:
             return
-        booster = self._booster.get()
+        booster, table = self._booster.get(), self.pairs.vet(table)
         found = len(booster.feature_names_), list(booster.get_cat_feature_indices())
         expected = table.n_features, list(range(len(table.numeric_names), table.n_features))
         if found != expected:
@@ -185,12 +194,14 @@ class CatBoost(Model):
         """Return the bytes of the quantized rows, the category statistics and the scores."""
         values = params.to_dict()
         n_outputs = max(1, task.n_outputs)
-        quantized = 2 * len(table) * table.n_features
+        n_features = table.n_features + values["n_pairs"]
+        quantized = 2 * len(table) * n_features
         # four permutations of each category, statistics and their quantized copies
         categories = 40 * len(table) * len(table.code_names) * values["max_ctr_complexity"]
         scores = 80 * len(table) * n_outputs
-        histograms = 16 * 2 ** values["depth"] * 256 * table.n_features * n_outputs
-        return table.n_bytes + quantized + categories + scores + histograms
+        histograms = 16 * 2 ** values["depth"] * 256 * n_features * n_outputs
+        extended = bytes_of_extended(values["n_pairs"], table)
+        return table.n_bytes + extended + quantized + categories + scores + histograms
 
     @property
     def _n_wanted(self) -> int:
@@ -223,7 +234,7 @@ class CatBoost(Model):
         if loss == "MultiClass" and len(self.outputs.known) == 2:
             loss = "Logloss"
         own = self.params.to_dict()
-        del own["n_rounds"]
+        del own["n_rounds"], own["n_pairs"]
         rate = own["learning_rate"]
         if rate is None and loss == "MAE":  # CatBoost has no rate of its own for it
             rate = 0.05

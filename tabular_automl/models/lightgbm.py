@@ -28,6 +28,7 @@ from tabular_automl.models.boosting import (
     quickest_threads,
     rounds_times_rate,
 )
+from tabular_automl.models.pairs import Pairs, bytes_of_extended
 from tabular_automl.models.stored_trees import (
     ReadBack,
     Stored,
@@ -111,17 +112,24 @@ class LightGBM(Model):
         )
         max_cat_threshold: int = param(32, 1, 10_000, log=True, doc="Levels on one side at most.")
         min_data_per_group: int = param(10, 1, 10_000, log=True, doc="Rows of a level at least.")
+        n_pairs: int = param(
+            0, 0, 200, doc="Sums, differences, products and ratios of two features, at most."
+        )
 
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         """Boost until the loss on ``valid`` no longer falls; without ``valid``, all rounds."""
         self.outputs = Outputs.of(train, self.setting.task)
         self.chosen: dict[str, Any] = {}
         self._booster: Stored[lightgbm.Booster] | None = None
+        self.pairs = Pairs.none()
         if self.outputs.is_constant:
             return self
         check_can_boost("LightGBM", train.table, budget)
         import lightgbm
 
+        self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting)
+        train = self.pairs.extend_samples(train)
+        valid = None if valid is None else self.pairs.extend_samples(valid)
         rate = self.params.learning_rate or default_learning_rate(len(train))
         training = self._subset(self.outputs.encode(train), train.table.root)
         fraction = self.params.bagging_fraction or _part_of_rows(len(train))
@@ -164,7 +172,7 @@ class LightGBM(Model):
         if self._booster is None or not len(table):
             return self.outputs.decode(np.empty(0), len(table))
         n_threads = 1 if len(table) < _ONE_THREAD_ROWS else self.setting.n_threads
-        return self._predict_on(self._booster, table, n_threads)
+        return self._predict_on(self._booster, self.pairs.extend(table), n_threads)
 
     def fitted_params(self) -> core_params.Params:
         """Return the params with the rounds kept, the learning rate and the part of the rows."""
@@ -179,17 +187,19 @@ class LightGBM(Model):
         meta = {"outputs": asdict(self.outputs), "chosen": self.chosen}
         if self._booster is None:
             return State(meta=meta)
-        return State(meta=meta, blobs={_BLOB: self._booster.raw})
+        return State(meta=meta, arrays=self.pairs.arrays(), blobs={_BLOB: self._booster.raw})
 
     def restore(self, state: State) -> None:
         """Read the trees back."""
         saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
+        self.pairs = Pairs.from_state(state)
         self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
     def vet(self, table: FeatureTable) -> None:
         """Read the trees, and see whether all their paths end; see `Model.vet`."""
         if self._booster is None:
             return
+        table = self.pairs.vet(table)
         # What LightGBM has read, and what was saved: forms for few rows are made of the latter.
         read = self._booster.get().model_to_string(num_iteration=-1)
         for text in (read, self._booster.raw.decode()):
@@ -245,11 +255,13 @@ class LightGBM(Model):
         """Return the bytes of the binned rows, the scores and the histograms."""
         values = params.to_dict()
         bin_bytes = 1 if values["max_bin"] <= 256 else 2
-        binned = 2 * len(table) * table.n_features * bin_bytes
-        linear = 4 * len(table) * table.n_features if values["linear_tree"] else 0
+        n_features = table.n_features + values["n_pairs"]
+        binned = 2 * len(table) * n_features * bin_bytes
+        linear = 4 * len(table) * n_features if values["linear_tree"] else 0
         scores = 24 * len(table) * max(1, task.n_outputs)
-        histograms = 16 * values["num_leaves"] * values["max_bin"] * table.n_features
-        return table.n_bytes + binned + linear + scores + histograms
+        histograms = 16 * values["num_leaves"] * values["max_bin"] * n_features
+        extended = bytes_of_extended(values["n_pairs"], table)
+        return table.n_bytes + extended + binned + linear + scores + histograms
 
     @property
     def _is_linear(self) -> bool:
@@ -271,7 +283,7 @@ class LightGBM(Model):
         if objective == "multiclass" and len(self.outputs.known) == 2:
             objective = "binary"
         own = self.params.to_dict()
-        del own["n_rounds"], own["learning_rate"], own["bagging_fraction"]
+        del own["n_rounds"], own["learning_rate"], own["bagging_fraction"], own["n_pairs"]
         return {
             **own,
             **self._bin_options(),

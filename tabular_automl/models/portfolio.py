@@ -63,6 +63,32 @@ PORTFOLIO: tuple[Entry, ...] = (
     Entry("lightgbm", "lightgbm", cost=1.0, max_rows=200_000),
     Entry("lightgbm_large", "lightgbm", {"num_leaves": 255}, cost=7.0, min_rows=200_001),
     Entry("catboost", "catboost", cost=3.0, max_rows=200_000),
+    # What two columns give together (a ratio, a difference) costs trees of single ones many splits.
+    Entry(
+        "lightgbm_pairs",
+        "lightgbm",
+        {"n_pairs": 40},
+        cost=2.5,
+        min_rows=5_000,
+        max_rows=200_000,
+        max_classes=10,
+    ),
+    Entry(
+        "lightgbm_pairs_extra",
+        "lightgbm",
+        # Random thresholds and half of the features: many of these features are nearly the same.
+        {
+            "n_pairs": 40,
+            "extra_trees": True,
+            "num_leaves": 64,
+            "learning_rate": 0.03,
+            "feature_fraction": 0.5,
+        },
+        cost=2.0,
+        min_rows=500,
+        max_rows=20_000,
+        max_classes=10,
+    ),
     Entry("neural", "neural", cost=3.0, max_rows=10_000),
     Entry(
         "neural_wavy",
@@ -82,6 +108,15 @@ PORTFOLIO: tuple[Entry, ...] = (
         max_rows=200_000,
     ),
     Entry("linear", "linear", cost=0.5, max_rows=200_000, max_classes=20),
+    Entry(
+        "catboost_pairs",
+        "catboost",
+        {"n_pairs": 40},
+        cost=5.0,
+        min_rows=1_000,
+        max_rows=100_000,
+        max_classes=10,
+    ),
     Entry(
         "lightgbm_linear",
         "lightgbm",

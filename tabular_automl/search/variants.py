@@ -56,6 +56,7 @@ SPACES: Mapping[str, Mapping[str, Between | Among]] = {
         "lambda_l1": Among((0.0, 0.0, 0.1, 1.0)),
         "extra_trees": Among((False, True)),
         "path_smooth": Among((0.0, 0.0, 1.0, 5.0)),
+        "n_pairs": Among((0, 40)),
     },
     "xgboost": {
         "max_depth": Between(4, 10),
@@ -71,6 +72,7 @@ SPACES: Mapping[str, Mapping[str, Between | Among]] = {
         "random_strength": Between(0.3, 5.0, log=True),
         "rsm": Between(0.6, 1.0),
         "max_ctr_complexity": Between(1, 3),
+        "n_pairs": Among((0, 40)),
     },
     "neural": {
         "n_layers": Between(2, 4),

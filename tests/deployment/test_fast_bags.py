@@ -58,6 +58,14 @@ def test_many_trees_are_joined_as_bits(family, task, monkeypatch):
     assert_joined_and_equal(Bag("mixed", 1, bag.models[:2] + longer.models[2:]))
 
 
+@pytest.mark.parametrize("family", ["lightgbm", "catboost"])
+def test_models_with_features_of_their_own_answer_one_by_one(family):
+    bag = bag_of(family, REGRESSION, **FAMILIES[family], n_pairs=6)
+    fast = fast_bag(bag, features(5), 1)
+    assert fast.reason == "each of its models reads features that it made of others"
+    np.testing.assert_array_equal(fast.predict(features(3)), bag.predict(features(3)))
+
+
 def test_linear_leaves_are_joined():
     bag = bag_of("lightgbm", REGRESSION, n_rounds=15, linear_tree=True, num_leaves=6)
     assert_joined_and_equal(bag)

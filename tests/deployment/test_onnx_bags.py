@@ -7,7 +7,7 @@ from tabular_automl.deployment import onnx_bags
 from tabular_automl.deployment.onnx_bags import add_bag, check_bag
 from tabular_automl.models.base import MODELS
 from tabular_automl.models.linear import Linear
-from tests.deployment.bags import BINARY, REGRESSION, bag_of, features
+from tests.deployment.bags import BINARY, FAMILIES, FOUR_CLASSES, REGRESSION, bag_of, features
 from tests.deployment.onnx_runs import assert_converts, with_inputs
 
 REFUSED = {
@@ -23,6 +23,14 @@ REFUSED = {
 @pytest.mark.parametrize("task", [BINARY, REGRESSION], ids=lambda task: task.problem_type)
 def test_the_base_rate_is_converted(task):
     assert_converts(bag_of("prior", task))
+
+
+@pytest.mark.parametrize("task", [BINARY, FOUR_CLASSES, REGRESSION], ids=lambda t: t.problem_type)
+@pytest.mark.parametrize("family", ["lightgbm", "catboost"])
+def test_features_that_each_model_made_of_others_are_converted(family, task):
+    bag = bag_of(family, task, **FAMILIES[family], n_pairs=6)
+    assert all(len(fitted.model.pairs) for fitted in bag.models)
+    assert_converts(bag)
 
 
 def test_every_built_in_family_is_converted_but_those_listed():

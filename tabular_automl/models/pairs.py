@@ -1,0 +1,206 @@
+"""Features made of two others, which trees would need many splits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tabular_automl.artifacts.state import State
+from tabular_automl.core.errors import ArtifactError
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import Task
+from tabular_automl.models.base import Setting
+
+_OPERATIONS = (np.add, np.subtract, np.multiply, np.divide)
+_SIGNS = ("+", "-", "*", "/")
+_DIVIDE = 3
+LARGEST = 1e30  # the square of what float32 holds is too much for it
+_N_MADE_OF = 10  # features that are put together: each two give five
+_FEWEST_VALUES = 3
+_ROWS_TO_CHOOSE_BY, _ROWS_TO_COUNT_VALUES = 20_000, 2_000
+_ROUNDS, _TREES = 60, 150  # of the booster that chooses, in all for several classes
+_BLOCK_ROWS = 20_000
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sums, differences, products and ratios of two numeric features.
+
+    Attributes
+    ----------
+    made_of : ndarray of int, shape (n_pairs, 3)
+        The left feature, the right feature, and the operation: 0 for +, 1 for -, 2 for *, 3 for /.
+    """
+
+    made_of: Ints = field(repr=False)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no features."""
+        return cls(np.empty((0, 3), dtype=np.int64))
+
+    @classmethod
+    def choose(cls, train: Samples, n_pairs: int, setting: Setting) -> Self:
+        """Return up to ``n_pairs`` features that a quick booster of the training rows gains by.
+
+        It chooses twice: the ten numeric features of most gain, and then, among the 225 that any
+        two of them give and all others, those of most gain.
+
+        Parameters
+        ----------
+        train : Samples
+        n_pairs : int
+            0 for none.
+        setting : Setting
+        """
+        numeric = train.table.numeric
+        several = _of_several_values(numeric) if n_pairs else np.empty(0, dtype=np.intp)
+        if len(several) < 2:
+            return cls.none()
+        rows = _some_rows(len(train), setting.seed)
+        some = train if rows is None else train.take(rows)
+        gains = _gains(some, some.table.numeric, setting)[several]
+        best = several[np.argsort(-gains, kind="stable")[:_N_MADE_OF]]
+        candidates = cls(_of_each_two(np.sort(best)))
+        made = candidates.values(some.table.numeric)
+        gains = _gains(some, np.hstack([some.table.numeric, made]), setting)[numeric.shape[1] :]
+        order = np.argsort(-gains, kind="stable")[:n_pairs]
+        return cls(candidates.made_of[order[gains[order] > 0.0]])
+
+    def __len__(self) -> int:
+        return len(self.made_of)
+
+    def vet(self, table: FeatureTable) -> FeatureTable:
+        """Return what `extend` does, for features that somebody else has named.
+
+        Raises
+        ------
+        ArtifactError
+            When there are no such features in the table.
+        """
+        n_numeric = len(table.numeric_names)
+        if len(self) and self.made_of[:, :2].max() >= n_numeric:
+            raise ArtifactError(
+                f"Features of a model must be made of the table's {n_numeric} numeric ones, got "
+                f"number {self.made_of[:, :2].max()}; do not use the predictor."
+            )
+        return self.extend(table)
+
+    def extend(self, table: FeatureTable) -> FeatureTable:
+        """Return the table with the features behind its numeric ones."""
+        if not len(self):
+            return table
+        names = table.numeric_names
+        made = tuple(f"{names[i]} {_SIGNS[how]} {names[j]}" for i, j, how in self.made_of.tolist())
+        return table.with_numeric(self.values(table.numeric), made)
+
+    def extend_samples(self, samples: Samples) -> Samples:
+        """Return the samples with the features in their table."""
+        if not len(self):
+            return samples
+        return Samples(self.extend(samples.table), samples.y, samples.weight)
+
+    def values(self, numeric: Floats) -> Floats:
+        """Return the features, shape (n_samples, n_pairs); what is divided by 0 is missing."""
+        out = np.empty((len(numeric), len(self)), dtype=np.float32)
+        for start in range(0, len(numeric), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            out[block] = self._of_block(numeric[block])
+        return out
+
+    def _of_block(self, numeric: Floats) -> npt.NDArray[np.float64]:
+        left, right = (numeric[:, self.made_of[:, side]].astype(np.float64) for side in (0, 1))
+        found = np.empty_like(left)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            for how, operation in enumerate(_OPERATIONS):
+                at = self.made_of[:, 2] == how
+                found[:, at] = operation(left[:, at], right[:, at])
+        found[np.isinf(found)] = np.nan
+        clipped: npt.NDArray[np.float64] = np.clip(found, -LARGEST, LARGEST)
+        return clipped
+
+    def arrays(self) -> dict[str, Ints]:
+        """Return what `from_state` reads; nothing of no features."""
+        return {"pairs": self.made_of} if len(self) else {}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Build the features again; models saved before had none."""
+        if "pairs" not in state.arrays:
+            return cls.none()
+        made_of = state.array("pairs", np.int64, (None, 3), least=0)
+        state.require(bool((made_of[:, 2] < len(_SIGNS)).all()), "pairs", "be operations of ours")
+        return cls(made_of)
+
+
+def bytes_of_extended(n_pairs: int, table: FeatureTable) -> int:
+    """Return the bytes of a table with so many features more, and of what makes them."""
+    if not n_pairs:
+        return 0
+    return table.n_bytes + 4 * n_pairs * len(table) + 24 * n_pairs * min(len(table), _BLOCK_ROWS)
+
+
+def _of_several_values(numeric: Floats) -> npt.NDArray[np.intp]:
+    """Return the features of three and more values: two are a switch, whatever is added to it."""
+    step = max(1, len(numeric) // _ROWS_TO_COUNT_VALUES)
+    some = numeric[::step]
+    counts = [len(np.unique(column[~np.isnan(column)])) for column in some.T]
+    return np.flatnonzero(np.array(counts, dtype=np.intp) >= _FEWEST_VALUES)
+
+
+def _some_rows(n_rows: int, seed: int) -> npt.NDArray[np.intp] | None:
+    """Return rows to choose by; None for all."""
+    if n_rows <= _ROWS_TO_CHOOSE_BY:
+        return None
+    drawn = np.random.default_rng(seed).choice(n_rows, _ROWS_TO_CHOOSE_BY, replace=False)
+    return np.sort(drawn)
+
+
+def _of_each_two(features: npt.NDArray[np.intp]) -> Ints:
+    """Return all that two of the features give, shape (n_pairs, 3)."""
+    found: list[tuple[int, int, int]] = []
+    for i, j in combinations(features.tolist(), 2):
+        found += [(i, j, how) for how in range(len(_SIGNS))]
+        found.append((j, i, _DIVIDE))
+    return np.array(found, dtype=np.int64)
+
+
+def _gains(samples: Samples, numeric: Floats, setting: Setting) -> npt.NDArray[np.float64]:
+    """Return what each numeric feature gains in a few trees, the categories beside them."""
+    import lightgbm
+
+    matrix = np.hstack([numeric, samples.table.codes.astype(np.float32)])
+    y, options = _target(samples, setting.task)
+    options |= {
+        "num_leaves": 31,
+        "learning_rate": 0.1,
+        "feature_fraction": 0.7,
+        "max_bin": 63,
+        "seed": setting.seed,
+        "num_threads": setting.n_threads,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbosity": -1,
+    }
+    n_rounds = min(_ROUNDS, max(1, _TREES // options.get("num_class", 1)))
+    data = lightgbm.Dataset(matrix, y, weight=samples.weight, params={"max_bin": 63})
+    booster = lightgbm.train(options, data, n_rounds)
+    gains: npt.NDArray[np.float64] = booster.feature_importance("gain")[: numeric.shape[1]]
+    return gains
+
+
+def _target(samples: Samples, task: Task) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Return the target and the objective of the classes that occur."""
+    if not task.is_classification:
+        return samples.y, {"objective": "regression"}
+    classes, y = np.unique(samples.y, return_inverse=True)
+    if len(classes) > 2:
+        return y, {"objective": "multiclass", "num_class": len(classes)}
+    return y, {"objective": "binary"}
