@@ -28,9 +28,9 @@ from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.encoders.summary import TableSummary, summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
+from tabular_automl.ensemble.candidates import StackRequest, ensemble_weights
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import StackRequest, ensemble_weights
 from tabular_automl.ensemble.refitting import (
     RefitRequest,
     as_refitted,
@@ -45,6 +45,7 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction, Setting
+from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
@@ -234,6 +235,7 @@ def _fit_pipeline(
         roles.time is not None,
         frozenset(table.raw_kinds.values()),
         least_seconds(config, table, target.codec.task, machine),
+        len(of_several_values(table)),
     )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)

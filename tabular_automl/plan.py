@@ -14,7 +14,7 @@ from tabular_automl.core.parallel import Machine
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.data.task import Task
-from tabular_automl.ensemble.layer import PlannedSpec
+from tabular_automl.ensemble.candidates import PlannedSpec
 from tabular_automl.models.base import MODELS
 from tabular_automl.models.portfolio import PORTFOLIO, Entry
 
@@ -56,6 +56,8 @@ class Shape:
         Of the columns that models can read untouched, such as texts and images.
     least_seconds : mapping of str to float
         What `Model.least_seconds` says of the families that read them, by name.
+    n_numbers : int
+        Numeric features of three and more values.
     """
 
     n_samples: int
@@ -63,6 +65,7 @@ class Shape:
     in_time_order: bool = False
     raw_kinds: frozenset[Kind] = frozenset()
     least_seconds: Mapping[str, float] = field(default_factory=dict)
+    n_numbers: int = 2
 
 
 @dataclass(frozen=True)
@@ -419,6 +422,8 @@ def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -
         return "replaced by a spec of yours with the same key"
     if not entry.suits(task, shape.n_samples):
         return "not worth its time on a table of this size and task"
+    if entry.params.get("n_pairs") and shape.n_numbers < 2:
+        return "there are no two columns of numbers to make features of"
     absent = [m for m in MODELS.get(entry.family).modules if not is_installed(m)]
     if absent:
         return f"the package {absent[0]!r} is not installed: pip install 'tabular-automl[all]'"

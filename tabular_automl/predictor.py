@@ -22,12 +22,14 @@ from tabular_automl.artifacts.paths import JOURNAL, ROOM_TO_FIT
 from tabular_automl.artifacts.storage import (
     check_writable,
     disk_usage,
+    name_of_save,
     read_save,
     write_artifact,
 )
 from tabular_automl.config import FitConfig, describe_settings, resolve_config
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import (
+    ArtifactError,
     InterruptedFitWarning,
     InvalidOptionError,
     must_be,
@@ -107,7 +109,7 @@ class Predictor(Answers):
             resolve_metric(eval_metric, ProblemType(problem_type) if problem_type else None)
         if verbosity not in (0, 1, 2, 3):
             raise InvalidOptionError(must_be("verbosity", "0, 1, 2 or 3", verbosity))
-        self.label = label
+        self.label = self._given_label = label
         self.problem_type = problem_type
         self.eval_metric = eval_metric
         self._given_path = _folder(path) if path is not None else None
@@ -194,7 +196,7 @@ class Predictor(Answers):
         ):
             check_journal(journal, report, resume=resume, overwrite=overwrite)
             table = read_table(train)
-            self.label = _whole_name(self.label, table.columns)
+            self.label = _whole_name(self._given_label, table.columns)
             request = FitRequest(
                 table, self.label, self.problem_type, self.eval_metric, columns or {}, settings
             )
@@ -268,11 +270,10 @@ class Predictor(Answers):
             when the files do not hold a predictor that can be used.
         """
         path, machine = _folder(path), Machine.detect(n_jobs)
-        if untrusted:
-            from tabular_automl.vetting import vet_artifact
-
-            vet_artifact(path, machine.n_bytes)
+        vetted = _vetted(path, machine) if untrusted else None
         state, generation = read_save(path)
+        if untrusted and generation != vetted:
+            raise ArtifactError(f"{str(path)!r} was replaced while it was tried; load it again.")
         saved = load_saved(state, machine.n_cores)
         predictor = cls(saved.label, verbosity=verbosity, path=path)
         predictor._saved_as = generation
@@ -289,6 +290,11 @@ class Predictor(Answers):
         is no new out-of-fold score. The saved predictor stays as it is; `save` takes another path,
         or the same with ``overwrite=True``. Where the ensemble has two layers, the specs of the
         first are fitted on four folds as well: the second learns from what those predict.
+
+        Raises
+        ------
+        DataError
+            When such folds cannot be made: one group only, or rows without weight in one of them.
         """
         pipeline, record = self._fitted(), self._fit_record()
         table = self.read(train, "train")
@@ -343,6 +349,15 @@ def _folder(path: object) -> Path:
     if not isinstance(path, (str, PathLike)):
         raise InvalidOptionError(must_be("path", "the path of a folder", path))
     return Path(os.path.expanduser(path))  # which leaves "~" of an unknown user as it is
+
+
+def _vetted(path: Path, machine: Machine) -> str:
+    """Return the name of a save that a child process could load and predict with."""
+    from tabular_automl.vetting import vet_artifact
+
+    name = name_of_save(path)
+    vet_artifact(path, machine.n_bytes)
+    return name
 
 
 def _whole_name(label: Hashable, columns: pd.Index) -> Hashable:

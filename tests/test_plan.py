@@ -175,6 +175,14 @@ def test_tables_of_some_size_are_answered_by_models_of_all_rows(config, shape, e
     assert plan(config, **shape).refit is expected
 
 
+def test_features_of_two_need_two_columns_of_numbers():
+    of_numbers = {"lightgbm_pairs", "lightgbm_pairs_extra", "catboost_pairs"}
+    assert of_numbers <= set(keys(plan(n_samples=5_000, n_numbers=2).layers[0]))
+    without = plan(n_samples=5_000, n_numbers=1)
+    assert not of_numbers & set(keys(without.layers[0]))
+    assert of_numbers <= dict(without.left_out).keys()
+
+
 def test_families_and_exclude_choose_the_specs():
     only = plan(FitConfig(families=("lightgbm",), exclude=("lightgbm_extra",)))
     assert all(planned.spec.family == "lightgbm" for planned in only.layers[0])

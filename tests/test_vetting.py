@@ -72,3 +72,12 @@ def test_a_process_that_is_there_too_long_is_ended(saved, monkeypatch):
     with pytest.raises(ArtifactError, match="took more than 0 s"):
         vetting.vet_artifact(saved, FREE)
     assert time.monotonic() - began < 30
+
+
+def test_what_is_replaced_after_it_was_tried_is_not_loaded(fitted, saved, monkeypatch):
+    def vet_and_replace(path, n_free_bytes):
+        fitted.save(path, overwrite=True)
+
+    monkeypatch.setattr(vetting, "vet_artifact", vet_and_replace)
+    with pytest.raises(ArtifactError, match="was replaced while it was tried; load it again"):
+        Predictor.load(saved, verbosity=0, untrusted=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import math
 import tempfile
 import threading
 import time
@@ -39,6 +40,7 @@ _CHARS_PER_TOKEN = 12  # more are never in a token that a sentence is made of
 _CACHE_BYTES = 256_000_000
 _N_PROBES = 4  # batches that the speed is measured on
 _CAUTION = 0.65  # of the budget that is planned with: half-embedded texts are of no use
+_FORGET_AFTER = 600.0  # seconds in which a hub that did not answer is not asked again
 _LEAST_SECONDS = 5.0  # loading an encoder takes about as long
 _PATIENCE = 0.3  # part of the time that may go by before an encoder has come from the hub
 _HUB_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")  # no code among them
@@ -196,6 +198,7 @@ class SentenceEncoder:
 _loaded: dict[tuple[str, int, int], SentenceEncoder] = {}
 _changes: dict[str, int] = {}
 _copies: dict[str, Mapping[str, bytes]] = {}
+_unanswered: dict[str, float] = {}  # when the hub was asked in vain
 _locks: dict[tuple[str, int, int], threading.Lock] = {}  # one encoder does not wait for another's
 _at_disk = threading.Lock()  # transformers changes what torch does while it reads a model
 
@@ -345,22 +348,28 @@ def _n_reserved_positions(model: Any) -> int:
 
 
 def _download(name: str, budget: Budget) -> None:
-    """Put an encoder's files into the hub's cache; raises OSError when none come in time."""
+    """Put an encoder's files into the hub's cache; raises OSError when none come in time.
+
+    A hub that did not answer is not waited for again soon: each fold would.
+    """
     import huggingface_hub
 
+    since = time.monotonic() - _unanswered.get(name, -math.inf)
+    if since < _FORGET_AFTER:
+        raise OSError(f"the hub did not answer {since:.0f} s ago")
     seconds = _PATIENCE * budget.remaining() if budget.limited else None
-    try:
-        with _quiet():
-            _within(
-                seconds,
-                lambda: huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)),
-            )
-    except StillWaiting as error:
-        raise OSError(f"no answer of the hub in {seconds:.0f} s") from error
+    with _quiet():
+        in_time = _within(
+            seconds,
+            lambda: huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)),
+        )
+    if not in_time:
+        _unanswered[name] = time.monotonic()
+        raise OSError(f"no answer of the hub in {seconds:.0f} s")
 
 
-def _within(seconds: float | None, call: Callable[[], object]) -> None:
-    """Wait for a call, or give up waiting: the hub's own retries know no deadline."""
+def _within(seconds: float | None, call: Callable[[], object]) -> bool:
+    """Return whether a call ended in time: the hub's own retries know no deadline."""
     future: Future[None] = Future()
 
     def work() -> None:
@@ -371,7 +380,13 @@ def _within(seconds: float | None, call: Callable[[], object]) -> None:
             future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    future.result(seconds)
+    try:
+        future.result(seconds)
+    except StillWaiting:
+        if future.done():  # it is the call's own
+            raise
+        return False
+    return True
 
 
 class _Silence:

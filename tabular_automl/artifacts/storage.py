@@ -161,6 +161,17 @@ def read_save(path: str | os.PathLike[str]) -> tuple[State, str]:
                 raise
 
 
+def name_of_save(path: str | os.PathLike[str]) -> str:
+    """Return the name that `write_artifact` gave what lies at a path now.
+
+    Raises
+    ------
+    PathError, ArtifactError
+        As `read_artifact`, where the manifest shows it.
+    """
+    return _read_manifest(Path(path)).generation
+
+
 def _read_generation(folder: Path, manifest: _Manifest) -> State:
     root = folder / manifest.generation
     try:

@@ -28,6 +28,7 @@ from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.models.linear import Linear
 from tabular_automl.models.neighbors import Neighbors
 from tabular_automl.models.neural import NeuralNetwork
+from tabular_automl.models.pairs import Pairs
 from tabular_automl.models.xgboost import XGBoost
 
 FEW_ROWS = 64  # for more, what a call costs is little next to what the rows cost
@@ -60,6 +61,17 @@ class _JoinedByFamily:
     """The joined form that a family makes itself."""
 
     predict: Callable[[FeatureTable], Prediction]
+
+
+@dataclass(frozen=True)
+class _OfExtended:
+    """The joined form of a model that reads features which it made of others."""
+
+    pairs: Pairs
+    joined: Joined
+
+    def predict(self, table: FeatureTable) -> Prediction:
+        return self.joined.predict(self.pairs.extend(table))
 
 
 @dataclass(frozen=True)
@@ -109,19 +121,20 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
 
 
 def has_joined_form(bag: Bag) -> bool:
-    """Return whether the folds of a bag of this family can answer as one.
-
-    Not where each has made features of its own.
-    """
+    """Return whether the folds of a bag can answer as one: not if each made its own features."""
     family = type(bag.models[0].model)
-    known = family in _SECONDS_TO_JOIN or family.joins
-    return known and not any(has_pairs(fitted.model) for fitted in bag.models)
+    is_known = family in _SECONDS_TO_JOIN or family.joins
+    return is_known and not (len(bag.models) > 1 and _any_has_pairs(bag))
 
 
 def _why_not_joined(bag: Bag) -> str:
-    if any(has_pairs(fitted.model) for fitted in bag.models):
+    if _any_has_pairs(bag):
         return "each of its models reads features that it made of others"
     return f"the family {bag.models[0].family!r} has no joined form"
+
+
+def _any_has_pairs(bag: Bag) -> bool:
+    return any(has_pairs(fitted.model) for fitted in bag.models)
 
 
 def has_pairs(model: Model) -> bool:
@@ -215,6 +228,14 @@ def _on_threads(model: Model, n_threads: int) -> Model:
 
 def _join(models: list[Any], table: FeatureTable, n_threads: int) -> Joined:
     """Return the joined form of fold models of one family."""
+    if has_pairs(models[0]):
+        pairs = models[0].pairs
+        return _OfExtended(pairs, _join_any(models, pairs.extend(table), n_threads))
+    return _join_any(models, table, n_threads)
+
+
+def _join_any(models: list[Any], table: FeatureTable, n_threads: int) -> Joined:
+    """Return the joined form of models that read the table as it is."""
     family = type(models[0])
     if family.joins:
         answer = family.join(models)

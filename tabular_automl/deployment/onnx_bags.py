@@ -104,7 +104,6 @@ def _with_pairs(graph: Graph, pairs: Pairs, features: Features) -> Features:
     n_pairs = len(pairs)
     places = [how * n_pairs + i for i, how in enumerate(pairs.made_of[:, 2].tolist())]
     made = graph.columns(graph.side_by_side(blocks), places)
-    made = graph.add("Where", graph.add("IsInf", made), np.float64(np.nan), made)
     for bound, beyond in ((LARGEST, "Greater"), (-LARGEST, "Less")):
         limit = np.float64(bound)
         made = graph.add("Where", graph.add(beyond, made, limit), limit, made)

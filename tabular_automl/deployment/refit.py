@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tabular_automl.core.budget import Budget
-from tabular_automl.data.folds import Folds, make_folds
+from tabular_automl.data.folds import Folds, check_weights, make_folds
 from tabular_automl.data.table import Samples
 from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import Bag
@@ -29,6 +29,11 @@ def refit_pipeline(
 
     Later layers learn from predictions of rows that the earlier ones did not see: bags that are
     read are fitted on folds as well.
+
+    Raises
+    ------
+    DataError
+        When there are two layers, and the rows are of one group, or those of a fold weigh nothing.
     """
     labelled = table.loc[table[label].notna().to_numpy()]
     features = pipeline.featurizer.transform(labelled)
@@ -38,6 +43,7 @@ def refit_pipeline(
     by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}
     for layer, keys in sorted(stack.feeds.items()):
         folds = make_folds(task, samples.y, n_folds=_FOLDS, groups=roles.group)
+        check_weights(folds, roles.weight)
         fed = [by_key[key] for key in keys]
         oofs = [_out_of_fold(bag, learned[bag.layer], folds) for bag in fed]
         learned[layer] = replace(samples, table=extend_table(features, fed, oofs))

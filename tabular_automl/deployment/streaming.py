@@ -108,7 +108,12 @@ def predict_stream(
         return parts.join()
     except PathError:  # of the source, which says so itself
         raise
-    except (OSError, pa.ArrowException) as error:  # such as a kept number that no float equals
+    except pa.ArrowException as error:  # such as a kept number that no float equals
+        raise PathError(
+            f"{str(out)!r} could not be put together: {error}; leave the column out of keep, or "
+            "give all rows at once with batch_rows."
+        ) from error
+    except OSError as error:
         raise PathError(
             f"{str(out)!r} could not be written: {error}; what is done lies in "
             f"{str(parts.folder)!r}, and the same call goes on from there."

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tabular_automl.ensemble.layer import NO_TIME, Layer, PlannedSpec
+from tabular_automl.ensemble.candidates import PlannedSpec
+from tabular_automl.ensemble.layer import NO_TIME, Layer
 from tabular_automl.ensemble.scouting import (
     NO_WEIGHT,
     ScoutedFolds,

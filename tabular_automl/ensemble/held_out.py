@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
+from tabular_automl.ensemble.candidates import Candidate
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import Candidate
 from tabular_automl.ensemble.objectives import sample_rows
 from tabular_automl.models.base import Prediction
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tabular_automl.core.budget import Budget
+from tabular_automl.ensemble.candidates import Candidate, PlannedSpec, ensemble_weights
 from tabular_automl.ensemble.halving import try_variants
-from tabular_automl.ensemble.layer import NO_TIME, Candidate, Layer, PlannedSpec, ensemble_weights
+from tabular_automl.ensemble.layer import NO_TIME, Layer
 from tabular_automl.ensemble.scouting import (
     NO_WEIGHT,
     ScoutedFolds,
@@ -76,7 +77,7 @@ class Schedule:
         return self.layer.budget
 
     def _seconds_for_late_layer(self) -> float:
-        """Return the time that variants leave to one layer more: about what its specs took here."""
+        """Return the time that variants leave to one layer more, by what its families took here."""
         taken: dict[str, float] = {}
         for candidate in self.layer.candidates:
             family, seconds = candidate.fit.spec.family, candidate.fit.fit_seconds

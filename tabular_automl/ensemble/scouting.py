@@ -12,8 +12,9 @@ from tabular_automl.core.events import Event, Reporter, SpecStarted
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import Folds
 from tabular_automl.ensemble.bagging import FoldMemory
+from tabular_automl.ensemble.candidates import Candidate, StackRequest
 from tabular_automl.ensemble.fold_work import BagRequest, FoldFit
-from tabular_automl.ensemble.layer import Candidate, Layer, StackRequest
+from tabular_automl.ensemble.layer import Layer
 
 NO_WEIGHT = "no weight in the ensemble of the first folds"
 _ENOUGH_ROWS = 2_500  # to tell by an ensemble's weights which specs are of use

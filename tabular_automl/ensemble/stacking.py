@@ -12,17 +12,15 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.events import Note
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import fit_bag
-from tabular_automl.ensemble.fold_work import BagRequest
-from tabular_automl.ensemble.layer import (
-    MORE_THAN_NEEDED,
-    NO_TIME,
+from tabular_automl.ensemble.candidates import (
     Candidate,
-    Layer,
     PlannedSpec,
     Skipped,
     StackRequest,
     ensemble_weights,
 )
+from tabular_automl.ensemble.fold_work import BagRequest
+from tabular_automl.ensemble.layer import MORE_THAN_NEEDED, NO_TIME, Layer
 from tabular_automl.ensemble.refitting import can_be_refitted, seconds_to_refit
 from tabular_automl.ensemble.resuming import Workbook
 from tabular_automl.ensemble.schedule import Schedule
@@ -33,10 +31,10 @@ from tabular_automl.models.base import ModelSpec
 _LATE_SHARE = 0.65  # of the time that is left; models of all rows and the save have the rest
 _LEAST_LATE = 2.0  # seconds, for a layer more
 _REPEATED = 4  # specs of the layer before that the late one has again, at most
-_ENOUGH_FOR_SLOW = 15.0  # seconds, for families that are not as quick as these
-# No linear models: they find in the outputs that they learn from what other folds' models knew of
-# the rows to predict.
+# Quick ones. No linear models: they find in the outputs that they learn from what other folds'
+# models knew of the rows to predict.
 _LATE_FAMILIES = ("lightgbm", "xgboost", "catboost", "extra_trees", "random_forest", "neighbors")
+_ENOUGH_FOR_SLOW = 15.0  # seconds, for other families
 _WORTH = 0.003  # part of the error that a late layer must gain: all answers wait for it
 
 
@@ -113,9 +111,10 @@ def _with_late_layer(found: StackFit, before: Layer) -> StackFit:
     layer = Layer(late_request, number, samples, budget)
     for planned in layer.try_all(specs, budget):
         layer.skip(layer.key_of(planned.spec), NO_TIME)
-    together = (*found.candidates, *layer.candidates)
-    weights = ensemble_weights(request, together, guard=False)
-    gain = _gain(request, found.candidates, together, weights)
+    together = (*before.candidates, *layer.candidates)
+    weights = ensemble_weights(request, together, before.budget, guard=False)
+    alone = np.array(list(before.weights().values()))
+    gain = _gain(request, (before.candidates, alone), (together, weights))
     if gain < _WORTH:
         request.report(Note(f"A second layer gains {max(0.0, gain):.1%}: the ensemble has one."))
         reason = f"the second layer gained less than {_WORTH:.1%}"
@@ -152,31 +151,36 @@ def _late_specs(
     planned: Sequence[PlannedSpec], inputs: Sequence[Candidate], seconds: float
 ) -> tuple[PlannedSpec, ...]:
     """Return the best specs of the layer before that are quick, and the planned ones."""
-    best = sorted(inputs, key=lambda each: -each.score)
-    again = [each.fit.spec for each in best if each.fit.spec.family in _LATE_FAMILIES]
     if seconds < _ENOUGH_FOR_SLOW:
         planned = [each for each in planned if each.spec.family in _LATE_FAMILIES]
     known = {each.spec.key for each in planned}
-    again = [spec for spec in again if spec.key not in known]
+    again: dict[str, ModelSpec] = {}  # a spec and its longer repeat have one key
+    for each in sorted(inputs, key=lambda each: -each.score):
+        spec = each.fit.spec
+        if _is_late(spec) and spec.key not in known:
+            again.setdefault(spec.key, spec)
     cost_of = {each.spec.family: each.cost for each in planned}
-    repeated = [PlannedSpec(spec, cost_of.get(spec.family, 1.0)) for spec in again[:_REPEATED]]
-    return (*repeated, *planned)
+    repeated = [PlannedSpec(spec, cost_of.get(spec.family, 1.0)) for spec in again.values()]
+    return (*repeated[:_REPEATED], *planned)
 
 
-def _gain(
-    request: StackRequest,
-    before: Sequence[Candidate],
-    after: Sequence[Candidate],
-    weights: npt.NDArray[np.float64],
-) -> float:
+def _is_late(spec: ModelSpec) -> bool:
+    """Return whether a spec learns in a late layer too: not from differences of outputs."""
+    return spec.family in _LATE_FAMILIES and not spec.params.to_dict().get("n_pairs")
+
+
+_Weighed = tuple[Sequence[Candidate], npt.NDArray[np.float64]]
+
+
+def _gain(request: StackRequest, before: _Weighed, after: _Weighed) -> float:
     """Return by what part of its error an ensemble gains by more candidates."""
 
     def error(candidates: Sequence[Candidate], weights: npt.NDArray[np.float64]) -> float:
         blended = blend([each.prediction for each in candidates], weights)
         return request.judge.error(blended, request.folds.validated)
 
-    alone = error(before, ensemble_weights(request, before, guard=False))
-    return (alone - error(after, weights)) / max(1e-12, abs(alone))
+    alone = error(*before)
+    return (alone - error(*after)) / max(1e-12, abs(alone))
 
 
 def _take_unclaimed(layer: Layer, book: Workbook | None) -> None:

@@ -109,7 +109,7 @@ class CatBoost(Model):
         if self.outputs.is_constant:
             return self
         check_can_boost("CatBoost", train.table, budget)
-        self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting)
+        self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting, budget)
         train = self.pairs.extend_samples(train)
         valid = None if valid is None else self.pairs.extend_samples(valid)
         training = _pool(self.outputs.encode(train))

@@ -127,7 +127,7 @@ class LightGBM(Model):
         check_can_boost("LightGBM", train.table, budget)
         import lightgbm
 
-        self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting)
+        self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting, budget)
         train = self.pairs.extend_samples(train)
         valid = None if valid is None else self.pairs.extend_samples(valid)
         rate = self.params.learning_rate or default_learning_rate(len(train))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import ArtifactError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
@@ -23,7 +24,9 @@ _N_MADE_OF = 10  # features that are put together: each two give five
 _FEWEST_VALUES = 3
 _ROWS_TO_CHOOSE_BY, _ROWS_TO_COUNT_VALUES = 20_000, 2_000
 _ROUNDS, _TREES = 60, 150  # of the booster that chooses, in all for several classes
-_BLOCK_ROWS = 20_000
+_MOST_CLASSES, _MOST_FEATURES = 10, 500  # beyond which the choice would take long
+_BLOCK_ROWS = 2_000
+_N_CANDIDATES = 5 * _N_MADE_OF * (_N_MADE_OF - 1) // 2
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -47,7 +50,7 @@ class Pairs:
         return cls(np.empty((0, 3), dtype=np.int64))
 
     @classmethod
-    def choose(cls, train: Samples, n_pairs: int, setting: Setting) -> Self:
+    def choose(cls, train: Samples, n_pairs: int, setting: Setting, budget: Budget) -> Self:
         """Return up to ``n_pairs`` features that a quick booster of the training rows gains by.
 
         It chooses twice: the ten numeric features of most gain, and then, among the 225 that any
@@ -59,18 +62,22 @@ class Pairs:
         n_pairs : int
             0 for none.
         setting : Setting
+        budget : Budget
+            When it ends, the rounds done so far choose.
         """
-        numeric = train.table.numeric
-        several = _of_several_values(numeric) if n_pairs else np.empty(0, dtype=np.intp)
+        table = train.table
+        few = setting.task.n_classes <= _MOST_CLASSES and table.n_features <= _MOST_FEATURES
+        several = of_several_values(table) if n_pairs and few else np.empty(0, dtype=np.intp)
         if len(several) < 2:
             return cls.none()
         rows = _some_rows(len(train), setting.seed)
         some = train if rows is None else train.take(rows)
-        gains = _gains(some, some.table.numeric, setting)[several]
+        numeric = some.table.numeric
+        gains = _gains(some, numeric, setting, budget)[several]
         best = several[np.argsort(-gains, kind="stable")[:_N_MADE_OF]]
         candidates = cls(_of_each_two(np.sort(best)))
-        made = candidates.values(some.table.numeric)
-        gains = _gains(some, np.hstack([some.table.numeric, made]), setting)[numeric.shape[1] :]
+        both = np.hstack([numeric, candidates.values(numeric)])
+        gains = _gains(some, both, setting, budget)[numeric.shape[1] :]
         order = np.argsort(-gains, kind="stable")[:n_pairs]
         return cls(candidates.made_of[order[gains[order] > 0.0]])
 
@@ -108,7 +115,7 @@ class Pairs:
         return Samples(self.extend(samples.table), samples.y, samples.weight)
 
     def values(self, numeric: Floats) -> Floats:
-        """Return the features, shape (n_samples, n_pairs); what is divided by 0 is missing."""
+        """Return the features, shape (n_samples, n_pairs); 0 divided by 0 is missing."""
         out = np.empty((len(numeric), len(self)), dtype=np.float32)
         for start in range(0, len(numeric), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
@@ -122,7 +129,6 @@ class Pairs:
             for how, operation in enumerate(_OPERATIONS):
                 at = self.made_of[:, 2] == how
                 found[:, at] = operation(left[:, at], right[:, at])
-        found[np.isinf(found)] = np.nan
         clipped: npt.NDArray[np.float64] = np.clip(found, -LARGEST, LARGEST)
         return clipped
 
@@ -141,16 +147,19 @@ class Pairs:
 
 
 def bytes_of_extended(n_pairs: int, table: FeatureTable) -> int:
-    """Return the bytes of a table with so many features more, and of what makes them."""
+    """Return the bytes of a table with so many features more, in both forms, and of the choice."""
     if not n_pairs:
         return 0
-    return table.n_bytes + 4 * n_pairs * len(table) + 24 * n_pairs * min(len(table), _BLOCK_ROWS)
+    extended = table.n_bytes + 4 * n_pairs * len(table)
+    n_features = table.n_features + _N_CANDIDATES
+    choice = 3 * 4 * min(len(table), _ROWS_TO_CHOOSE_BY) * n_features
+    return 2 * extended + choice
 
 
-def _of_several_values(numeric: Floats) -> npt.NDArray[np.intp]:
-    """Return the features of three and more values: two are a switch, whatever is added to it."""
-    step = max(1, len(numeric) // _ROWS_TO_COUNT_VALUES)
-    some = numeric[::step]
+def of_several_values(table: FeatureTable) -> npt.NDArray[np.intp]:
+    """Return the numeric features of three and more values: two are a switch, whatever is added."""
+    step = max(1, len(table) // _ROWS_TO_COUNT_VALUES)
+    some = table.numeric[::step]
     counts = [len(np.unique(column[~np.isnan(column)])) for column in some.T]
     return np.flatnonzero(np.array(counts, dtype=np.intp) >= _FEWEST_VALUES)
 
@@ -172,9 +181,15 @@ def _of_each_two(features: npt.NDArray[np.intp]) -> Ints:
     return np.array(found, dtype=np.int64)
 
 
-def _gains(samples: Samples, numeric: Floats, setting: Setting) -> npt.NDArray[np.float64]:
+def _gains(
+    samples: Samples, numeric: Floats, setting: Setting, budget: Budget
+) -> npt.NDArray[np.float64]:
     """Return what each numeric feature gains in a few trees, the categories beside them."""
     import lightgbm
+
+    def stop_in_time(environment: Any) -> None:
+        if budget.expired():
+            raise lightgbm.callback.EarlyStopException(environment.iteration, [])
 
     matrix = np.hstack([numeric, samples.table.codes.astype(np.float32)])
     y, options = _target(samples, setting.task)
@@ -191,7 +206,7 @@ def _gains(samples: Samples, numeric: Floats, setting: Setting) -> npt.NDArray[n
     }
     n_rounds = min(_ROUNDS, max(1, _TREES // options.get("num_class", 1)))
     data = lightgbm.Dataset(matrix, y, weight=samples.weight, params={"max_bin": 63})
-    booster = lightgbm.train(options, data, n_rounds)
+    booster = lightgbm.train(options, data, n_rounds, callbacks=[stop_in_time])
     gains: npt.NDArray[np.float64] = booster.feature_importance("gain")[: numeric.shape[1]]
     return gains
 

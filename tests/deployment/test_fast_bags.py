@@ -66,6 +66,13 @@ def test_models_with_features_of_their_own_answer_one_by_one(family):
     np.testing.assert_array_equal(fast.predict(features(3)), bag.predict(features(3)))
 
 
+@pytest.mark.parametrize("task", [BINARY, FOUR_CLASSES, REGRESSION], ids=lambda t: t.problem_type)
+@pytest.mark.parametrize("family", ["lightgbm", "catboost"])
+def test_a_single_model_with_features_of_its_own_is_joined(family, task):
+    bag = bag_of(family, task, **FAMILIES[family], n_pairs=6)
+    assert_joined_and_equal(replace(bag, models=bag.models[:1]))
+
+
 def test_linear_leaves_are_joined():
     bag = bag_of("lightgbm", REGRESSION, n_rounds=15, linear_tree=True, num_leaves=6)
     assert_joined_and_equal(bag)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tabular_automl import FitConfig, Predictor
+from tabular_automl.deployment import refit
 
 
 def test_a_refitted_predictor_is_smaller_and_predicts_close_to_the_bags(tmp_path, regression_table):
@@ -60,6 +61,25 @@ def test_a_second_layer_is_refitted_on_what_the_first_predicts_out_of_fold(
     answers = predictor.predict(regression_table)
     loaded = Predictor.load(tmp_path / "p", verbosity=0)
     np.testing.assert_array_equal(loaded.predict(regression_table), answers)
-    again = predictor.refit(regression_table).predict(regression_table)
-    assert np.corrcoef(again, answers)[0, 1] > 0.9
-    assert not np.array_equal(again, answers)
+    learned_from = []
+    refit_bag = refit.refit_bag
+    monkeypatch.setattr(
+        refit,
+        "refit_bag",
+        lambda bag, samples, budget: (
+            learned_from.append((bag.layer, samples.table)) or refit_bag(bag, samples, budget)
+        ),
+    )
+    refitted = predictor.refit(regression_table)
+    assert np.corrcoef(refitted.predict(regression_table), answers)[0, 1] > 0.9
+    n_rows = len(regression_table)
+    parts = [len(table) for layer, table in learned_from if layer == 1 and len(table) < n_rows]
+    assert len(parts) == 4 * len(stack.feeds[2])
+    assert set(parts) == {n_rows * 3 // 4}
+    second = next(table for layer, table in learned_from if layer == 2)
+    features = predictor._fitted().featurizer.transform(regression_table.drop(columns="y"))
+    of_all_rows = refitted._fitted().stack.outputs(features)
+    read = second.numeric[:, -len(stack.feeds[2]) :]
+    assert not any(
+        np.allclose(read[:, i], of_all_rows[key][:, 0]) for i, key in enumerate(stack.feeds[2])
+    )

@@ -6,9 +6,9 @@ import pytest
 
 from tabular_automl.data.task import ProblemType, TargetCodec, Task
 from tabular_automl.ensemble.bagging import Bag, BagFit
+from tabular_automl.ensemble.candidates import Candidate
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import Candidate
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.models.base import ModelSpec
 

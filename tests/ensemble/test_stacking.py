@@ -16,17 +16,15 @@ from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble import resuming
-from tabular_automl.ensemble.halving import _bags_of_halving
-from tabular_automl.ensemble.judge import Judge
-from tabular_automl.ensemble.layer import (
-    _BEYOND,
-    MORE_THAN_NEEDED,
+from tabular_automl.ensemble.candidates import (
     Candidate,
-    Layer,
     PlannedSpec,
     StackRequest,
     ensemble_weights,
 )
+from tabular_automl.ensemble.halving import _bags_of_halving
+from tabular_automl.ensemble.judge import Judge
+from tabular_automl.ensemble.layer import _BEYOND, MORE_THAN_NEEDED, Layer
 from tabular_automl.ensemble.refitting import _OF_A_FOLD
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.schedule import _FIRST_BAG, _MOST_FOR_LATE, _MOST_OF_REST, Schedule
@@ -453,6 +451,7 @@ def test_a_late_layer_repeats_what_was_best_and_is_quick(run, monkeypatch):
 def test_without_time_there_is_no_late_layer(run, clock):
     fitted = run(["slow"], late=["stacker"], budget=Budget.start(100))
     assert keys(fitted) == ["slow"]
+    assert not reasons(fitted)  # none was begun
 
 
 def test_a_late_layer_has_slow_families_where_there_is_time_for_them(run, monkeypatch):
@@ -481,6 +480,17 @@ def test_after_an_interrupt_there_is_no_late_layer(run, monkeypatch):
     monkeypatch.setattr(Schedule, "_repeat_cut_short", lambda _: setattr(stop, "signal", 2))
     fitted = run(["oracle"], late=["stacker"], budget=Budget.start(60, stop))
     assert keys(fitted) == ["oracle"]
+    assert not reasons(fitted)
+
+
+def test_a_spec_and_its_longer_repeat_are_one_in_a_late_layer(run, monkeypatch):
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._LATE_FAMILIES", ("used_up",))
+    monkeypatch.setattr("tabular_automl.ensemble.stacking._WORTH", -1.0)
+    monkeypatch.setattr(
+        "tabular_automl.ensemble.stacking._stack_inputs", lambda request, all_bags, *_: all_bags
+    )
+    fitted = run(["used_up"], late=["stacker"], budget=Budget.start(60))
+    assert keys(fitted) == ["used_up", "used_up_long", "used_up_l2", "stacker_l2"]
 
 
 def test_time_that_a_spec_leaves_flows_to_those_after_it(run):

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def names(pairs, table):
 @pytest.mark.parametrize("signal", list(SIGNALS))
 def test_what_the_target_follows_is_chosen_first(signal, task):
     samples = samples_of(signal, task)
-    pairs = Pairs.choose(samples, 3, setting_of(task))
+    pairs = Pairs.choose(samples, 3, setting_of(task), Budget.unlimited())
     assert len(pairs) == 3
     if task.is_classification:  # b > c is b / c > 1
         assert set(pairs.made_of[0, :2].tolist()) == {1, 2}
@@ -52,20 +54,20 @@ def test_what_the_target_follows_is_chosen_first(signal, task):
         assert names(pairs, samples.table)[0] in {signal, signal.replace("b / c", "c / b")}
 
 
-def test_values_are_those_of_the_operations_and_missing_where_divided_by_nothing():
+def test_values_are_those_of_the_operations_and_large_where_divided_by_nothing():
     numeric = np.array([[6, 3], [1, 0], [np.nan, 2], [3e38, 3e38]], dtype=np.float32)
     pairs = Pairs(np.array([[0, 1, how] for how in range(4)] + [[1, 0, 3]]))
     found = pairs.values(numeric)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found[0], np.float32([9, 3, 18, 2, 0.5]))
-    np.testing.assert_array_equal(found[1], np.float32([1, 1, 0, np.nan, 0]))
+    np.testing.assert_array_equal(found[1], np.float32([1, 1, 0, LARGEST, 0]))
     assert np.isnan(found[2]).all()
     np.testing.assert_array_equal(found[3], np.float32([LARGEST, 0, LARGEST, 1, 1]))
 
 
 def test_rows_in_blocks_are_as_rows_at_once(monkeypatch):
     samples = samples_of()
-    pairs = Pairs.choose(samples, 9, setting_of(REGRESSION))
+    pairs = Pairs.choose(samples, 9, setting_of(REGRESSION), Budget.unlimited())
     at_once = pairs.values(samples.table.numeric)
     monkeypatch.setattr(module, "_BLOCK_ROWS", 7)
     np.testing.assert_array_equal(pairs.values(samples.table.numeric), at_once)
@@ -73,7 +75,7 @@ def test_rows_in_blocks_are_as_rows_at_once(monkeypatch):
 
 def test_a_part_of_many_rows_chooses(monkeypatch):
     monkeypatch.setattr(module, "_ROWS_TO_CHOOSE_BY", 200)
-    found = Pairs.choose(samples_of(), 1, setting_of(REGRESSION))
+    found = Pairs.choose(samples_of(), 1, setting_of(REGRESSION), Budget.unlimited())
     assert names(found, samples_of().table)[0] in ("b / c", "c / b")
 
 
@@ -82,8 +84,11 @@ def test_switches_and_single_numbers_are_not_put_together():
     switch = (samples.table.numeric > 2).astype(np.float32)
     switch[:, 0] = samples.table.numeric[:, 0]
     table = FeatureTable(switch, samples.table.codes, samples.table.numeric_names, ("k",), (4,))
-    assert len(Pairs.choose(Samples(table, samples.y), 5, setting_of(REGRESSION))) == 0
-    assert len(Pairs.choose(samples, 0, setting_of(REGRESSION))) == 0
+    assert (
+        len(Pairs.choose(Samples(table, samples.y), 5, setting_of(REGRESSION), Budget.unlimited()))
+        == 0
+    )
+    assert len(Pairs.choose(samples, 0, setting_of(REGRESSION), Budget.unlimited())) == 0
 
 
 def test_weights_count():
@@ -93,7 +98,9 @@ def test_weights_count():
     for signal, odd in (("b * c", 1e-6), ("b / c", 1e6)):
         weight = np.where(np.arange(len(both)) % 2, odd, 1.0)
         weighted = Samples(both.table, both.y, weight / weight.mean())
-        first = names(Pairs.choose(weighted, 1, setting_of(REGRESSION)), both.table)[0]
+        first = names(
+            Pairs.choose(weighted, 1, setting_of(REGRESSION), Budget.unlimited()), both.table
+        )[0]
         assert first in {signal, signal.replace("b / c", "c / b")}
 
 
@@ -141,7 +148,36 @@ def test_features_of_nothing_are_refused(family):
 
 
 def test_what_they_take_is_estimated():
-    table = samples_of().table
+    numeric = np.random.default_rng(0).uniform(size=(20_000, 12)).astype(np.float32)
+    table = FeatureTable(numeric, np.empty((20_000, 0), np.int32), tuple("abcdefghijkl"))
+    samples = Samples(table, numeric.prod(axis=1))
     assert bytes_of_extended(0, table) == 0
-    extended = Pairs.choose(samples_of(), 20, setting_of(REGRESSION)).extend(table)
-    assert bytes_of_extended(20, table) >= extended.n_bytes - table.n_bytes
+    Pairs.choose(samples_of(), 1, setting_of(REGRESSION), Budget.unlimited())  # imports
+    tracemalloc.start()
+    Pairs.choose(samples, 40, setting_of(REGRESSION), Budget.unlimited()).extend(table).matrix()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.3 < peak / bytes_of_extended(40, table) < 1.0
+
+
+def test_a_budget_that_ended_chooses_by_the_rounds_that_were_done():
+    ended = Budget.start(1e-9)
+    assert len(Pairs.choose(samples_of(), 3, setting_of(REGRESSION), ended)) == 3
+
+
+def test_many_classes_and_wide_tables_have_none(monkeypatch):
+    task = Task(ProblemType.MULTICLASS, 11)
+    samples = Samples(samples_of().table, np.arange(600) % 11)
+    assert not len(Pairs.choose(samples, 3, setting_of(task), Budget.unlimited()))
+    monkeypatch.setattr(module, "_MOST_FEATURES", 4)
+    assert not len(Pairs.choose(samples_of(), 3, setting_of(REGRESSION), Budget.unlimited()))
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "catboost"])
+def test_a_fold_without_a_class_has_them_too(family):
+    samples = samples_of(task=TASKS[2])
+    spec = ModelSpec.make(family, n_rounds=20, n_pairs=5)
+    model = MODELS.get(family)(spec.params, setting_of(TASKS[2]))
+    model.fit(samples.take(np.flatnonzero(samples.y != 1)), None, Budget.unlimited())
+    assert len(model.pairs) == 5
+    assert model.predict(samples.table).shape == (600, 3)
