@@ -150,7 +150,8 @@ def plan_fit(
     refit_seconds = _refit_share(n_folds) * limit if refit and limit is not None else 0.0
     if refit:
         why += _about_refit(refit_seconds, n_folds)
-    late = _late_layer(first) if refit and _may_stack_late(config, shape, holdout, patience) else ()
+    may_stack = refit and _may_stack_late(config, task, shape, holdout, patience)
+    late = _late_layer(first) if may_stack else ()
     if late:
         why += " Time that is left goes to a second layer, which stays where it gains."
     return FitPlan(
@@ -268,17 +269,18 @@ def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: flo
 
 
 def _may_stack_late(
-    config: FitConfig, shape: Shape, holdout: float | None, patience: int | None
+    config: FitConfig, task: Task, shape: Shape, holdout: float | None, patience: int | None
 ) -> bool:
     """Return whether time that is left may go to a second layer before the refit.
 
     Not where the user asked for a number of layers, for few models or for few trials, nor for the
-    sake of a fit without a limit, which is to end early.
+    sake of a fit without a limit, which is to end early. Between two classes none of five tables
+    gained by it, though the out-of-fold score of one did.
     """
     as_asked = config.n_layers is None and config.refit is None and config.max_specs is None
     each_out_of_fold = holdout is None and not shape.in_time_order
-    enough = shape.n_samples >= _ENOUGH_TO_CHOOSE_BY
-    return as_asked and each_out_of_fold and enough and patience is None
+    suits = shape.n_samples >= _ENOUGH_TO_CHOOSE_BY and task.n_classes != 2
+    return as_asked and each_out_of_fold and suits and patience is None
 
 
 def _late_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:

@@ -100,10 +100,11 @@ def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
         (FitConfig(refit=False), {}, False),
         (PRESETS["deploy"], {}, False),
         (FitConfig(families=("xgboost", "linear")), {}, False),
+        (FitConfig(), {"task": BINARY}, False),
     ],
 )
 def test_time_that_is_left_may_go_to_a_second_layer(config, shape, expected):
-    found = plan(config, **{"n_samples": 2_500, "limit": 60.0} | shape)
+    found = plan(config, **{"task": REGRESSION, "n_samples": 2_500, "limit": 60.0} | shape)
     late = ["lightgbm", "catboost", "neural", "extra_trees"] if expected else []
     assert keys(found.late_layer) == late
     assert ("second layer" in found.describe()) is expected

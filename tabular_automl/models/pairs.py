@@ -24,6 +24,7 @@ _N_MADE_OF = 10  # features that are put together: each two give five
 _FEWEST_VALUES = 3
 _ROWS_TO_CHOOSE_BY, _ROWS_TO_COUNT_VALUES = 20_000, 2_000
 _ROUNDS, _TREES = 60, 150  # of the booster that chooses, in all for several classes
+_TIME_SHARE = 0.15  # of a fit's time, for each of the two times that a booster chooses
 _MOST_CLASSES, _MOST_FEATURES = 10, 500  # beyond which the choice would take long
 _BLOCK_ROWS = 2_000
 _N_CANDIDATES = 5 * _N_MADE_OF * (_N_MADE_OF - 1) // 2
@@ -63,7 +64,7 @@ class Pairs:
             0 for none.
         setting : Setting
         budget : Budget
-            When it ends, the rounds done so far choose.
+            For the whole fit: where a part of it ends, the rounds done so far choose.
         """
         table = train.table
         few = setting.task.n_classes <= _MOST_CLASSES and table.n_features <= _MOST_FEATURES
@@ -73,11 +74,11 @@ class Pairs:
         rows = _some_rows(len(train), setting.seed)
         some = train if rows is None else train.take(rows)
         numeric = some.table.numeric
-        gains = _gains(some, numeric, setting, budget)[several]
+        gains = _gains(some, numeric, setting, budget.share(_TIME_SHARE))[several]
         best = several[np.argsort(-gains, kind="stable")[:_N_MADE_OF]]
         candidates = cls(_of_each_two(np.sort(best)))
         both = np.hstack([numeric, candidates.values(numeric)])
-        gains = _gains(some, both, setting, budget)[numeric.shape[1] :]
+        gains = _gains(some, both, setting, budget.share(_TIME_SHARE))[numeric.shape[1] :]
         order = np.argsort(-gains, kind="stable")[:n_pairs]
         return cls(candidates.made_of[order[gains[order] > 0.0]])
 

@@ -72,7 +72,6 @@ SPACES: Mapping[str, Mapping[str, Between | Among]] = {
         "random_strength": Between(0.3, 5.0, log=True),
         "rsm": Between(0.6, 1.0),
         "max_ctr_complexity": Between(1, 3),
-        "n_pairs": Among((0, 40)),
     },
     "neural": {
         "n_layers": Between(2, 4),
