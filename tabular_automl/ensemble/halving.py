@@ -22,7 +22,7 @@ from tabular_automl.search.variants import SPACES, draw_variant
 
 _MOST_VARIANTS = 30
 _ROWS_OF_A_VARIANT = 250  # fewer make the luckiest of many variants win, and all rows wait for it
-_IDLE_VARIANTS, _IDLE_GROUPS = 6, 2  # without weight, in a row, before no more are tried
+_IDLE_VARIANTS, _IDLE_GROUPS = 12, 3  # without weight, in a row, before no more are tried
 _SURVIVORS = 2  # of a group, after the last look
 _VARIANT_SHARE = 1.5  # of the seconds that the family took before
 _LEAST_SHARE = 0.3  # seconds: a family that took a moment may take two

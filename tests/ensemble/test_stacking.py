@@ -662,7 +662,7 @@ def test_time_that_is_left_goes_to_variants_of_what_earned_weight(run, monkeypat
     fitted = run(["oracle", "distant"], budget=Budget.start(60))
     keys = [c.bag.key for c in fitted.candidates]
     assert keys[:3] == ["oracle", "distant", "oracle_v1"]
-    assert len(keys) == 2 + 6  # a variant that is the same earns nothing, six times in a row
+    assert len(keys) == 2 + 12  # a variant that is the same earns nothing, twelve times in a row
 
 
 def test_the_first_bag_gets_enough_time_to_be_one(run, scouting, clock):
@@ -838,22 +838,22 @@ def test_groups_of_variants_end_when_they_bring_nothing(run, scouting, monkeypat
     monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
     fitted = run(["oracle"], budget=Budget.start(60))
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]
-    assert len(fitted.skipped) == 8  # two groups of four
-    assert FITTED.count("Oracle") == 4 + 8 * 2
+    assert len(fitted.skipped) == 12  # three groups of four
+    assert FITTED.count("Oracle") == 4 + 12 * 2
 
 
-def test_one_large_group_that_brings_nothing_is_not_the_end(run, scouting, monkeypatch):
+def test_two_large_groups_that_bring_nothing_are_not_the_end(run, scouting, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
-    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
+    monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 30)
     fitted = run(["oracle"], budget=Budget.start(60), n_cores=1)  # looks at one fold, and at two
-    assert len(fitted.skipped) == 2 * 8
+    assert len(fitted.skipped) == 3 * 8
 
 
 def test_on_a_holdout_variants_are_tried_one_by_one(run, scouting, monkeypatch):
     monkeypatch.setitem(SPACES, "oracle", {})
     monkeypatch.setattr("tabular_automl.ensemble.halving._ROWS_OF_A_VARIANT", N_ROWS // 20)
     fitted = run(["oracle"], budget=Budget.start(60), holdout_fraction=0.5)
-    assert len(fitted.candidates) == 1 + 6
+    assert len(fitted.candidates) == 1 + 12
 
 
 def test_looks_at_variants_leave_the_time_for_the_other_folds(
