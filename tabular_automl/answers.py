@@ -322,8 +322,8 @@ class Answers:
             Up to 1,000 of its rows are compared; by default, rows drawn like the columns of
             training.
         without : sequence of str
-            Keys of models to leave out, as `leaderboard` has them; the weights of the others are
-            scaled to sum 1.
+            Keys of models to leave out, as `leaderboard` has them, and with them those of a second
+            layer that read one; the weights of the others are scaled to sum 1.
 
         Raises
         ------

@@ -75,7 +75,9 @@ def export_pipeline(
 ) -> ExportedModel:
     """Write a pipeline as an ONNX model with its parity file; see `Predictor.export_onnx`."""
     target = _target(path)
+    all_keys = [bag.key for bag in pipeline.stack.bags]
     pipeline = _reduced(pipeline, without)
+    kept = {bag.key for bag in pipeline.stack.bags}
     parts = exported_parts(pipeline.featurizer)
     content, outputs = _converted(pipeline, parts)
     parity = _parity(pipeline, parts, data, content, outputs)
@@ -89,7 +91,7 @@ def export_pipeline(
         "outputs": outputs,
         "classes": classes,
         "models": list(pipeline.stack.weights),
-        "left_out": list(without),
+        "left_out": [key for key in all_keys if key not in kept],
     }
     replace_file(parity_path, (json.dumps(described, indent=2) + "\n").encode())
     replace_file(target, content)
@@ -109,16 +111,23 @@ def _target(path: str | PathLike[str]) -> Path:
 
 
 def _reduced(pipeline: FittedPipeline, without: Sequence[str]) -> FittedPipeline:
-    """Return the pipeline without some of its weighted models."""
+    """Return the pipeline without some of its models, and without those that read them."""
     if isinstance(without, str):
         raise InvalidOptionError(must_be("without", "a list of models", without))
+    stack = pipeline.stack
+    known = [bag.key for bag in stack.bags]
     for key in without:
-        weights = pipeline.stack.weights
-        if key not in weights:
-            raise InvalidOptionError(unknown_name("model", key, weights))
-        if len(weights) == 1:
-            raise InvalidOptionError(f"without must leave a model to export, got {without!r}.")
-        pipeline = without_bag(pipeline, key)
+        if key not in known:
+            raise InvalidOptionError(unknown_name("model", key, known))
+    gone = set(without)
+    for layer, keys in sorted(stack.feeds.items()):
+        if gone.intersection(keys):
+            gone |= {bag.key for bag in stack.bags if bag.layer == layer}
+    if gone.issuperset(stack.weights):
+        raise InvalidOptionError(f"without must leave a model to export, got {without!r}.")
+    for key in stack.weights:
+        if key in gone:
+            pipeline = without_bag(pipeline, key)
     return pipeline
 
 

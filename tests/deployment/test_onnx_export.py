@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -111,6 +112,21 @@ def test_models_can_be_left_out(pipelines, tmp_path):
     exported = export_pipeline(pipeline, tmp_path / "m.onnx", without=["neighbors"])
     told = json.loads(exported.parity_path.read_text())
     assert (told["models"], told["left_out"]) == (["linear"], ["neighbors"])
+
+
+def test_models_that_read_one_that_is_left_out_go_with_it(pipelines, tmp_path):
+    families = ("linear", "neighbors")
+    pipeline = pipelines("binary", n_layers=2, families=families, columns=("size", "city"))
+    both = replace(pipeline.stack, weights={"linear": 0.5, "top": 0.5})
+    with pytest.raises(ExportError, match=r"without=\['neighbors'\]"):
+        export_pipeline(replace(pipeline, stack=both), tmp_path / "m.onnx")
+    exported = export_pipeline(
+        replace(pipeline, stack=both), tmp_path / "m.onnx", without=["neighbors"]
+    )
+    told = json.loads(exported.parity_path.read_text())
+    assert (told["models"], told["left_out"]) == (["linear"], ["neighbors", "top"])
+    with pytest.raises(InvalidOptionError, match="must leave a model"):  # "top" alone has weight
+        export_pipeline(pipeline, tmp_path / "m.onnx", without=["neighbors"])
 
 
 def test_models_to_leave_out_must_be_there_and_not_all(fitted, tmp_path):
