@@ -45,6 +45,7 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction, Setting
+from tabular_automl.models.idle_topics import idle_topics
 from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
@@ -226,6 +227,9 @@ def _fit_pipeline(
     roles = read_roles(schema, target.features)  # its errors come before the long work
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))
     table = featurizer.fit_transform(target.features)
+    samples = Samples(table, target.encoded, roles.weight)
+    samples = _without_idle_topics(samples, featurizer, target.codec.task, config, machine)
+    table = samples.table
     summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
@@ -240,7 +244,7 @@ def _fit_pipeline(
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)
     budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
-    stack_request = _stack_request(target, table, roles, plan, machine, config, report)
+    stack_request = _stack_request(target, samples, roles, plan, machine, config, report)
     _report_plan(plan, target, stack_request.folds, report)
     workbook.begin(plan.n_folds, plan.holdout_fraction)
     budget.heed_stop()
@@ -296,6 +300,19 @@ def _as_chosen(
     return pipeline, record
 
 
+def _without_idle_topics(
+    samples: Samples, featurizer: Featurizer, task: Task, config: FitConfig, machine: Machine
+) -> Samples:
+    """Return the samples without the topics of texts that tell nothing new; nor are they made."""
+    parts = featurizer.parts
+    topics = {i: part.topics_at for i, part in enumerate(parts) if len(part.topics_at)}
+    idle = idle_topics(samples, task, topics, seed=config.seed, n_threads=machine.n_cores)
+    if not idle:
+        return samples
+    kept = featurizer.forget_topics({parts[i].name for i in idle})
+    return replace(samples, table=samples.table.of_numeric(kept))
+
+
 def _kinds_read(schema: Schema, config: FitConfig) -> frozenset[Kind]:
     """Return the kinds of columns that a model of this fit may read untouched."""
     kept = (c.kind for c in schema.used if ENCODERS.get(str(c.encoder)).keeps_raw)
@@ -330,7 +347,7 @@ def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds
 
 def _stack_request(
     target: Target,
-    table: FeatureTable,
+    samples: Samples,
     roles: Roles,
     plan: FitPlan,
     machine: Machine,
@@ -340,13 +357,13 @@ def _stack_request(
     """Put together what the layers work on."""
     loss = _LOSS_OF_MODELS.get(target.metric.loss, target.metric.loss)
     return StackRequest(
-        samples=Samples(table, target.encoded, roles.weight),
+        samples=samples,
         folds=_make_folds(target, plan, roles, config.seed),
         judge=Judge(target.metric, target.codec, target.in_user_units, roles.weight),
         setting=Setting(target.codec.task, loss, config.seed, machine.n_cores),
         machine=machine,
         # Without features there is nothing to learn but the base rate.
-        layers=plan.layers if table.n_features or table.raw_kinds else (),
+        layers=plan.layers if samples.table.n_features or samples.table.raw_kinds else (),
         n_first=plan.n_first,
         first_pass=plan.first_pass,
         refit_seconds=plan.refit_seconds,

@@ -198,6 +198,18 @@ class FeatureTable:
             raw_kinds=self.raw_kinds,
         )
 
+    def of_numeric(self, kept: npt.NDArray[np.intp]) -> FeatureTable:
+        """Return a whole new table with only the numeric features at ``kept``, in that order."""
+        return FeatureTable(
+            numeric=np.ascontiguousarray(self.numeric[:, kept]),
+            codes=self.codes,
+            numeric_names=tuple(self.numeric_names[i] for i in kept),
+            code_names=self.code_names,
+            n_levels=self.n_levels,
+            raw=self.raw,
+            raw_kinds=self.raw_kinds,
+        )
+
     @classmethod
     def empty(cls, n_samples: int) -> FeatureTable:
         """Return a table of ``n_samples`` rows without features."""

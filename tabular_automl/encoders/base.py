@@ -83,6 +83,18 @@ class ColumnEncoder(ABC):
         """
         return False
 
+    @property
+    def topics(self) -> range:
+        """Which of its numeric features are topics of texts, found without the target."""
+        return range(0)
+
+    def forget_topics(self) -> None:
+        """Become an encoder without its topics, whose other features move up.
+
+        Only asked of encoders that have `topics`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has topics and must be able to forget.")
+
     @abstractmethod
     def state(self) -> State:
         """Return what `restore` needs."""

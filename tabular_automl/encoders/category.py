@@ -148,6 +148,18 @@ class CategoryEncoder(ColumnEncoder):
             lookup[i] = self.code_of(key)
         return lookup[codes]
 
+    @property
+    def topics(self) -> range:
+        """Those of the levels' spelling, behind the count."""
+        if self.spelling is None:
+            return range(0)
+        return range(self.is_counted, self.is_counted + len(self.spelling.topics))
+
+    def forget_topics(self) -> None:
+        """Keep of the levels' spelling the statistics and the featured words only."""
+        if self.spelling is not None:
+            self.spelling.forget_topics()
+
     def state(self) -> State:
         """Return the levels and how often each occurred."""
         return State(

@@ -182,6 +182,24 @@ def check_inputs_stay_unchanged(specimen: Specimen) -> None:
     )
 
 
+def check_forgotten_topics_leave_the_other_features(specimen: Specimen) -> None:
+    """Check that an encoder that has topics is as before without them, saved or not."""
+    encoder = specimen.fit()
+    topics = encoder.topics
+    if not len(topics):
+        return
+    whole = encoder.transform(specimen.sample)
+    others = np.setdiff1d(np.arange(len(whole.numeric_names)), np.array(topics))
+    encoder.forget_topics()
+    require(not len(encoder.topics), f"{specimen.name} must have no topics after forget_topics.")
+    for each in (encoder, _restored(specimen, encoder)):
+        _require_equal(
+            whole.of_numeric(others),
+            each.transform(specimen.sample),
+            f"{specimen.name}.forget_topics must leave the other features",
+        )
+
+
 def check_poor_columns_can_be_fitted(specimen: Specimen) -> None:
     """Check that a single row, or missing rows only, are enough to fit."""
     for rows in (specimen.present.iloc[:1], specimen.missing(4)):
@@ -231,9 +249,7 @@ def check_state_restores_equal_features(specimen: Specimen) -> None:
     encoder = specimen.fit()
     expected = encoder.transform(specimen.sample)
     for generation in ("restored", "twice restored"):
-        state = through_files(encoder.state())
-        encoder = specimen.encoder_type()
-        encoder.restore(state)
+        encoder = _restored(specimen, encoder)
         _require_equal(
             expected,
             encoder.transform(specimen.sample),
@@ -251,6 +267,7 @@ _CHECKS = (
     check_the_storage_of_the_values_does_not_matter,
     check_fit_transform_equals_fit_then_transform,
     check_inputs_stay_unchanged,
+    check_forgotten_topics_leave_the_other_features,
     check_poor_columns_can_be_fitted,
     check_unreadable_values_raise_and_name_the_column,
     check_state_is_plain_data,
@@ -307,6 +324,13 @@ def _require_names(who: str, features: FeatureTable, column: str) -> None:
         not foreign,
         f"{who} must begin the features' names with the column's {column!r}, got {foreign}.",
     )
+
+
+def _restored(specimen: Specimen, encoder: ColumnEncoder) -> ColumnEncoder:
+    """Return the encoder as a saved predictor has it."""
+    again = specimen.encoder_type()
+    again.restore(through_files(encoder.state()))
+    return again
 
 
 def _require_equal(expected: FeatureTable, actual: FeatureTable, sentence: str) -> None:

@@ -42,6 +42,13 @@ class FeaturePart:
             at = slice(self.codes_at, self.codes_at + n_codes)
             out.codes[:, at] = block.codes[:, self.codes]
 
+    @property
+    def topics_at(self) -> npt.NDArray[np.intp]:
+        """Where the kept topics of the column's texts are in the numeric block."""
+        topics = self.encoder.topics
+        is_topic = (self.numeric >= topics.start) & (self.numeric < topics.stop)
+        return self.numeric_at + np.flatnonzero(is_topic)
+
     def place_of(self, feature: int) -> int:
         """Return where an encoder's own feature lands in the numeric block, -1 when left out."""
         found = np.flatnonzero(self.numeric == feature)

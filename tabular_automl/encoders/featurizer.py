@@ -94,6 +94,31 @@ class Featurizer:
         self.fills = Fills.fit(out.numeric)
         return out
 
+    def forget_topics(self, columns: Set[Hashable]) -> npt.NDArray[np.intp]:
+        """Leave out the topics of some columns' texts.
+
+        Returns
+        -------
+        ndarray of int
+            Where the numeric features that stay were before.
+        """
+        parts = self._fitted()
+        kept_numeric = [part.numeric.tolist() for part in parts]
+        gone: list[int] = []
+        for i, part in enumerate(parts):
+            topics = part.encoder.topics
+            if part.name in columns and len(topics):
+                gone += part.topics_at.tolist()
+                others = (each for each in kept_numeric[i] if each not in topics)
+                kept_numeric[i] = [_moved_up(each, topics) for each in others]
+                part.encoder.forget_topics()
+        kept = np.setdiff1d(np.arange(len(self._numeric_names)), gone)
+        self._numeric_names = tuple(self._numeric_names[i] for i in kept)
+        self.fills = Fills(self.fills.middles[kept])
+        encoders = [part.encoder for part in parts]
+        self._place(encoders, kept_numeric, [part.codes.tolist() for part in parts])
+        return kept
+
     def transform(self, table: pd.DataFrame, *, on_error: OnError = "raise") -> FeatureTable:
         """Return the features of a table's rows.
 
@@ -329,6 +354,11 @@ class Featurizer:
             if part.encoder.keeps_raw
         }
         return self.blank(len(table), raw)
+
+
+def _moved_up(feature: int, gone: range) -> int:
+    """Return where a feature that is none of those gone is when they are."""
+    return feature if feature < gone.start else feature - len(gone)
 
 
 def _write_categories(

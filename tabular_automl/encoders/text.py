@@ -160,6 +160,17 @@ class TextEncoder(ColumnEncoder):
         empty = np.empty((len(codes), 0), dtype=np.int32)
         return FeatureTable(np.hstack(blocks), empty, tuple(names))
 
+    @property
+    def topics(self) -> range:
+        """The projections."""
+        return range(len(self.components))
+
+    def forget_topics(self) -> None:
+        """Keep the statistics and the featured words only."""
+        self.vocabulary, self._index = [], {}
+        self.idf = np.empty(0, dtype=np.float32)
+        self.components = np.empty((0, 0), dtype=np.float32)
+
     def state(self) -> State:
         """Return vocabulary, words, weights and directions."""
         return State(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,14 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import ArtifactError
 from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.data.task import Task
 from tabular_automl.models.base import Setting
+from tabular_automl.models.quick_boosting import (
+    MOST_CLASSES,
+    MOST_FEATURES,
+    ROWS,
+    boost_quickly,
+    some_rows,
+)
 
 _OPERATIONS = (np.add, np.subtract, np.multiply, np.divide)
 _SIGNS = ("+", "-", "*", "/")
@@ -22,10 +28,9 @@ _DIVIDE = 3
 LARGEST = 1e30  # the square of what float32 holds is too much for it
 _N_MADE_OF = 10  # features that are put together: each two give five
 _FEWEST_VALUES = 3
-_ROWS_TO_CHOOSE_BY, _ROWS_TO_COUNT_VALUES = 20_000, 2_000
-_ROUNDS, _TREES = 60, 150  # of the booster that chooses, in all for several classes
+_ROWS_TO_COUNT_VALUES = 2_000
+_ROUNDS = 60  # of the booster that chooses
 _TIME_SHARE = 0.15  # of a fit's time, for each of the two times that a booster chooses
-_MOST_CLASSES, _MOST_FEATURES = 10, 500  # beyond which the choice would take long
 _BLOCK_ROWS = 2_000
 _N_CANDIDATES = 5 * _N_MADE_OF * (_N_MADE_OF - 1) // 2
 
@@ -67,18 +72,17 @@ class Pairs:
             For the whole fit: where a part of it ends, the rounds done so far choose.
         """
         table = train.table
-        few = setting.task.n_classes <= _MOST_CLASSES and table.n_features <= _MOST_FEATURES
+        few = setting.task.n_classes <= MOST_CLASSES and table.n_features <= MOST_FEATURES
         several = of_several_values(table) if n_pairs and few else np.empty(0, dtype=np.intp)
         if len(several) < 2:
             return cls.none()
-        rows = _some_rows(len(train), setting.seed)
-        some = train if rows is None else train.take(rows)
-        numeric = some.table.numeric
-        gains = _gains(some, numeric, setting, budget.share(_TIME_SHARE))[several]
+        some = train.take(some_rows(len(train), setting.seed))
+        gains = _gains(some, setting, budget.share(_TIME_SHARE))[several]
         best = several[np.argsort(-gains, kind="stable")[:_N_MADE_OF]]
         candidates = cls(_of_each_two(np.sort(best)))
-        both = np.hstack([numeric, candidates.values(numeric)])
-        gains = _gains(some, both, setting, budget.share(_TIME_SHARE))[numeric.shape[1] :]
+        both = candidates.extend_samples(some)
+        n_numeric = len(table.numeric_names)
+        gains = _gains(both, setting, budget.share(_TIME_SHARE))[n_numeric:]
         order = np.argsort(-gains, kind="stable")[:n_pairs]
         return cls(candidates.made_of[order[gains[order] > 0.0]])
 
@@ -153,7 +157,7 @@ def bytes_of_extended(n_pairs: int, table: FeatureTable) -> int:
         return 0
     extended = table.n_bytes + 4 * n_pairs * len(table)
     n_features = table.n_features + _N_CANDIDATES
-    choice = 3 * 4 * min(len(table), _ROWS_TO_CHOOSE_BY) * n_features
+    choice = 3 * 4 * min(len(table), ROWS) * n_features
     return 2 * extended + choice
 
 
@@ -165,14 +169,6 @@ def of_several_values(table: FeatureTable) -> npt.NDArray[np.intp]:
     return np.flatnonzero(np.array(counts, dtype=np.intp) >= _FEWEST_VALUES)
 
 
-def _some_rows(n_rows: int, seed: int) -> npt.NDArray[np.intp] | None:
-    """Return rows to choose by; None for all."""
-    if n_rows <= _ROWS_TO_CHOOSE_BY:
-        return None
-    drawn = np.random.default_rng(seed).choice(n_rows, _ROWS_TO_CHOOSE_BY, replace=False)
-    return np.sort(drawn)
-
-
 def _of_each_two(features: npt.NDArray[np.intp]) -> Ints:
     """Return all that two of the features give, shape (n_pairs, 3)."""
     found: list[tuple[int, int, int]] = []
@@ -182,41 +178,9 @@ def _of_each_two(features: npt.NDArray[np.intp]) -> Ints:
     return np.array(found, dtype=np.int64)
 
 
-def _gains(
-    samples: Samples, numeric: Floats, setting: Setting, budget: Budget
-) -> npt.NDArray[np.float64]:
+def _gains(samples: Samples, setting: Setting, budget: Budget) -> npt.NDArray[np.float64]:
     """Return what each numeric feature gains in a few trees, the categories beside them."""
-    import lightgbm
-
-    def stop_in_time(environment: Any) -> None:
-        if budget.expired():
-            raise lightgbm.callback.EarlyStopException(environment.iteration, [])
-
-    matrix = np.hstack([numeric, samples.table.codes.astype(np.float32)])
-    y, options = _target(samples, setting.task)
-    options |= {
-        "num_leaves": 31,
-        "learning_rate": 0.1,
-        "feature_fraction": 0.7,
-        "max_bin": 63,
-        "seed": setting.seed,
-        "num_threads": setting.n_threads,
-        "deterministic": True,
-        "force_col_wise": True,
-        "verbosity": -1,
-    }
-    n_rounds = min(_ROUNDS, max(1, _TREES // options.get("num_class", 1)))
-    data = lightgbm.Dataset(matrix, y, weight=samples.weight, params={"max_bin": 63})
-    booster = lightgbm.train(options, data, n_rounds, callbacks=[stop_in_time])
-    gains: npt.NDArray[np.float64] = booster.feature_importance("gain")[: numeric.shape[1]]
-    return gains
-
-
-def _target(samples: Samples, task: Task) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """Return the target and the objective of the classes that occur."""
-    if not task.is_classification:
-        return samples.y, {"objective": "regression"}
-    classes, y = np.unique(samples.y, return_inverse=True)
-    if len(classes) > 2:
-        return y, {"objective": "multiclass", "num_class": len(classes)}
-    return y, {"objective": "binary"}
+    options = {"seed": setting.seed, "n_threads": setting.n_threads, "budget": budget}
+    booster = boost_quickly(samples, setting.task, n_rounds=_ROUNDS, **options)
+    gains: npt.NDArray[np.float64] = booster.feature_importance("gain")
+    return gains[: len(samples.table.numeric_names)]

@@ -153,9 +153,19 @@ class Stateless(VersionEncoder):
         )
 
 
+class Unforgetting(VersionEncoder):
+    @property
+    def topics(self) -> range:
+        return range(1, 2)
+
+    def forget_topics(self) -> None:
+        """Do nothing."""
+
+
 @pytest.mark.parametrize(
     ("encoder_type", "sentence"),
     [
+        (Unforgetting, "must have no topics after forget_topics"),
         (Roleless, "kind must be a Kind that becomes features, got <Kind.WEIGHT"),
         (Reasonless, "must return a reason for its own sample, got None"),
         (DoublePrecision, "must return float32 and int32"),

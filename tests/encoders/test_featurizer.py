@@ -51,6 +51,30 @@ def test_transform_of_the_training_table_equals_fit_transform(table):
     assert_equal(featurizer.transform(table), features)
 
 
+def test_topics_of_texts_are_forgotten_and_all_else_stays(table):
+    rng = np.random.default_rng(1)
+    ticket = [f"{rng.choice(['pc', 'stn', 'ca'])} {rng.integers(0, 90)}" for _ in range(120)]
+    table.insert(0, "ticket", ticket)
+    table["title"] = [
+        f"{first} {second}" for first, second in zip(ticket, table["review"], strict=False)
+    ]
+    featurizer, features = fitted(table)
+    parts = {part.name: part for part in featurizer.parts}
+    assert len(parts["ticket"].topics_at)
+    assert len(parts["title"].topics_at)
+    kept = featurizer.forget_topics({"ticket", "review", "number"})
+    expected = features.of_numeric(kept)
+    gone = set(features.names) - set(expected.names)
+    assert gone == {name for name in features.names if name.startswith(("ticket:t", "review:t"))}
+    with_more = table.head(7).assign(number=np.nan)
+    for each in (featurizer, Featurizer.from_state(featurizer.state())):
+        assert_equal(each.transform(table), expected)
+        assert each.sources.keys() == set(expected.names)
+        filled = each.transform(with_more).numeric[:, expected.names.index("number")]
+        assert not np.isnan(filled).any()
+    assert {part.name: len(part.topics_at) > 0 for part in featurizer.parts}["title"]
+
+
 def test_a_number_missing_where_training_had_none_is_the_middle_of_them(table):
     featurizer, features = fitted(table)
     places = [features.names.index(name) for name in ("number", "gappy", "day:elapsed")]
