@@ -45,7 +45,7 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction, Setting
-from tabular_automl.models.idle_topics import idle_topics
+from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
@@ -228,7 +228,9 @@ def _fit_pipeline(
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))
     table = featurizer.fit_transform(target.features)
     samples = Samples(table, target.encoded, roles.weight)
-    samples = _without_idle_topics(samples, featurizer, target.codec.task, config, machine)
+    samples = _without_idle_topics(
+        samples, featurizer, target.codec.task, roles, config, machine, report
+    )
     table = samples.table
     summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
@@ -301,15 +303,31 @@ def _as_chosen(
 
 
 def _without_idle_topics(
-    samples: Samples, featurizer: Featurizer, task: Task, config: FitConfig, machine: Machine
+    samples: Samples,
+    featurizer: Featurizer,
+    task: Task,
+    roles: Roles,
+    config: FitConfig,
+    machine: Machine,
+    report: Reporter,
 ) -> Samples:
     """Return the samples without the topics of texts that tell nothing new; nor are they made."""
     parts = featurizer.parts
     topics = {i: part.topics_at for i, part in enumerate(parts) if len(part.topics_at)}
-    idle = idle_topics(samples, task, topics, seed=config.seed, n_threads=machine.n_cores)
+    if not topics:
+        return samples
+    folds = make_folds(
+        task, samples.y, n_folds=N_FOLDS, groups=roles.group, time=roles.time, seed=config.seed
+    )
+    idle = idle_topics(samples, task, folds, topics, seed=config.seed, n_workers=machine.n_cores)
     if not idle:
         return samples
-    kept = featurizer.forget_topics({parts[i].name for i in idle})
+    columns = [parts[i].name for i in idle]
+    told = ", ".join(map(repr, columns))
+    report(
+        Note(f"Topics of {told} are left out: they tell no more of the label than chance would.")
+    )
+    kept = featurizer.forget_topics(set(columns))
     return replace(samples, table=samples.table.of_numeric(kept))
 
 

@@ -128,3 +128,37 @@ def test_a_metric_that_cares_for_rare_classes_gets_a_rule_that_says_them_more_of
         int((each.predict(rare_table) == "rare").sum()) for each in (balanced, accurate)
     )
     assert n_balanced > 1.5 * n_accurate
+
+
+@pytest.fixture
+def table_of_texts():
+    """300 rows with a text of noise and one that tells the label."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"word{i}" for i in range(10, 50)])
+    told = rng.random(300) < 0.5
+    subject = [" ".join(rng.choice(words[:25] if each else words[15:], 12)) for each in told]
+    author = [" ".join(rng.choice(words, rng.integers(9, 15))) for _ in range(300)]
+    x = rng.normal(size=300)
+    return pd.DataFrame({"x": x, "subject": subject, "author": author, "y": told})
+
+
+def test_topics_of_a_text_that_tells_nothing_are_left_out_and_the_text_is_still_read(
+    tmp_path, table_of_texts
+):
+    events = []
+    config = FitConfig(families=("lightgbm", "text_linear"), n_folds=3, max_specs=2)
+    predictor = Predictor("y", path=tmp_path / "p", reporter=events.append)
+    predictor.fit(table_of_texts, config=config)
+    notes = [event.text for event in events if hasattr(event, "text")]
+    expected = "Topics of 'author' are left out: they tell no more of the label than chance would."
+    assert expected in notes
+    features = predictor._fitted().featurizer.transform(table_of_texts)
+    assert any(name.startswith("subject:topic") for name in features.names)
+    assert not any(name.startswith("author:topic") for name in features.names)
+    assert "author:words" in features.names
+    assert set(features.raw) == {"subject", "author"}
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    expected = predictor.predict_proba(table_of_texts)
+    pd.testing.assert_frame_equal(loaded.predict_proba(table_of_texts), expected)
+    one = loaded.compile().predict_proba_one(table_of_texts.iloc[0].to_dict())
+    assert one[True] == pytest.approx(expected[True].iloc[0], abs=1e-6)

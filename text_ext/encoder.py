@@ -101,6 +101,15 @@ class LetterEncoder(ColumnEncoder):
             tuple(f"{column.name}:{name}" for name in names),
         )
 
+    @property
+    def topics(self) -> range:
+        """The directions, behind the length."""
+        return range(1, 1 + len(self.components))
+
+    def forget_topics(self) -> None:
+        """Keep the length only."""
+        self.components = np.zeros((0, N_BUCKETS), dtype=np.float32)
+
     def state(self) -> State:
         """Return the weights and the directions."""
         return State(arrays={"idf": self.idf, "components": self.components})

@@ -32,6 +32,7 @@ from tabular_automl.encoders.text import MAX_CHARS, TextEncoder
 
 Row = Mapping[Hashable, Any]
 _EPOCH = datetime.datetime(1970, 1, 1)
+_SENTENCE = "twelve words that stand for a text of which no word is known"
 _PLAIN = (float, int, bool, str, type(None))
 _DIRECTIVES = {"%Y": r"(\d{4})", "%m": r"(\d{1,2})", "%d": r"(\d{1,2})"}
 _DIRECTIVES |= {"%H": r"(\d{1,2})", "%M": r"(\d{2})", "%S": r"(\d{2})"}
@@ -101,7 +102,7 @@ def _usual_value(encoder: ColumnEncoder) -> Any:
     if isinstance(encoder, CategoryEncoder):
         return encoder.levels[0] if encoder.levels else None
     if isinstance(encoder, TextEncoder):
-        return " ".join(encoder.vocabulary[:12])
+        return " ".join(encoder.vocabulary[:12]) or _SENTENCE
     if isinstance(encoder, DatetimeEncoder):
         return _EPOCH + datetime.timedelta(seconds=encoder.center)
     return None

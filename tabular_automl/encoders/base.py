@@ -85,7 +85,10 @@ class ColumnEncoder(ABC):
 
     @property
     def topics(self) -> range:
-        """Which of its numeric features are topics of texts, found without the target."""
+        """Which of its numeric features, side by side, are topics of texts; by default none.
+
+        They are found without the target, and left out where they tell nothing of it.
+        """
         return range(0)
 
     def forget_topics(self) -> None:

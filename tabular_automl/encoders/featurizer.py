@@ -42,10 +42,11 @@ BLOCK_ROWS = 256
 
 
 class Featurizer:
-    """Turns tables of one schema into feature tables; never sees the target.
+    """Turns tables of one schema into feature tables; what it learns, it learns without the target.
 
     Features are each column's own, then the days between each two date columns. Those that are
-    constant in training, or equal to an earlier feature, are left out.
+    constant in training, or equal to an earlier feature, are left out, and so are the topics of
+    texts that `forget_topics` is told of.
 
     Parameters
     ----------

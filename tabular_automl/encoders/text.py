@@ -169,7 +169,7 @@ class TextEncoder(ColumnEncoder):
         """Keep the statistics and the featured words only."""
         self.vocabulary, self._index = [], {}
         self.idf = np.empty(0, dtype=np.float32)
-        self.components = np.empty((0, 0), dtype=np.float32)
+        self.components = self._gram_rows = np.empty((0, 0), dtype=np.float32)
 
     def state(self) -> State:
         """Return vocabulary, words, weights and directions."""

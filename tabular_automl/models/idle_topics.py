@@ -7,127 +7,148 @@ model of few rows sees through: leaving them out helps every family of models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tabular_automl.data.folds import make_folds
+from tabular_automl.core.parallel import run_parallel
+from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples
 from tabular_automl.data.task import Task
-from tabular_automl.models.quick_boosting import (
-    MOST_CLASSES,
-    MOST_FEATURES,
-    ROWS,
-    boost_quickly,
-    quick_matrix,
-)
+from tabular_automl.models.quick_boosting import MOST_CLASSES, boost_quickly, quick_matrix
 
-_N_FOLDS, _ROUNDS = 5, 60
-_FEWEST_ROWS = 100
-# Akaike's price of a parameter: what does not explain twice what chance would makes a model worse.
-_LEAST_BEYOND_CHANCE = 2.0
+N_FOLDS = 5
+_ROUNDS = 60
+_FEWEST_ROWS, _FEWEST_OF_A_CLASS = 100, 10
+_MOST_ROWS = 20_000  # topics of noise do no harm beyond
+_MOST_CELLS = 2_000_000  # about a second of one core
+_PRICE = 2.0  # of a parameter, in Akaike's criterion
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 
 
 def idle_topics(
-    samples: Samples, task: Task, topics: Mapping[int, Positions], *, seed: int, n_threads: int
+    samples: Samples,
+    task: Task,
+    folds: Folds,
+    topics: Mapping[int, Positions],
+    *,
+    seed: int,
+    n_workers: int,
 ) -> list[int]:
     """Return the keys of the topics that explain no more of the target than chance would.
 
     A score test [1]_: a quick booster is cross-validated without any topics, and what it leaves
-    unexplained is regressed on those of each column. Of noise, k topics explain k times the
-    variance of one row; fewer than twice as much is not worth their place (as in Akaike's
-    criterion).
+    unexplained is regressed on those of each column. ``k`` topics of noise explain ``k`` times the
+    variance of one row on average; they stay if they explain twice as much or more, the price of
+    ``k`` parameters in Akaike's criterion [2]_. With several classes the one that is explained best
+    counts, and its choice among ``c`` costs ``log(c)`` parameters.
+
+    It does not depend on the clock, nor on the number of workers: a fit that goes on where it was
+    must find the same features.
 
     Parameters
     ----------
     samples : Samples
     task : Task
+    folds : Folds
+        `N_FOLDS` of them; only validated rows tell.
     topics : mapping of int to ndarray of int
         Positions of each column's topics in the numeric block.
-    seed, n_threads : int
+    seed, n_workers : int
 
     Returns
     -------
     list of int
-        None of tables that are large, wide, of many classes or of very few rows.
+        Empty where a table has too few rows to tell, or too many rows, features or classes.
 
     References
     ----------
     .. [1] C. R. Rao (1948). Large sample tests of statistical hypotheses concerning several
        parameters. Mathematical Proceedings of the Cambridge Philosophical Society 44(1).
+    .. [2] H. Akaike (1974). A new look at the statistical model identification. IEEE Transactions
+       on Automatic Control 19(6).
     """
-    table = samples.table
-    is_quick = len(samples) <= ROWS and table.n_features <= MOST_FEATURES
-    if not (
-        topics and is_quick and len(samples) >= _FEWEST_ROWS and task.n_classes <= MOST_CLASSES
-    ):
-        return []
-    every = np.concatenate(list(topics.values()))
-    others = np.setdiff1d(np.arange(len(table.numeric_names)), every)
-    if not len(others) + len(table.code_names):
+    table, rows = samples.table, folds.validated
+    of_topics = np.concatenate([*topics.values(), np.empty(0, dtype=np.intp)])
+    others = np.setdiff1d(np.arange(len(table.numeric_names)), of_topics)
+    n_others = len(others) + len(table.code_names)
+    small = len(table) <= _MOST_ROWS and len(table) * n_others <= _MOST_CELLS
+    if not (n_others and small and len(rows) >= _FEWEST_ROWS and task.n_classes <= MOST_CLASSES):
         return []
     rest = Samples(table.of_numeric(others), _even(samples.y, task), samples.weight)
-    left = _unexplained(rest, task, seed, n_threads)
-    weight = np.ones(len(samples)) if samples.weight is None else samples.weight
+    left = _unexplained(rest, task, folds, seed, n_workers)[rows]
+    weight = np.ones(len(rows)) if samples.weight is None else samples.weight[rows]
+    if not np.isfinite(left).all() or not weight.sum() > 0.0:
+        return []
     return [
-        key
-        for key, at in topics.items()
-        if _beyond_chance(table.numeric[:, at], left, weight) < _LEAST_BEYOND_CHANCE
+        key for key, at in topics.items() if not _tell(table.numeric[:, at][rows], left, weight)
     ]
 
 
-def _even(y: npt.NDArray[np.generic], task: Task) -> npt.NDArray[np.generic]:
+def _even(y: npt.NDArray[Any], task: Task) -> npt.NDArray[Any]:
     """Return classes as they are and values by their rank: a few of them must not decide."""
     if task.is_classification:
         return y
     from scipy.stats import rankdata
 
-    ranks: npt.NDArray[np.generic] = rankdata(y) / len(y)
+    ranks: npt.NDArray[Any] = rankdata(y) / len(y)
     return ranks
 
 
-def _unexplained(samples: Samples, task: Task, seed: int, n_threads: int) -> Floats:
-    """Return what a quick booster of other rows does not explain, shape (n_samples, n_outputs)."""
+def _unexplained(samples: Samples, task: Task, folds: Folds, seed: int, n_workers: int) -> Floats:
+    """Return what quick boosters of other rows do not explain of each output.
+
+    Those are the value, or the indicators of classes with enough rows to tell; only one of two
+    classes, since the other's mirrors it. Shape (n_samples, n_outputs).
+    """
     matrix, y = quick_matrix(samples.table), samples.y
+    classes, n_rows = np.unique(y, return_counts=True)
     outputs = y[:, None].astype(np.float64)
     if task.is_classification:
-        outputs = (y[:, None] == np.unique(y)).astype(np.float64)
-    folds = make_folds(task, y, n_folds=_N_FOLDS, seed=seed)
+        outputs = (y[:, None] == classes).astype(np.float64)
+
+    def expected(fold: int) -> Floats:
+        train, valid = folds.train[fold], folds.valid[fold]
+        found = np.repeat(outputs[train[:1]], len(valid), axis=0)
+        known = np.flatnonzero(np.ptp(outputs[train], axis=0) > 0.0)
+        if len(known):  # not all rows of one class
+            learned = samples.take(train)
+            booster = boost_quickly(
+                learned, task, _ROUNDS, seed, n_threads=1, num_leaves=15, min_data_in_leaf=10
+            )
+            told = np.asarray(booster.predict(matrix[valid], num_threads=1), dtype=np.float64)
+            if len(known) == 2:
+                told = np.column_stack([1.0 - told, told])
+            found[:, known] = told.reshape(len(valid), -1)
+        return found
+
     left = outputs.copy()
-    for train, valid in zip(folds.train, folds.valid, strict=True):
-        known = np.ptp(outputs[train], axis=0) > 0
-        if not known.any():  # all rows of one class
-            left[valid] -= outputs[train[:1]]
-            continue
-        booster = boost_quickly(
-            samples.take(train),
-            task,
-            n_rounds=_ROUNDS,
-            seed=seed,
-            n_threads=n_threads,
-            num_leaves=15,
-            min_data_in_leaf=10,
-        )
-        found = np.asarray(booster.predict(matrix[valid]), dtype=np.float64)
-        if known.sum() == 2:
-            found = np.column_stack([1.0 - found, found])
-        left[np.ix_(valid, np.flatnonzero(known))] -= found.reshape(len(valid), -1)
-    return left
+    # One thread each: two of one booster wait for each other, and those of other models for them.
+    for fold, found in enumerate(run_parallel(expected, range(len(folds)), n_workers)):
+        left[folds.valid[fold]] -= found
+    if task.is_classification:
+        left = left[:, n_rows >= _FEWEST_OF_A_CLASS]
+    return left[:, :1] if left.shape[1] == 2 else left
 
 
-def _beyond_chance(features: npt.NDArray[np.float32], left: Floats, weight: Floats) -> float:
-    """Return how many times as much of what is left the features explain as noise would."""
+def _tell(features: npt.NDArray[np.float32], left: Floats, weight: Floats) -> bool:
+    """Return whether the features explain enough of what is left, beyond what noise would."""
     weight = weight / weight.mean()
     scale = np.sqrt(weight)[:, None]
-    centred = [(x - np.average(x, axis=0, weights=weight)) * scale for x in (features, left)]
+    centred = [
+        (each - np.average(each, axis=0, weights=weight)) * scale
+        for each in (np.nan_to_num(features), left)
+    ]
     directions, sizes, _ = np.linalg.svd(centred[0], full_matrices=False)
     directions = directions[:, sizes > 1e-6 * sizes.max(initial=0.0)]
-    # Rows of uneven weight are as few as their weights' square says.
+    # A direction's sum of weighted rows has the variance s^2 mean(w^2), s^2 that of a row.
     variance = np.mean(centred[1] ** 2, axis=0) * np.mean(weight**2)
-    if not directions.shape[1] or not variance.max() > 0.0:
-        return 0.0
-    explained = np.sum((directions.T @ centred[1]) ** 2, axis=0)[variance > 0.0]
-    return float(np.mean(explained / variance[variance > 0.0]) / directions.shape[1])
+    varies = variance > 0.0
+    if not varies.any():
+        return False
+    explained = np.sum((directions.T @ centred[1][:, varies]) ** 2, axis=0) / variance[varies]
+    n_parameters = directions.shape[1] + np.log(np.count_nonzero(varies))
+    return bool(explained.max() >= _PRICE * n_parameters)

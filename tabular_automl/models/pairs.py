@@ -180,7 +180,9 @@ def _of_each_two(features: npt.NDArray[np.intp]) -> Ints:
 
 def _gains(samples: Samples, setting: Setting, budget: Budget) -> npt.NDArray[np.float64]:
     """Return what each numeric feature gains in a few trees, the categories beside them."""
-    options = {"seed": setting.seed, "n_threads": setting.n_threads, "budget": budget}
-    booster = boost_quickly(samples, setting.task, n_rounds=_ROUNDS, **options)
+    n_threads = setting.n_threads
+    booster = boost_quickly(
+        samples, setting.task, _ROUNDS, setting.seed, n_threads=n_threads, budget=budget
+    )
     gains: npt.NDArray[np.float64] = booster.feature_importance("gain")
     return gains[: len(samples.table.numeric_names)]

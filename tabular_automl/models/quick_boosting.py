@@ -14,7 +14,7 @@ from tabular_automl.data.task import Task
 if TYPE_CHECKING:
     import lightgbm
 
-ROWS = 20_000  # enough to tell
+ROWS = 20_000  # enough to tell, where a part of them will do
 MOST_CLASSES, MOST_FEATURES = 10, 500  # beyond which it would take long
 _BINS = 63
 _TREES = 150  # in all, for several classes
@@ -23,9 +23,9 @@ _TREES = 150  # in all, for several classes
 def boost_quickly(
     samples: Samples,
     task: Task,
-    *,
     n_rounds: int,
     seed: int,
+    *,
     n_threads: int,
     budget: Budget | None = None,
     **options: Any,

@@ -41,7 +41,9 @@ BESIDE = {
 # What users and plug-ins import; only the command line and the demo, users too, may lean on it.
 SURFACE = {"", "extend"}
 # What the files of models/ may share; everything else there is a family of its own.
-SHARED_BY_MODELS = {"base", "dense", "boosting", "pairs", "stored_trees", "contract"}
+SHARED_BY_MODELS = {
+    *("base", "dense", "boosting", "quick_boosting", "pairs", "stored_trees", "contract"),
+}
 FAMILIES = {
     "lightgbm",
     "xgboost",

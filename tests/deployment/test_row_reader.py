@@ -177,3 +177,13 @@ def test_the_example_row_can_be_read(reader, featurizer):
     example = example_row(featurizer)
     assert_equal_features(reader, featurizer, example)
     assert example["level"] is not None
+
+
+def test_the_example_of_a_text_without_topics_has_words():
+    table = table_of_kinds()
+    featurizer = Featurizer(infer_schema(table, KINDS))
+    featurizer.fit_transform(table)
+    featurizer.forget_topics({"text", "title", "many"})
+    example = example_row(featurizer)
+    assert min(len(example[name].split()) for name in ("text", "title")) > 3
+    assert_equal_features(RowReader(featurizer), featurizer, example)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import idle_topics as module
-from tabular_automl.models.idle_topics import idle_topics
+from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 
 REGRESSION = Task(ProblemType.REGRESSION)
 BINARY = Task(ProblemType.BINARY, 2)
@@ -26,8 +27,9 @@ def samples_of(task, told_by, n_rows=400, seed=0):
     return Samples(table, (y - y.mean()) / y.std())
 
 
-def found(samples, task, topics=TOPICS):
-    return idle_topics(samples, task, topics, seed=0, n_threads=1)
+def found(samples, task, topics=TOPICS, n_workers=1, **roles):
+    folds = make_folds(task, samples.y, n_folds=N_FOLDS, seed=0, **roles)
+    return idle_topics(samples, task, folds, topics, seed=0, n_workers=n_workers)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
@@ -73,21 +75,56 @@ def test_folds_that_train_on_one_class_are_no_obstacle():
     assert set(found(samples, BINARY)) <= {7, 9}
 
 
+def test_topics_that_tell_of_one_class_among_many_stay():
+    task = Task(ProblemType.MULTICLASS, 10)
+    samples = samples_of(task, told_by=0, n_rows=1000)
+    rng = np.random.default_rng(1)
+    samples.y[:] = rng.integers(0, 10, len(samples))
+    own = rng.random(len(samples)) < 0.5
+    samples.table.numeric[(samples.y == 3) & own, 4] += 2.0
+    assert found(samples, task) == [9]
+
+
+def test_missing_and_equal_topics_are_no_obstacle():
+    samples = samples_of(REGRESSION, told_by=5)
+    samples.table.numeric[::7, 3] = np.nan
+    samples.table.numeric[:, 4] = samples.table.numeric[:, 3]
+    assert found(samples, REGRESSION) == [9]
+
+
+def test_times_and_groups_part_the_rows():
+    samples = samples_of(REGRESSION, told_by=5, n_rows=600)
+    rows = np.arange(600)
+    assert found(samples, REGRESSION, time=rows) == [9]
+    assert found(samples, REGRESSION, groups=rows // 6) == [9]
+    # What only the earliest rows tell is nothing that a model of them could use later.
+    samples.y[300:] -= samples.table.numeric[300:, 5] / 1.5  # which the target was divided by
+    assert found(samples, REGRESSION, time=rows) == [7, 9]
+
+
 def test_all_stay_where_nothing_can_be_told(monkeypatch):
     samples = samples_of(REGRESSION, told_by=1)
     assert found(samples, REGRESSION) == [7, 9]
     assert found(samples, REGRESSION, topics={}) == []
     assert found(samples.take(np.arange(50)), REGRESSION) == []
-    only_topics = Samples(
-        FeatureTable(samples.table.numeric, np.empty((400, 0), np.int32), ("a",) * 26), samples.y
+    assert found(samples_of(Task(ProblemType.MULTICLASS, 11), 1), REGRESSION) != []
+    assert (
+        found(samples_of(Task(ProblemType.MULTICLASS, 11), 1), Task(ProblemType.MULTICLASS, 11))
+        == []
     )
-    assert found(only_topics, REGRESSION, topics={0: np.arange(26)}) == []
-    for name, most in (("ROWS", 399), ("MOST_FEATURES", 26)):
+    numbers = FeatureTable(samples.table.numeric, np.empty((400, 0), np.int32), ("a",) * 26)
+    assert found(Samples(numbers, samples.y), REGRESSION, topics={0: np.arange(26)}) == []
+    for name, most in (("_MOST_ROWS", 399), ("_MOST_CELLS", 1199)):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, most)
             assert found(samples, REGRESSION) == []
+            patch.setattr(module, name, most + 1)
+            assert found(samples, REGRESSION) == [7, 9]
 
 
-def test_the_number_of_threads_does_not_matter():
-    samples = samples_of(BINARY, told_by=5)
-    assert idle_topics(samples, BINARY, TOPICS, seed=0, n_threads=2) == found(samples, BINARY)
+def test_the_number_of_workers_does_not_matter():
+    for task in TASKS:
+        samples = samples_of(task, told_by=5)
+        folds = make_folds(task, samples.y, n_folds=N_FOLDS, seed=0)
+        one, two = (module._unexplained(samples, task, folds, 0, n) for n in (1, 2))
+        np.testing.assert_array_equal(one, two)

@@ -9,6 +9,7 @@ from tabular_automl.core.errors import ArtifactError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import pairs as module
+from tabular_automl.models import quick_boosting
 from tabular_automl.models.base import MODELS, FittedSpec, ModelSpec, Setting
 from tabular_automl.models.pairs import LARGEST, Pairs, bytes_of_extended
 
@@ -74,7 +75,7 @@ def test_rows_in_blocks_are_as_rows_at_once(monkeypatch):
 
 
 def test_a_part_of_many_rows_chooses(monkeypatch):
-    monkeypatch.setattr(module, "_ROWS_TO_CHOOSE_BY", 200)
+    monkeypatch.setattr(quick_boosting, "ROWS", 200)
     found = Pairs.choose(samples_of(), 1, setting_of(REGRESSION), Budget.unlimited())
     assert names(found, samples_of().table)[0] in ("b / c", "c / b")
 
@@ -169,7 +170,7 @@ def test_many_classes_and_wide_tables_have_none(monkeypatch):
     task = Task(ProblemType.MULTICLASS, 11)
     samples = Samples(samples_of().table, np.arange(600) % 11)
     assert not len(Pairs.choose(samples, 3, setting_of(task), Budget.unlimited()))
-    monkeypatch.setattr(module, "_MOST_FEATURES", 4)
+    monkeypatch.setattr(module, "MOST_FEATURES", 4)
     assert not len(Pairs.choose(samples_of(), 3, setting_of(REGRESSION), Budget.unlimited()))
 
 
