@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from tabular_automl.config import check_integer
@@ -26,6 +27,7 @@ from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.summary import TableSummary
+from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.inspection.drift import (
     OnMismatch,
     ValidationReport,
@@ -35,6 +37,7 @@ from tabular_automl.inspection.drift import (
 )
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labelled
 from tabular_automl.inspection.importance import permutation_importance
+from tabular_automl.inspection.intervals import Intervals, check_coverage, least_probability
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction
@@ -111,6 +114,78 @@ class Answers:
         table = made_to_fit(pipeline.featurizer, table, on_mismatch)
         probabilities = self._few_rows.form_of(pipeline, len(table)).predict(table)
         return pd.DataFrame(probabilities, index=table.index, columns=pipeline.codec.classes)
+
+    def predict_interval(
+        self, data: TableLike, coverage: float = 0.9, *, on_mismatch: OnMismatch = "raise"
+    ) -> pd.DataFrame:
+        """Return the columns "lower" and "upper", between which the label is as often as asked.
+
+        They come from errors on training rows that the models had not seen: about right for rows
+        like those, on average; not for each kind of row, nor where the data drifts.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        coverage : float
+            Between 0 and 1.
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
+
+        Raises
+        ------
+        InvalidOptionError
+            When the task is a classification.
+        NotFittedError
+            When the predictor keeps no out-of-fold predictions.
+        """
+        coverage, pipeline = check_coverage(coverage), self._fitted()
+        if pipeline.task.is_classification:
+            raise InvalidOptionError(
+                "predict_interval must be called on a regression, got classes; use predict_set."
+            )
+        held_out = self._held_out("predict_interval")
+        expected = pipeline.combine(held_out.predictions)[:, 0].astype(np.float64)
+        intervals = Intervals.fit(expected, held_out.y, held_out.weight, coverage)
+        values = self.predict(data, on_mismatch=on_mismatch)
+        ends = pipeline.codec.in_range(intervals.around(values.to_numpy(dtype=np.float64)))
+        return pd.DataFrame(ends, index=values.index, columns=["lower", "upper"])
+
+    def predict_set(
+        self, data: TableLike, coverage: float = 0.9, *, on_mismatch: OnMismatch = "raise"
+    ) -> pd.DataFrame:
+        """Return which classes are probable enough that the label is among them as often as asked.
+
+        One column of booleans for each class, as in `predict_proba`. Sure rows have one class,
+        doubtful ones several, and those that none fits the most probable one.
+
+        Parameters
+        ----------
+        data : DataFrame or path
+        coverage : float
+            Between 0 and 1; see `predict_interval`.
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
+
+        Raises
+        ------
+        InvalidOptionError
+            When the task is a regression.
+        NotFittedError
+            When the predictor keeps no out-of-fold predictions.
+        """
+        coverage, pipeline = check_coverage(coverage), self._fitted()
+        if not pipeline.task.is_classification:
+            raise InvalidOptionError(
+                "predict_set must be called on a classification, got a regression; use "
+                "predict_interval."
+            )
+        held_out = self._held_out("predict_set")
+        expected = pipeline.combine(held_out.predictions).astype(np.float64)
+        least = least_probability(expected, held_out.y, held_out.weight, coverage)
+        probabilities = self.predict_proba(data, on_mismatch=on_mismatch)
+        found = probabilities.to_numpy()
+        inside = (found >= least) | (found >= found.max(axis=1, keepdims=True))
+        return pd.DataFrame(inside, index=probabilities.index, columns=probabilities.columns)
 
     def predict_file(
         self,
@@ -430,7 +505,18 @@ class Answers:
             *_text_label(pipeline, self.label),
             *_only_copied(pipeline, self.label, as_text),
         )
-        return read_table(data, purpose=purpose, as_text=as_text)
+        has_none = pipeline.task.is_classification and "None" in pipeline.codec.classes
+        label = self.label if has_none else None
+        return read_table(data, purpose=purpose, as_text=as_text, label=label)
+
+    def _held_out(self, asked: str) -> HeldOut:
+        held_out = None if self._record is None else self._record.held_out
+        if held_out is None:
+            raise NotFittedError(
+                f"{asked} needs a predictor that keeps out-of-fold predictions; one that was "
+                "cloned for deployment has none: ask the one that it was cloned from."
+            )
+        return held_out
 
     def _with_label(self, table: pd.DataFrame) -> pd.DataFrame:
         if self.label not in table.columns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,13 @@ import pandas as pd
 
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.config import FitConfig
-from tabular_automl.core.errors import DataError, LabelError, unknown_name
+from tabular_automl.core.errors import (
+    DataError,
+    InvalidOptionError,
+    LabelError,
+    MissingColumnsError,
+    unknown_name,
+)
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.labels import read_numbers, unwrapped
@@ -56,6 +62,12 @@ class FitRequest:
     anew: bool = False
 
 
+_WORDS_FOR_MISSING = (
+    "Were they a class of their own, such as 'None' or 'NA'? pandas reads that as missing, unless "
+    "read_csv has keep_default_na=False."
+)
+
+
 @dataclass(frozen=True)
 class Target:
     """The label, read: features without it, and the target in the models' and the user's units."""
@@ -95,9 +107,15 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
             f"The label must name one column, got {label!r}, which stands for "
             f"{table[label].shape[1]}; name one of them in full, as a tuple."
         )
+    if label in request.columns:
+        raise InvalidOptionError(
+            f"columns must not name the label {label!r}; say with problem_type how to read it."
+        )
     missing = table[label].isna()
     if missing.any():
-        report(Note(f"{int(missing.sum())} of {len(table)} rows have no label and were dropped."))
+        dropped = f"{int(missing.sum())} of {len(table)} rows have no label and were dropped."
+        words = pd.api.types.infer_dtype(table[label], skipna=True) == "string"
+        report(Note(f"{dropped} {_WORDS_FOR_MISSING}" if words else dropped))
         table = table.loc[~missing.to_numpy()]
     if not len(table):
         raise LabelError(f"The label column {label!r} must hold values, got only missing ones.")
@@ -134,22 +152,33 @@ def _are_whole(y: pd.Series) -> bool:
     return bool((values == np.floor(values)).all())
 
 
-def read_roles(schema: Schema, features: pd.DataFrame) -> Roles:
-    """Read weight, group and time columns, at most one of each.
+def read_roles(
+    schema: Schema,
+    features: pd.DataFrame,
+    roles: Sequence[Kind] = (Kind.WEIGHT, Kind.GROUP, Kind.TIME),
+) -> Roles:
+    """Read weight, group and time columns, or those of them that are needed; at most one of each.
 
     Raises
     ------
+    MissingColumnsError
+        When the table lacks a column.
     DataError
         When two columns have the same role, one has a group and one a time, or weights are
         negative, missing or all zero.
     """
-    found: dict[Kind, pd.Series | None] = {}
-    for role in (Kind.WEIGHT, Kind.GROUP, Kind.TIME):
+    found: dict[Kind, pd.Series | None] = dict.fromkeys((Kind.WEIGHT, Kind.GROUP, Kind.TIME))
+    for role in roles:
         columns = schema.of_kind(role)
         if len(columns) > 1:
             names = ", ".join(repr(column.name) for column in columns)
             raise DataError(f"Only one column can have the role {role.value!r}, got {names}.")
-        found[role] = features[columns[0].name] if columns else None
+        for column in columns:
+            if column.name not in features.columns:
+                raise MissingColumnsError(
+                    f"The table must have the {role.value} column {column.name!r}, as training had."
+                )
+            found[role] = features[column.name]
     group, time = found[Kind.GROUP], found[Kind.TIME]
     if group is not None and time is not None:
         raise DataError(

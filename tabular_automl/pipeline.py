@@ -345,7 +345,7 @@ def _identity(request: FitRequest, target: Target) -> FitIdentity:
         label=name_to_json(request.label),
         problem_type=target.codec.task.problem_type.value,
         eval_metric=target.metric.name,
-        columns=[[repr(name), str(kind)] for name, kind in request.columns.items()],
+        columns=sorted([repr(name), str(kind)] for name, kind in request.columns.items()),
     )
 
 
@@ -521,9 +521,9 @@ def _model_rows(
     ] + [(key, 1, "left out", reason) for key, reason in plan.left_out]
     nothing = {"score": None, "weight": 0.0, "fit_seconds": None, "predict_seconds": None}
     known = {row["model"] for row in ran}  # bags of an earlier fit among them
-    rows = [
-        {"model": key, "layer": layer, **nothing, "status": status, "reason": reason}
-        for key, layer, status, reason in missed
+    rows = {
+        key: {"model": key, "layer": layer, **nothing, "status": status, "reason": reason}
+        for key, layer, status, reason in reversed(missed)  # what failed over what replaced it
         if key not in known
-    ]
-    return (*ran, *rows)
+    }
+    return (*ran, *reversed(rows.values()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -40,6 +41,8 @@ _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
 _READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more at least is left out
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
 _LATE_SPECS = ("extra_trees", "lightgbm", "catboost", "neural")
+_ENSEMBLE = "ensemble"  # on the leaderboard
+_MADE_UP = re.compile(r"(?P<of>.+)_(long|v\d+|l\d+)")  # of a repeat, a variant, a later layer
 _STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
 
 
@@ -416,6 +419,17 @@ def check_names(config: FitConfig) -> None:
     own = [spec.key for spec in config.specs]
     if len(set(own)) < len(own):
         raise InvalidOptionError(must_be("specs", "of different keys", own))
+    for key in own:
+        if key == _ENSEMBLE or _is_made_up(key, keys):
+            raise InvalidOptionError(
+                f"specs: the key {key!r} is what a fit may call a model of its own; choose another."
+            )
+
+
+def _is_made_up(key: str, keys: Collection[str]) -> bool:
+    """Return whether a fit might name a repeat, a variant or a model of a later layer so."""
+    match = _MADE_UP.fullmatch(key)
+    return match is not None and (match["of"] in keys or match["of"] in MODELS)
 
 
 def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -> str | None:
@@ -437,7 +451,7 @@ def _too_long(
 ) -> str | None:
     """Return why there is no time for an entry; None where there is, or where it was asked for."""
     seconds = n_folds * shape.least_seconds.get(entry.family, 0.0)
-    if not seconds or entry.family in (config.families or ()):
+    if not seconds or not {entry.family, entry.key}.isdisjoint(config.families or ()):
         return None
     if limit is None:
         return f"takes {seconds:.0f} s or more: a budget in trials has it where families names it"
@@ -460,7 +474,7 @@ def least_seconds(
 def _is_wanted(entry: Entry, config: FitConfig) -> bool:
     if entry.key in config.exclude or entry.family in config.exclude:
         return False
-    return config.families is None or entry.family in config.families
+    return config.families is None or not {entry.family, entry.key}.isdisjoint(config.families)
 
 
 def _stack_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:

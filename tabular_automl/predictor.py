@@ -110,7 +110,7 @@ class Predictor(Answers):
         if verbosity not in (0, 1, 2, 3):
             raise InvalidOptionError(must_be("verbosity", "0, 1, 2 or 3", verbosity))
         self.label = self._given_label = label
-        self.problem_type = problem_type
+        self._given_problem_type = self.problem_type = problem_type
         self.eval_metric = eval_metric
         self._given_path = _folder(path) if path is not None else None
         self.path = self._given_path
@@ -195,14 +195,20 @@ class Predictor(Answers):
             journal.locked(),
         ):
             check_journal(journal, report, resume=resume, overwrite=overwrite)
-            table = read_table(train)
+            table = read_table(train, label=self._given_label)
             self.label = _whole_name(self._given_label, table.columns)
             request = FitRequest(
-                table, self.label, self.problem_type, self.eval_metric, columns or {}, settings
+                table,
+                self.label,
+                self._given_problem_type,
+                self.eval_metric,
+                columns or {},
+                settings,
             )
             request = replace(request, journal=journal, anew=not resume)
             choose = _choice(settings, report)
             self._pipeline, self._record = fit_pipeline(request, budget, report, choose)
+            self.problem_type = self._pipeline.task.problem_type.value
             self._settings = describe_settings(presets, time_limit, config)
             self._saved_as = _new_name()  # until the save, which may fail
             self.path = path
@@ -277,7 +283,8 @@ class Predictor(Answers):
         saved = load_saved(state, machine.n_cores)
         predictor = cls(saved.label, verbosity=verbosity, path=path)
         predictor._saved_as = generation
-        predictor.problem_type = saved.pipeline.task.problem_type.value
+        predictor._given_problem_type = saved.pipeline.task.problem_type.value
+        predictor.problem_type = predictor._given_problem_type
         predictor._pipeline, predictor._record = saved.pipeline, saved.record
         predictor._settings = saved.settings
         predictor.eval_metric = saved.record.metric
@@ -326,7 +333,8 @@ class Predictor(Answers):
 
     def _copy(self, pipeline: FittedPipeline, record: FitRecord) -> Predictor:
         copy = Predictor(self.label, verbosity=self.verbosity, reporter=self._reporter)
-        copy.problem_type, copy.eval_metric = pipeline.task.problem_type.value, self.eval_metric
+        copy.problem_type = copy._given_problem_type = pipeline.task.problem_type.value
+        copy.eval_metric = self.eval_metric
         copy._pipeline, copy._record, copy._settings = pipeline, record, self._settings
         return copy
 

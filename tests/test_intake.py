@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabular_automl import Predictor
+from tabular_automl.core.errors import InvalidOptionError, MissingColumnsError
+from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.intake import read_roles
 
@@ -37,3 +40,20 @@ def test_a_time_column_keeps_its_name_and_rows():
     time = time_of(["05.01.2024", "13.02.2024"], index=[7, 9])
     assert time.name == "day"
     assert time.index.tolist() == [7, 9]
+
+
+def test_a_role_that_the_table_lacks_is_named():
+    table = pd.DataFrame({"w": [1.0, 2.0], "day": [1, 2], "x": [1, 2]})
+    schema = infer_schema(table, {"w": "weight", "day": "time"})
+    with pytest.raises(MissingColumnsError, match="weight column 'w', as training had"):
+        read_roles(schema, table.drop(columns="w"))
+    without = read_roles(schema, table.drop(columns="day"), (Kind.WEIGHT,))
+    assert without.time is None
+    assert without.weight is not None
+
+
+def test_the_label_has_a_problem_type_and_no_kind(tmp_path):
+    table = pd.DataFrame({"x": range(20), "y": [0, 1] * 10})
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    with pytest.raises(InvalidOptionError, match="must not name the label 'y'; say with problem_t"):
+        predictor.fit(table, columns={"y": "category"})

@@ -8,6 +8,8 @@ import pytest
 from tabular_automl import FitConfig, Predictor, pipeline
 from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble import refitting
+from tabular_automl.models.base import ModelSpec
+from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.pipeline import _as_chosen, _time_to_choose
 
 
@@ -162,3 +164,33 @@ def test_topics_of_a_text_that_tells_nothing_are_left_out_and_the_text_is_still_
     pd.testing.assert_frame_equal(loaded.predict_proba(table_of_texts), expected)
     one = loaded.compile().predict_proba_one(table_of_texts.iloc[0].to_dict())
     assert one[True] == pytest.approx(expected[True].iloc[0], abs=1e-6)
+
+
+def test_a_spec_that_replaces_one_and_fails_is_listed_once(tmp_path, regression_table):
+    own = ModelSpec.make("lightgbm", "lightgbm", num_leaves=5)
+    config = FitConfig(specs=(own,), families=("linear", "lightgbm"), max_specs=2, n_folds=2)
+    failing = LightGBM.fit
+
+    def fail(model, *arguments):
+        if model.params.num_leaves == 5:
+            raise ValueError("no trees today")
+        return failing(model, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LightGBM, "fit", fail)
+        predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+        board = predictor.fit(regression_table, config=config).leaderboard()
+    rows = board[board["model"] == "lightgbm"]
+    assert rows["status"].tolist() == ["failed"]
+    assert "no trees today" in rows["reason"].iloc[0]
+
+
+def test_the_problem_type_is_known_after_a_fit_and_asked_anew_by_the_next(
+    tmp_path, regression_table, binary_table
+):
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    assert predictor.problem_type is None
+    config = FitConfig(max_specs=1, n_folds=2, families=("linear",))
+    assert predictor.fit(regression_table, config=config).problem_type == "regression"
+    predictor.fit(binary_table, config=config, overwrite=True)
+    assert predictor.problem_type == "binary"

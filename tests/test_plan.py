@@ -379,3 +379,23 @@ def test_kinds_are_read_where_a_family_that_reads_them_may_take_part():
     finally:
         MODELS.unregister("reader")
     assert read == [Reader.reads, frozenset(), Reader.reads, frozenset()]
+
+
+@pytest.mark.parametrize(
+    "key", ["ensemble", "lightgbm_v1", "catboost_long", "mine_l2", "mine_long"]
+)
+def test_a_key_that_a_fit_may_use_itself_is_refused(key):
+    specs = (ModelSpec.make("prior", "mine"), ModelSpec.make("prior", key))
+    with pytest.raises(InvalidOptionError, match=f"key '{key}' is what a fit may call"):
+        plan(FitConfig(specs=specs))
+
+
+@pytest.mark.parametrize("key", ["slow_long", "other_v2", "lightgbm_mine", "v1"])
+def test_a_key_that_only_looks_like_one_is_taken(key):
+    specs = (ModelSpec.make("prior", "mine"), ModelSpec.make("prior", key))
+    assert key in keys(plan(FitConfig(specs=specs)).layers[0])
+
+
+def test_families_may_name_single_specs():
+    chosen = plan(FitConfig(families=("linear", "lightgbm_extra")), limit=None)
+    assert set(keys(chosen.layers[0])) == {"linear", "lightgbm_extra"}

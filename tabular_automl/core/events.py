@@ -38,7 +38,7 @@ class FitStarted(Event):
 
 @dataclass(frozen=True)
 class SpecStarted(Event):
-    """A spec starts; ``seconds_left`` is what remains of the whole fit."""
+    """A spec starts; ``seconds_left`` is what remains for its layer."""
 
     key: str
     layer: int

@@ -40,7 +40,11 @@ UNREADABLE = (
 
 
 def read_table(
-    source: TableLike, *, purpose: Purpose = "train", as_text: Collection[Hashable] = ()
+    source: TableLike,
+    *,
+    purpose: Purpose = "train",
+    as_text: Collection[Hashable] = (),
+    label: Hashable = None,
 ) -> pd.DataFrame:
     """Return a table as a pandas DataFrame.
 
@@ -57,6 +61,9 @@ def read_table(
         To predict, a table may have no rows.
     as_text : collection of column names
         Columns of text files whose values are not to be taken for numbers.
+    label : column name, optional
+        A column of text files in which "None" is a word, where the others are words too: pandas
+        takes it for a missing value.
 
     Returns
     -------
@@ -78,7 +85,7 @@ def read_table(
         table, name = source, "The table"
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source).expanduser()
-        table, name = _read_path(path, as_text), f"The table in {str(path)!r}"
+        table, name = _read_path(path, as_text, label), f"The table in {str(path)!r}"
     else:
         table, name = _read_frame(source), "The table"
     _check_names(table.columns.tolist(), name)  # quicker to go through than an index
@@ -114,12 +121,12 @@ def _check_names(names: Iterable[Hashable], where: str) -> None:
         )
 
 
-def _read_path(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
+def _read_path(path: Path, as_text: Collection[Hashable], label: Hashable) -> pd.DataFrame:
     with looking_at(path):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if is_folder:
-        return _read_folder(path, as_text)
-    return _read_file(path, as_text)
+        return _read_folder(path, as_text, label)
+    return _read_file(path, as_text, label)
 
 
 @contextmanager
@@ -139,13 +146,13 @@ def looking_at(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_folder(folder: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
+def _read_folder(folder: Path, as_text: Collection[Hashable], label: Hashable) -> pd.DataFrame:
     """Join the files of one kind in a folder; hidden files and names with ``_`` first are skipped.
 
     Spark and others leave marks such as ``_SUCCESS`` beside the data.
     """
     paths = files_of(folder)
-    parts = [_read_file(path, as_text) for path in paths]
+    parts = [_read_file(path, as_text, label) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         _check_same_columns(paths[0], parts[0], path, part)
     return pd.concat(parts, ignore_index=True)
@@ -199,10 +206,12 @@ def format_of(path: Path) -> str:
     return ".parquet" if suffix == ".pq" else suffix
 
 
-def _read_file(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
+def _read_file(path: Path, as_text: Collection[Hashable], label: Hashable) -> pd.DataFrame:
     separator = FORMATS[format_of(path)]
     with naming_the_file(path):
-        return _read_parquet(path) if separator is None else _read_text(path, separator, as_text)
+        if separator is None:
+            return _read_parquet(path)
+        return _read_text(path, separator, as_text, label)
 
 
 @contextmanager
@@ -223,11 +232,13 @@ def naming_the_file(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_text(path: Path, separator: str, as_text: Collection[Hashable]) -> pd.DataFrame:
+def _read_text(
+    path: Path, separator: str, as_text: Collection[Hashable], label: Hashable
+) -> pd.DataFrame:
     try:
-        return _read_decoded(path, separator, unicode_of(path), as_text)
+        return _read_decoded(path, separator, unicode_of(path), as_text, label)
     except UnicodeDecodeError:
-        return _read_decoded(path, separator, "latin-1", as_text)
+        return _read_decoded(path, separator, "latin-1", as_text, label)
 
 
 def unicode_of(path: Path) -> str:
@@ -237,13 +248,28 @@ def unicode_of(path: Path) -> str:
 
 
 def _read_decoded(
-    path: Path, separator: str, encoding: str, as_text: Collection[Hashable]
+    path: Path, separator: str, encoding: str, as_text: Collection[Hashable], label: Hashable
 ) -> pd.DataFrame:
     separator, options = text_layout(path, separator, encoding)
     # pandas would take a whole number for the place of a column
     options["dtype"] = {name: "str" for name in as_text if isinstance(name, str)}
-    table = pd.read_csv(path, sep=separator, **options)
-    return _without_phantom_index(table, path, separator, options) if table.size else table
+
+    def read(**more: Any) -> pd.DataFrame:
+        layout = options | more
+        table = pd.read_csv(path, sep=separator, **layout)
+        return _without_phantom_index(table, path, separator, layout) if table.size else table
+
+    table = read()
+    if label in table.columns and _are_words(table[label]):
+        said = read(dtype="str", keep_default_na=False)[label]
+        table[label] = table[label].mask(table[label].isna() & (said.str.strip() == "None"), "None")
+    return table
+
+
+def _are_words(column: pd.Series) -> bool:
+    """Return whether a column has missing values, and texts only beside them."""
+    known = column.dropna()
+    return 0 < len(known) < len(column) and all(isinstance(value, str) for value in known)
 
 
 def text_layout(path: Path, separator: str, encoding: str) -> tuple[str, dict[str, Any]]:
@@ -290,7 +316,8 @@ def _without_phantom_index(
         raise ValueError(
             f"its rows have {table.index.nlevels} fields more than its header of {table.shape[1]}"
         )
-    is_missing = table.iloc[:, -1].isna().all()
+    last = table.iloc[:, -1]
+    is_missing = (last.isna() | (last == "")).all()
     if not is_missing or not ends_in_separator(path, separator, options):
         return table
     with warnings.catch_warnings():  # of the empty last field, which is what is to be dropped
@@ -300,10 +327,8 @@ def _without_phantom_index(
 
 def ends_in_separator(path: Path, separator: str, options: Mapping[str, Any]) -> bool:
     """Return whether the last field of the first rows is empty, rather than "NA" or the like."""
-    layout = {name: value for name, value in options.items() if name != "dtype"}
-    head = pd.read_csv(
-        path, sep=separator, nrows=_ROWS_LOOKED_AT, dtype=str, keep_default_na=False, **layout
-    )
+    layout = {**options, "nrows": _ROWS_LOOKED_AT, "dtype": str, "keep_default_na": False}
+    head = pd.read_csv(path, sep=separator, **layout)
     return bool(head.size) and bool((head.iloc[:, -1] == "").all())
 
 

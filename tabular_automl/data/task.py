@@ -238,6 +238,11 @@ class TargetCodec:
         value = value.clip(*self.bounds)
         return np.expm1(value) if self.log else value
 
+    def in_range(self, values: Floats) -> Floats:
+        """Clip values in the user's units to what `decode` may return."""
+        low, high = np.expm1(self.bounds) if self.log else self.bounds
+        return np.clip(values, low, high)
+
     def labels(self, codes: Array, index: pd.Index | None = None) -> pd.Series:
         """Return class codes as labels, in the label's dtype and under its name.
 

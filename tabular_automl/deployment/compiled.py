@@ -205,6 +205,9 @@ def _length(columns: Columns) -> int:
     if not isinstance(columns, Mapping):
         wanted = "a mapping of column name to an array or list"
         raise DataError(must_be("columns", wanted, columns))
+    for name, values in columns.items():
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            raise DataError(f"Column {name!r}: " + must_be("values", "an array or list", values))
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name!r}: {length}" for name, length in list(lengths.items())[:5])

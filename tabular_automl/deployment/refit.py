@@ -10,6 +10,7 @@ import pandas as pd
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.data.folds import Folds, check_weights, make_folds
+from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import Samples
 from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import Bag
@@ -37,7 +38,8 @@ def refit_pipeline(
     """
     labelled = table.loc[table[label].notna().to_numpy()]
     features = pipeline.featurizer.transform(labelled)
-    roles = read_roles(pipeline.featurizer.schema, labelled)
+    needed = (Kind.WEIGHT, Kind.GROUP) if pipeline.stack.feeds else (Kind.WEIGHT,)
+    roles = read_roles(pipeline.featurizer.schema, labelled, needed)
     samples = Samples(features, pipeline.codec.encode(labelled[label]), roles.weight)
     task, stack = pipeline.task, pipeline.stack
     by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}

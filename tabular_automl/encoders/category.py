@@ -238,6 +238,6 @@ def _spellings(level: str) -> tuple[str, ...]:
 def _number_key(key: str) -> str | None:
     """Return the key of the number that a text spells ("1.0" and "01" are "1"), or None."""
     try:
-        return cell_key(float(key))
+        return None if "_" in key else cell_key(float(key))  # a code of two parts, not a number
     except ValueError:
         return None

@@ -229,7 +229,7 @@ def _parsed(texts: list[str], formats: list[str]) -> npt.NDArray[np.float64]:
 def _seconds(text: str) -> float:
     """Return the number that a text shows; NaN for none, or one without end."""
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)
     except ValueError:
         return math.nan
     return number if math.isfinite(number) else math.nan

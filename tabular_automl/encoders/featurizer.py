@@ -11,12 +11,14 @@ import pandas as pd
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import (
+    AutoMLError,
     DataError,
     InvalidOptionError,
     MissingColumnsError,
     NotFittedError,
     must_be,
 )
+from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.column_names import (
     name_from_json,
     name_key,
@@ -39,6 +41,7 @@ OnError = Literal["raise", "coerce"]
 
 # Up to this many rows, columns of plain numbers are cut out of the frame together.
 BLOCK_ROWS = 256
+_OWN_ENCODERS = "tabular_automl."  # modules whose errors are not an extension's
 
 
 class Featurizer:
@@ -394,7 +397,17 @@ def _learnt(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> Fe
     """Fit an encoder and return its features, the times of a date column noted in passing."""
     if isinstance(encoder, DatetimeEncoder):
         return _transformed(encoder.fit(column), column, instants)
-    return encoder.fit_transform(column)
+    try:
+        return encoder.fit_transform(column)
+    except PLUG_IN_ERRORS as error:
+        if isinstance(error, AutoMLError) or type(encoder).__module__.startswith(_OWN_ENCODERS):
+            raise
+        name = column.name
+        raise DataError(
+            f"The encoder {type(encoder).__name__} of an extension failed on column {name!r} "
+            f"({type(error).__name__}: {error}); mend it, or leave the column out with "
+            f"columns={{{name!r}: 'ignored'}}."
+        ) from error
 
 
 def _encoded(

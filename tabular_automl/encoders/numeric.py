@@ -66,7 +66,8 @@ def parse_number(text: str, mark: str = ".") -> float | None:
     Reads surrounding spaces, digit groups, currency signs, per cent signs (``"12%"`` is 12),
     exponents and negative numbers in parentheses. ``mark`` is the decimal mark, "." or ",".
     """
-    if mark == "." or not ("," in text or _GROUPED.match(text)):
+    # Python's own numbers may have "_" in them: in data that is a code of two parts.
+    if "_" not in text and (mark == "." or not ("," in text or _GROUPED.match(text))):
         try:
             number = float(text)
         except ValueError:

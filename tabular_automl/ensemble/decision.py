@@ -19,6 +19,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble.objectives import sample_rows
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
+from tabular_automl.metrics.resolve import takes_weight
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -165,14 +166,15 @@ class _Curve:
         self, rank: Floats, y: Codes, metric: Metric, weight: npt.NDArray[Any] | None
     ) -> None:
         self.metric = metric
-        self.own_function = isinstance(metric.function, OnLabels)
+        # A function of the user's own may not take weights: it is scored on counts then.
+        is_weighted = weight is not None and takes_weight(metric)
+        self.own_function = isinstance(metric.function, OnLabels) and not is_weighted
         n_thresholds = _N_THRESHOLDS // 4 if self.own_function else _N_THRESHOLDS
         self.thresholds = _candidates(rank, y, n_thresholds)
         n_cells = len(self.thresholds) + 1
         cell = 2 * np.searchsorted(self.thresholds, rank) + y
         self.counts = np.bincount(cell, minlength=2 * n_cells).reshape(n_cells, 2)
         self.scale: Floats | float = 1.0
-        # A function of the user's own is scored on counts: it may not take weights.
         if weight is not None and not self.own_function:
             total = np.bincount(cell, weights=weight, minlength=2 * n_cells).reshape(n_cells, 2)
             self.scale = total / np.maximum(self.counts, 1)

@@ -84,7 +84,7 @@ class Layer:
     converged_after : list of float
         The most that a model of each bag of boosters needed, see `Model.converged_after`.
     seconds_to_save : dict of str to float
-        About how long a save of each bag takes; only where there is a deadline.
+        About how long a save of each bag takes.
     late_seconds : float
         Time that is kept for a late layer, beside that for a refit.
     """

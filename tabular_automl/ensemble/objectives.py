@@ -72,10 +72,11 @@ def make_objective(
     -----
     On more than 50,000 rows (100,000 for a log loss, fewer for many classes) a sample is judged,
     drawn by class with weights that make up for it, so that rare classes stay whole; a squared
-    error uses every row.
+    error uses every row unless told otherwise.
     """
     if any(metric is METRICS.get(name) for name in _SQUARED):
-        return SquaredError(np.stack([p.reshape(len(y)) for p in predictions]) - y, weight)
+        rows, weight = sample_rows(y, metric, weight, most_rows or len(y))
+        return SquaredError(np.stack([p[rows, 0] for p in predictions]) - y[rows], weight)
     is_log_loss = metric is METRICS.get("log_loss")
     most_rows = most_rows or _MOST_ROWS
     n_outputs = predictions[0].shape[1]

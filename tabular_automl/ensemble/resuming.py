@@ -17,7 +17,7 @@ import pandas as pd
 from tabular_automl.artifacts.journal import Journal
 from tabular_automl.artifacts.state import State
 from tabular_automl.artifacts.storage import library_version
-from tabular_automl.core.errors import ArtifactError, PathError, ResumeError
+from tabular_automl.core.errors import ArtifactError, InvalidOptionError, PathError, ResumeError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.fingerprint import fingerprint_table, table_differences
 from tabular_automl.data.table import FeatureTable
@@ -186,7 +186,10 @@ class Workbook:
         for key, meta in metas.items():
             if meta["family"] not in MODELS:  # a third party's, which is not registered this time
                 continue
-            spec = ModelSpec.make(meta["family"], key, **meta["params"])
+            try:
+                spec = ModelSpec.make(meta["family"], key, **meta["params"])
+            except InvalidOptionError:  # hyperparameters that a newer plug-in no longer has
+                continue
             if self.holds(request_of(spec, key)):
                 found.append(spec)
         return found

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError, must_be
+from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.ensemble.objectives import Floats, Objective, Scored, make_objective
 from tabular_automl.metrics.base import Metric
 
@@ -186,7 +187,10 @@ def _averaged_over_halves(rows: _Rows, weights: Floats, budget: Budget) -> Float
     for _ in range(_N_SPLITS):
         if budget.expired():
             break
-        both = [_greedy(half.objective(), budget) for half in rows.halves(rng)]
+        try:
+            both = [_greedy(half.objective(), budget) for half in rows.halves(rng)]
+        except PLUG_IN_ERRORS:  # a function of the user's own may need a class that a half has not
+            continue
         # The last one may have ended after its first bag.
         found += both if not budget.expired() else []
     return np.mean(found, axis=0) if found else weights

@@ -250,6 +250,12 @@ def _name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
+def takes_weight(metric: Metric) -> bool:
+    """Return whether a metric looks at weights: a function of the user's own may not."""
+    function = metric.function
+    return not isinstance(function, UserFunction) or _takes_weight(function.function)
+
+
 def _takes_weight(function: Callable[..., Any]) -> bool:
     try:
         return "sample_weight" in inspect.signature(function).parameters

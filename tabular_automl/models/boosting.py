@@ -132,6 +132,18 @@ class Outputs:
         return values / values.sum(axis=1, keepdims=True)
 
 
+def rounds_at_most(
+    n_rounds: int, rate: float, valid: Samples | None, held_out: Samples | None
+) -> int:
+    """Return the rounds at most: no more than are usual where validation rows cannot say stop.
+
+    Those whose classes were all absent from training cannot.
+    """
+    if valid is None or held_out is not None:
+        return n_rounds
+    return min(n_rounds, max(1, round(_CONVERGED / rate)))
+
+
 Written = TypeVar("Written")
 
 

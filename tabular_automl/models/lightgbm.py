@@ -26,6 +26,7 @@ from tabular_automl.models.boosting import (
     check_can_boost,
     default_learning_rate,
     quickest_threads,
+    rounds_at_most,
     rounds_times_rate,
 )
 from tabular_automl.models.pairs import Pairs, bytes_of_extended
@@ -144,7 +145,7 @@ class LightGBM(Model):
         held_out = self.outputs.held_out(valid)
         if held_out is not None:
             booster.add_valid(self._subset(held_out, train.table.root), "valid")
-        n_rounds = self.params.n_rounds
+        n_rounds = rounds_at_most(self.params.n_rounds, rate, valid, held_out)
         progress = Progress(n_rounds, rate, len(train), budget, held_out is None, self.setting.aim)
 
         def rehearse() -> None:

@@ -57,7 +57,7 @@ class Recipe:
     n_epochs : int
         Epochs that the schedule is made for; fewer when the time is short.
     stop_epoch : int or None
-        Epoch after which to stop, without a look at validation rows.
+        Epoch after which to stop, whatever validation rows say.
     """
 
     loss: str

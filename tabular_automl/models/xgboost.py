@@ -26,6 +26,7 @@ from tabular_automl.models.boosting import (
     check_can_boost,
     default_learning_rate,
     quickest_threads,
+    rounds_at_most,
     rounds_times_rate,
 )
 from tabular_automl.models.stored_trees import (
@@ -122,9 +123,8 @@ class XGBoost(Model):
         n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
         options["nthread"] = n_threads
         booster = xgb.Booster(options, caches)
-        progress = Progress(
-            self.params.n_rounds, rate, len(train), budget, held_out is None, self.setting.aim
-        )
+        n_rounds = rounds_at_most(self.params.n_rounds, rate, valid, held_out)
+        progress = Progress(n_rounds, rate, len(train), budget, held_out is None, self.setting.aim)
 
         def rehearse() -> None:
             progress.rehearse(

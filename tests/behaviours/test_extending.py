@@ -126,6 +126,19 @@ def lengths():
     ENCODERS.unregister("lengths")
 
 
+@pytest.mark.parametrize("method", ["fit", "transform"])
+def test_41_an_encoder_that_fails_is_named_with_its_column(lengths, tmp_path, monkeypatch, method):
+    def fail(encoder, column):
+        raise ZeroDivisionError("no plates")
+
+    monkeypatch.setattr(LengthEncoder, method, fail)
+    table = make_table("regression")[["rooms", "y"]].assign(plate="ZH 123456")
+    table.loc[::2, "plate"] = "ZH 12"
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    with pytest.raises(ValueError, match="LengthEncoder of an extension failed on column 'plate'"):
+        predictor.fit(table, config=FitConfig(max_specs=1, n_folds=2))
+
+
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_40_a_custom_encoder_joins_is_saved_and_loads(lengths, tmp_path, task):
     table = make_table(task)

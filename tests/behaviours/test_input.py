@@ -399,3 +399,27 @@ def test_23_time_ordered_validation_looks_back_only(tmp_path):
     validated = predictor.oof_predictions().index
     assert validated.min() > 0
     assert validated.max() == N_ROWS - 1
+
+
+def test_17_a_class_called_none_in_a_csv_file_is_a_class(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=90).round(3)
+    label = np.select([x < -0.4, x < 0.4], ["Apnea", "None"], "Insomnia")
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"x": x, "y": label}).to_csv(path, index=False)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(path, config=LINEAR)
+    assert predictor.problem_type == "multiclass"
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    assert "None" in set(loaded.predict(path))
+    expected = predictor.evaluate(pd.DataFrame({"x": x, "y": label}))
+    assert loaded.evaluate(path) == pytest.approx(expected)
+
+
+def test_17_words_that_pandas_takes_for_missing_labels_are_asked_about(tmp_path):
+    notes = []
+    table = pd.DataFrame({"x": np.arange(60.0), "y": ["a", "b", None] * 20})
+    predictor = Predictor("y", path=tmp_path / "p", reporter=notes.append)
+    predictor.fit(table, config=LINEAR)
+    assert any(
+        "20 of 60 rows" in n.text and "'None'" in n.text for n in notes if hasattr(n, "text")
+    )

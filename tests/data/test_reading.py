@@ -340,3 +340,21 @@ def test_narwhals_is_imported_only_for_frames_of_other_libraries():
         "read_table(pd.DataFrame({'a': [1]})); sys.exit('narwhals' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("end", ["", ","])  # rows that end in a separator have a column more
+def test_none_is_a_word_among_the_words_of_a_label_only(tmp_path, end):
+    lines = ["kind,size,label", "None,1,None", "a,None,b", "b,3,", "a,4,NA", "a,5,c"]
+    (tmp_path / "t.csv").write_text("\n".join([lines[0], *(line + end for line in lines[1:])]))
+    table = read_table(tmp_path / "t.csv", label="label")
+    assert table["label"].fillna("missing").tolist() == ["None", "b", "missing", "missing", "c"]
+    assert table["kind"].isna().tolist() == [True, False, False, False, False]
+    assert table["size"].isna().sum() == 1
+    assert read_table(tmp_path / "t.csv")["label"].isna().sum() == 3
+    assert read_table(tmp_path / "t.csv", label="size")["size"].sum() == 13
+    assert read_table(tmp_path / "t.csv", label="absent").shape == (5, 3)
+
+
+def test_none_among_true_and_false_is_missing(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n1,True\n2,None\n3,False\n")
+    assert read_table(tmp_path / "t.csv", label="y")["y"].isna().tolist() == [False, True, False]

@@ -203,3 +203,9 @@ def test_a_regression_has_no_probabilities(pipelines):
     compiled = compile_pipeline(pipelines("regression"))
     with pytest.raises(InvalidOptionError, match="must be asked of a classification"):
         compiled.predict_proba_one({})
+
+
+@pytest.mark.parametrize("value", [75.0, "Bern", None])
+def test_columns_of_single_values_are_refused(compiled, value):
+    with pytest.raises(DataError, match="Column 'size': values must be an array or list"):
+        compiled.predict_many({"size": value, "city": ["Bern"]})

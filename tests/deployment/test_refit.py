@@ -83,3 +83,15 @@ def test_a_second_layer_is_refitted_on_what_the_first_predicts_out_of_fold(
     assert not any(
         np.allclose(read[:, i], of_all_rows[key][:, 0]) for i, key in enumerate(stack.feeds[2])
     )
+
+
+def test_refit_needs_the_weight_and_not_the_time(tmp_path, regression_table):
+    rng = np.random.default_rng(0)
+    table = regression_table.assign(w=rng.uniform(1, 2, len(regression_table)))
+    table["day"] = np.arange(len(table))
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        table, columns={"w": "weight", "day": "time"}, config=FitConfig(max_specs=1, n_folds=2)
+    )
+    predictor.refit(table.drop(columns="day"))
+    with pytest.raises(ValueError, match="must have the weight column 'w', as training had"):
+        predictor.refit(table.drop(columns="w"))

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.category import CategoryEncoder
+from tabular_automl.encoders.inference import infer_schema
 
 
 def column(values, **options):
@@ -125,3 +127,11 @@ def test_codes_stay_below_the_number_of_levels():
 def test_no_rows_give_the_same_features():
     encoder = CategoryEncoder().fit(column(["a", "b", "c"]))
     assert encoder.transform(column([], dtype=object)).codes.shape == (0, 1)
+
+
+def test_codes_of_two_parts_are_no_numbers():
+    pairs = ["1_2", "12", "1_23", "12_3"]
+    assert infer_schema(pd.DataFrame({"x": pairs * 10})).used[0].kind is Kind.CATEGORY
+    encoder = CategoryEncoder().fit(column(pairs * 10))
+    assert sorted(codes(encoder, pairs)) == [2, 3, 4, 5]
+    assert codes(CategoryEncoder().fit(column(["1_2", "3", "4"] * 10)), ["12"]) == [1]

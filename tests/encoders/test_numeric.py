@@ -49,6 +49,8 @@ def restored(encoder):
         ("< 5", None),
         ("nan", None),
         ("(5", None),
+        ("1_23", None),
+        ("1_000", None),
     ],
 )
 def test_numbers_are_read_as_people_write_them(text, expected):

@@ -198,3 +198,21 @@ def test_a_slow_metric_is_asked_on_fewer_rows_or_not_at_all(monkeypatch, n_class
     if asked_once > 5.0:
         assert rule == DecisionRule()
         assert len(clock.calls) == 1
+
+
+def test_a_users_function_that_takes_weights_is_asked_with_them() -> None:
+    rng = np.random.default_rng(0)
+    p, y = _honest(3000, [0.7, 0.3])
+    weight = np.where(y == 1, 5.0, 1.0) * rng.uniform(0.5, 1.5, len(y))
+
+    def hits(y: Any, label: Any, sample_weight: Any = None) -> float:
+        return float(np.average(y == label, weights=sample_weight))
+
+    metric = make_metric(hits, needs="label").bind(np.array([0, 1]))
+    plain = DecisionRule.fit(p, y, metric)
+    weighted = DecisionRule.fit(p, y, metric, weight)
+
+    assert weighted.threshold is not None
+    assert weighted.threshold < 0.3
+    assert plain.threshold is not None
+    assert plain.threshold > 0.4

@@ -280,3 +280,12 @@ def test_bags_of_families_that_are_not_registered_are_left_alone(journal):
         gone = {**state.meta, "family": "uninstalled"}
         book._finished[key] = dataclasses.replace(state, meta=gone)
     assert book.unclaimed(lambda spec, key: bag_request(key)) == []
+
+
+def test_bags_whose_hyperparameters_are_no_longer_known_are_left_alone(journal):
+    finished(journal, bag_request())
+    book = opened(journal)
+    for key, state in book._finished.items():
+        renamed = {**state.meta, "params": {**state.meta["params"], "renamed": 3}}
+        book._finished[key] = dataclasses.replace(state, meta=renamed)
+    assert book.unclaimed(lambda spec, key: bag_request(key)) == []

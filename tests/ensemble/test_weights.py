@@ -200,3 +200,20 @@ def test_blend_is_the_weighted_mean() -> None:
 
     np.testing.assert_allclose(blend(predictions, np.array([0.5, 0.5])), 0.5)
     np.testing.assert_array_equal(blend(predictions, np.array([0.0, 1.0])), predictions[1])
+
+
+def test_halves_that_a_users_function_cannot_judge_are_passed_over() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    y[0] = 2  # one row, which one half of the rows has not
+    predictions = [rng.dirichlet(np.ones(3), 300) + np.eye(3)[y] * k for k in (0.2, 0.4)]
+    predictions = [p / p.sum(axis=1, keepdims=True) for p in predictions]
+
+    def needs_all_classes(y: Any, p: Any) -> float:
+        if len(np.unique(y)) < 3:
+            raise ValueError("Only one class present")
+        return float(np.mean(p[np.arange(len(y)), y]))
+
+    metric = make_metric(needs_all_classes, needs="probability").bind(np.arange(3))
+    weights = select_weights(predictions, y, metric)
+    assert weights[1] > 0.5

@@ -12,7 +12,13 @@ from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import boosting
-from tabular_automl.models.boosting import Outputs, Progress, check_can_boost, quickest_threads
+from tabular_automl.models.boosting import (
+    Outputs,
+    Progress,
+    check_can_boost,
+    quickest_threads,
+    rounds_at_most,
+)
 
 MULTICLASS = Task(ProblemType.MULTICLASS, 4)
 REGRESSION = Task(ProblemType.REGRESSION)
@@ -369,3 +375,11 @@ def test_missing_beside_one_value_can_be_split() -> None:
 def test_a_spent_budget_raises() -> None:
     with pytest.raises(OutOfTimeError, match="raise the time limit"):
         check_can_boost("LightGBM", rows(3), Budget.start(0.0))
+
+
+def test_rounds_are_no_more_than_usual_where_validation_rows_cannot_say_stop() -> None:
+    some = Samples(rows(3), np.array([0, 1, 1]))
+    assert rounds_at_most(10_000, 0.05, None, None) == 10_000
+    assert rounds_at_most(10_000, 0.05, some, some) == 10_000
+    assert rounds_at_most(10_000, 0.05, some, None) == 1_000
+    assert rounds_at_most(300, 0.05, some, None) == 300

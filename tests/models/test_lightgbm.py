@@ -16,7 +16,7 @@ from tabular_automl.core.errors import ArtifactError, DataError, InvalidOptionEr
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import lightgbm as lightgbm_family
-from tabular_automl.models.base import Setting
+from tabular_automl.models.base import MODELS, ModelSpec, Setting
 from tabular_automl.models.lightgbm import LightGBM
 
 BINARY = Task(ProblemType.BINARY, 2)
@@ -421,3 +421,13 @@ def test_a_tree_that_leads_nowhere_is_seen(change: dict[str, str]) -> None:
     assert lightgbm_family._is_walkable(TREE | LINEAR, 2)
     assert lightgbm_family._is_walkable({"num_leaves": "1", "leaf_value": "0"}, 2)
     assert not lightgbm_family._is_walkable(TREE | change, 2)
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost"])
+def test_validation_rows_of_unknown_classes_do_not_mean_all_rounds(family: str) -> None:
+    known, unknown = samples(MULTICLASS), samples(MULTICLASS, 20, seed=1)
+    known.y[:], unknown.y[:] = np.minimum(known.y, 2), 3
+    params = ModelSpec.make(family, learning_rate=0.5).params
+    model = MODELS.get(family)(params, Setting(MULTICLASS, "log_loss", 0))
+    model.fit(known, unknown, Budget.unlimited())
+    assert model.fitted_params().to_dict()["n_rounds"] == 100
