@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from tabular_automl.config import check_integer
@@ -23,11 +21,16 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import Purpose, TableLike, read_table
-from tabular_automl.data.schema import Kind, Schema
+from tabular_automl.data.schema import Schema
 from tabular_automl.deployment.few_rows import FewRows
-from tabular_automl.encoders.featurizer import Featurizer
-from tabular_automl.encoders.summary import TableSummary
 from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.fitted import (
+    FitRecord,
+    FittedPipeline,
+    only_copied,
+    read_as_text,
+    text_label,
+)
 from tabular_automl.inspection.drift import (
     OnMismatch,
     ValidationReport,
@@ -37,11 +40,10 @@ from tabular_automl.inspection.drift import (
 )
 from tabular_automl.inspection.evaluation import evaluate_predictions, read_labelled
 from tabular_automl.inspection.importance import permutation_importance
-from tabular_automl.inspection.intervals import Intervals, check_coverage, least_probability
+from tabular_automl.inspection.intervals import check_coverage, interval_table, set_table
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.models.base import Prediction
-from tabular_automl.pipeline import FitRecord, FittedPipeline
 from tabular_automl.plan import is_finite_limit
 
 if TYPE_CHECKING:
@@ -121,7 +123,8 @@ class Answers:
         """Return the columns "lower" and "upper", between which the label is as often as asked.
 
         They come from errors on training rows that the models had not seen: about right for rows
-        like those, on average; not for each kind of row, nor where the data drifts.
+        like those, on average; not for each kind of row, nor where the data drifts. Where those
+        rows are too few for the coverage, the ends are as far as a prediction may go.
 
         Parameters
         ----------
@@ -144,11 +147,8 @@ class Answers:
                 "predict_interval must be called on a regression, got classes; use predict_set."
             )
         held_out = self._held_out("predict_interval")
-        expected = pipeline.combine(held_out.predictions)[:, 0].astype(np.float64)
-        intervals = Intervals.fit(expected, held_out.y, held_out.weight, coverage)
         values = self.predict(data, on_mismatch=on_mismatch)
-        ends = pipeline.codec.in_range(intervals.around(values.to_numpy(dtype=np.float64)))
-        return pd.DataFrame(ends, index=values.index, columns=["lower", "upper"])
+        return interval_table(pipeline, held_out, values, coverage)
 
     def predict_set(
         self, data: TableLike, coverage: float = 0.9, *, on_mismatch: OnMismatch = "raise"
@@ -156,7 +156,8 @@ class Answers:
         """Return which classes are probable enough that the label is among them as often as asked.
 
         One column of booleans for each class, as in `predict_proba`. Sure rows have one class,
-        doubtful ones several, and those that none fits the most probable one.
+        doubtful ones several, and those that none fits the most probable one. A label that
+        `predict` chose for a metric such as f1 may be absent from its row's set.
 
         Parameters
         ----------
@@ -180,12 +181,8 @@ class Answers:
                 "predict_interval."
             )
         held_out = self._held_out("predict_set")
-        expected = pipeline.combine(held_out.predictions).astype(np.float64)
-        least = least_probability(expected, held_out.y, held_out.weight, coverage)
         probabilities = self.predict_proba(data, on_mismatch=on_mismatch)
-        found = probabilities.to_numpy()
-        inside = (found >= least) | (found >= found.max(axis=1, keepdims=True))
-        return pd.DataFrame(inside, index=probabilities.index, columns=probabilities.columns)
+        return set_table(pipeline, held_out, probabilities, coverage)
 
     def predict_file(
         self,
@@ -229,8 +226,8 @@ class Answers:
         pipeline = self._fitted()
         options = StreamOptions(
             keep=tuple(dict.fromkeys(keep)),
-            as_text=(*_read_as_text(pipeline.featurizer), *_text_label(pipeline, self.label)),
-            copied=_only_copied(pipeline, self.label, keep),
+            as_text=(*read_as_text(pipeline.featurizer), *text_label(pipeline, self.label)),
+            copied=only_copied(pipeline, self.label, keep),
             batch_rows=batch_rows,
             made_by=f"{self._saved_as} {'probabilities' if proba else 'labels'} {on_mismatch}",
         )
@@ -501,9 +498,9 @@ class Answers:
         if not isinstance(data, (str, PathLike)):
             return read_table(data, purpose=purpose)
         as_text = (
-            *_read_as_text(pipeline.featurizer, pipeline.summary),
-            *_text_label(pipeline, self.label),
-            *_only_copied(pipeline, self.label, as_text),
+            *read_as_text(pipeline.featurizer, pipeline.summary),
+            *text_label(pipeline, self.label),
+            *only_copied(pipeline, self.label, as_text),
         )
         has_none = pipeline.task.is_classification and "None" in pipeline.codec.classes
         label = self.label if has_none else None
@@ -513,8 +510,8 @@ class Answers:
         held_out = None if self._record is None else self._record.held_out
         if held_out is None:
             raise NotFittedError(
-                f"{asked} needs a predictor that keeps out-of-fold predictions; one that was "
-                "cloned for deployment has none: ask the one that it was cloned from."
+                f"{asked} needs a predictor that keeps out-of-fold predictions: one that was "
+                "cloned for deployment has none (ask the one that it was cloned from)."
             )
         return held_out
 
@@ -544,42 +541,3 @@ def check_time_limit(value: object) -> None:
     if value is not None and not is_finite_limit(value):
         expected = "a positive number of seconds or None"
         raise InvalidOptionError(must_be("time_limit", expected, value))
-
-
-# What pandas calls dtypes of numbers and of truth values, masked, Arrow's and sparse ones too.
-_NO_TEXT = re.compile(
-    r"(?:sparse\[)?(?:u?int|float|halffloat|double|bool(?:ean)?)\d*\b", re.IGNORECASE
-)
-
-
-def _text_label(pipeline: FittedPipeline, label: Hashable) -> tuple[Hashable, ...]:
-    """Return the label where its classes are texts, which stay as they are written."""
-    classes = pipeline.codec.classes if pipeline.task.is_classification else (None,)
-    return (label,) if all(isinstance(each, str) for each in classes) else ()
-
-
-def _only_copied(
-    pipeline: FittedPipeline, label: Hashable, names: Sequence[Hashable]
-) -> tuple[Hashable, ...]:
-    """Return those of the names that are neither of features nor the label."""
-    used = {label, *(column.name for column in pipeline.featurizer.schema.used)}
-    return tuple(name for name in names if name not in used)
-
-
-def _read_as_text(
-    featurizer: Featurizer, summary: TableSummary | None = None
-) -> tuple[Hashable, ...]:
-    """Return the columns of a text file whose values must stay as they are written.
-
-    Those of numbers with a decimal comma belong to them: a batch may hold only values such as
-    "1.234", which would become another number. Columns that ``summary`` knows to have held no text
-    in training are left out: a whole file of such values reads as it did then.
-    """
-    encoders = featurizer.encoders
-    dtypes = {} if summary is None else {name: c.dtype for name, c in summary.columns.items()}
-    return tuple(
-        column.name
-        for column in featurizer.schema.used
-        if (column.kind is not Kind.NUMERIC or getattr(encoders[column.name], "mark", ".") != ".")
-        and not _NO_TEXT.match(dtypes.get(column.name, ""))
-    )

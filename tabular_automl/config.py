@@ -88,8 +88,8 @@ class FitConfig:
         Layers of the stack, 1 to 3; None lets the plan choose: mostly one, and a second of quick
         models where time is left under a time limit, which stays where it gains.
     families : tuple of str or None
-        Use only these model families; None uses all of the library's, and those installed that read
-        a column's texts or images.
+        Use only these model families, or single specs by their keys on the leaderboard; None uses
+        all of the library's, and those installed that read a column's texts or images.
     exclude : tuple of str
         Families or spec keys to leave out.
     specs : tuple of ModelSpec

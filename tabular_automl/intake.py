@@ -63,8 +63,8 @@ class FitRequest:
 
 
 _WORDS_FOR_MISSING = (
-    "Were they a class of their own, such as 'None' or 'NA'? pandas reads that as missing, unless "
-    "read_csv has keep_default_na=False."
+    "Were they a class of their own, such as 'NA'? pandas reads such cells of a file as missing: "
+    "pass a table read with keep_default_na=False."
 )
 
 
@@ -120,6 +120,9 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
     if not len(table):
         raise LabelError(f"The label column {label!r} must hold values, got only missing ones.")
     y = table[label]
+    n_none = int((y.astype(object) == "None").sum())
+    if n_none:
+        report(Note(f"'None' is taken for a class, of {n_none} rows: drop them if it is none."))
     task, reason = infer_task(y, request.problem_type or _settled_by_metric(request.metric, y))
     metric = resolve_metric(request.metric, task.problem_type)
     codec = TargetCodec.fit(y, task, metric.loss)

@@ -1,10 +1,10 @@
-"""The straight line from a table to a fitted pipeline, and what a fitted pipeline predicts."""
+"""The straight line from a table to a fitted pipeline."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.clusters import connected
@@ -21,12 +20,12 @@ from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, check_weights, make_folds
 from tabular_automl.data.schema import Kind, Schema
-from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.data.task import TargetCodec, Task
+from tabular_automl.data.table import Samples
+from tabular_automl.data.task import Task
 from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
-from tabular_automl.encoders.summary import TableSummary, summarize
+from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.candidates import StackRequest, ensemble_weights
 from tabular_automl.ensemble.held_out import HeldOut
@@ -42,8 +41,9 @@ from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
 from tabular_automl.ensemble.weights import blend
+from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
-from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.metrics.base import Reads
 from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
@@ -54,137 +54,6 @@ _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
-
-
-@dataclass(frozen=True)
-class FittedPipeline:
-    """Everything that a prediction needs.
-
-    Attributes
-    ----------
-    codec : TargetCodec
-    featurizer : Featurizer
-    stack : FittedStack
-    temperature : Temperature or None
-        Calibrates class probabilities.
-    rule : DecisionRule or None
-        Turns probabilities into a class in the metric's sense; None takes the most probable.
-    summary : TableSummary or None
-        What the training columns held; older artifacts have none.
-    """
-
-    codec: TargetCodec
-    featurizer: Featurizer
-    stack: FittedStack
-    temperature: Temperature | None = None
-    rule: DecisionRule | None = None
-    summary: TableSummary | None = field(default=None, repr=False)
-
-    @property
-    def task(self) -> Task:
-        """What is predicted."""
-        return self.codec.task
-
-    def predict(self, table: pd.DataFrame) -> Prediction:
-        """Return class probabilities, or values in the user's units: (n_samples, n_outputs)."""
-        return self.combine(self.predict_each(table))
-
-    def predict_each(self, table: pd.DataFrame) -> dict[str, Prediction]:
-        """Return each bag's prediction in the user's units, by key."""
-        return self.predict_each_of(self.featurizer.transform(table))
-
-    def predict_each_of(self, features: FeatureTable) -> dict[str, Prediction]:
-        """Return what `predict_each` does, for rows that the featurizer has read."""
-        return {key: self._decode(out) for key, out in self.stack.outputs(features).items()}
-
-    def combine(self, predictions: Mapping[str, Prediction]) -> Prediction:
-        """Return the ensemble's prediction from those of its bags."""
-        weights = self.stack.weights
-        mean = blend([predictions[key] for key in weights], np.array(list(weights.values())))
-        return mean if self.temperature is None else self.temperature.apply(mean)
-
-    def decide(self, prediction: Prediction) -> npt.NDArray[Any]:
-        """Return class codes or values, shape (n_samples,)."""
-        if not self.task.is_classification:
-            return prediction[:, 0]
-        return prediction.argmax(axis=1) if self.rule is None else self.rule.decide(prediction)
-
-    def _decode(self, output: Prediction) -> Prediction:
-        if self.task.is_classification:
-            return output
-        return self.codec.decode(output).reshape(-1, 1)
-
-    def state(self) -> State:
-        """Return the parts' states."""
-        children = {
-            "codec": self.codec.state(),
-            "featurizer": self.featurizer.state(),
-            "stack": self.stack.state(),
-        }
-        if self.temperature is not None:
-            children["temperature"] = self.temperature.state()
-        if self.rule is not None:
-            children["rule"] = self.rule.state()
-        if self.summary is not None:
-            children["summary"] = self.summary.state()
-        return State(children=children)
-
-    @classmethod
-    def from_state(cls, state: State, n_threads: int) -> FittedPipeline:
-        """Build the pipeline again."""
-        parts = state.children
-        codec = TargetCodec.from_state(parts["codec"])
-        stack = FittedStack.from_state(parts["stack"], n_threads)
-        tasks = {fitted.model.setting.task for bag in stack.bags for fitted in bag.models}
-        state.require(tasks <= {codec.task}, "stack", f"predict a {codec.task}")
-        return cls(
-            codec=codec,
-            featurizer=Featurizer.from_state(parts["featurizer"]),
-            stack=stack,
-            temperature=(
-                Temperature.from_state(parts["temperature"]) if "temperature" in parts else None
-            ),
-            rule=(
-                DecisionRule.from_state(parts["rule"], codec.task.n_classes)
-                if "rule" in parts
-                else None
-            ),
-            summary=TableSummary.from_state(parts["summary"]) if "summary" in parts else None,
-        )
-
-
-@dataclass(frozen=True)
-class FitRecord:
-    """What a fit showed, for the user to read back.
-
-    Attributes
-    ----------
-    metric : Metric
-    plan : str
-        The plan as text.
-    models : tuple of dict
-        One row for each spec: the leaderboard.
-    score : float
-        The ensemble's out-of-fold score; greater is better.
-    oof_rows : ndarray of int
-        Positions of the validated rows among the rows that have a label.
-    oof : ndarray of shape (n_validated, n_outputs)
-        The ensemble's out-of-fold predictions.
-    held_out : HeldOut or None
-        Those of its bags, of a sample of the rows.
-    """
-
-    metric: Metric
-    plan: str
-    models: tuple[Mapping[str, Any], ...]
-    score: float
-    oof_rows: npt.NDArray[np.intp] = field(repr=False)
-    oof: Prediction = field(repr=False)
-    held_out: HeldOut | None = field(default=None, repr=False)
-
-    def without_oof(self) -> FitRecord:
-        """Return the record without the out-of-fold predictions, for a copy that only predicts."""
-        return replace(self, oof_rows=self.oof_rows[:0], oof=self.oof[:0], held_out=None)
 
 
 Choice = Callable[[FittedPipeline, FitRecord, Budget], Collection[str]]
@@ -316,10 +185,23 @@ def _without_idle_topics(
     topics = {i: part.topics_at for i, part in enumerate(parts) if len(part.topics_at)}
     if not topics:
         return samples
-    folds = make_folds(
-        task, samples.y, n_folds=N_FOLDS, groups=roles.group, time=roles.time, seed=config.seed
+    idle = idle_topics(
+        samples,
+        task,
+        partial(
+            make_folds,
+            task,
+            samples.y,
+            n_folds=N_FOLDS,
+            groups=roles.group,
+            time=roles.time,
+            seed=config.seed,
+        ),
+        topics,
+        groups=None if roles.group is None else pd.factorize(roles.group)[0],
+        seed=config.seed,
+        n_workers=machine.n_cores,
     )
-    idle = idle_topics(samples, task, folds, topics, seed=config.seed, n_workers=machine.n_cores)
     if not idle:
         return samples
     columns = [parts[i].name for i in idle]
@@ -345,7 +227,7 @@ def _identity(request: FitRequest, target: Target) -> FitIdentity:
         label=name_to_json(request.label),
         problem_type=target.codec.task.problem_type.value,
         eval_metric=target.metric.name,
-        columns=sorted([repr(name), str(kind)] for name, kind in request.columns.items()),
+        columns=[[repr(name), str(kind)] for name, kind in request.columns.items()],
     )
 
 

@@ -42,7 +42,7 @@ _READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more 
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
 _LATE_SPECS = ("extra_trees", "lightgbm", "catboost", "neural")
 _ENSEMBLE = "ensemble"  # on the leaderboard
-_MADE_UP = re.compile(r"(?P<of>.+)_(long|v\d+|l\d+)")  # of a repeat, a variant, a later layer
+_MADE_UP = re.compile(r"(?P<of>.+)_(long|v\d+|l[2-9])")  # of a repeat, a variant, a later layer
 _STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
 
 
@@ -428,8 +428,11 @@ def check_names(config: FitConfig) -> None:
 
 def _is_made_up(key: str, keys: Collection[str]) -> bool:
     """Return whether a fit might name a repeat, a variant or a model of a later layer so."""
-    match = _MADE_UP.fullmatch(key)
-    return match is not None and (match["of"] in keys or match["of"] in MODELS)
+    while (match := _MADE_UP.fullmatch(key)) is not None:
+        key = match["of"]
+        if key in keys or key in MODELS:
+            return True
+    return False
 
 
 def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -> str | None:

@@ -42,10 +42,11 @@ from tabular_automl.data.reading import TableLike, read_table
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.deployment.refit import refit_pipeline
+from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
-from tabular_automl.pipeline import Choice, FitRecord, FittedPipeline, fit_pipeline
+from tabular_automl.pipeline import Choice, fit_pipeline
 from tabular_automl.plan import check_names
 from tabular_automl.saving import check_journal, load_saved, saved_bytes, saved_state
 

@@ -16,9 +16,9 @@ from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
 from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.metrics.resolve import UserFunction, resolve_metric
-from tabular_automl.pipeline import FitRecord, FittedPipeline
 
 _OF_MADE_UP_STATES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 

@@ -33,8 +33,8 @@ from tabular_automl.core.children import (
 from tabular_automl.core.errors import ArtifactError, AutoMLError
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.ensemble.stack import FittedStack
+from tabular_automl.fitted import FittedPipeline
 from tabular_automl.models.base import Prediction
-from tabular_automl.pipeline import FittedPipeline
 from tabular_automl.saving import load_saved
 
 _MODULE = "tabular_automl.vetting"

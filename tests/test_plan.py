@@ -382,7 +382,7 @@ def test_kinds_are_read_where_a_family_that_reads_them_may_take_part():
 
 
 @pytest.mark.parametrize(
-    "key", ["ensemble", "lightgbm_v1", "catboost_long", "mine_l2", "mine_long"]
+    "key", ["ensemble", "lightgbm_v1", "catboost_long", "mine_l2", "lightgbm_v3_long"]
 )
 def test_a_key_that_a_fit_may_use_itself_is_refused(key):
     specs = (ModelSpec.make("prior", "mine"), ModelSpec.make("prior", key))
@@ -390,7 +390,7 @@ def test_a_key_that_a_fit_may_use_itself_is_refused(key):
         plan(FitConfig(specs=specs))
 
 
-@pytest.mark.parametrize("key", ["slow_long", "other_v2", "lightgbm_mine", "v1"])
+@pytest.mark.parametrize("key", ["slow_long", "other_v2", "lightgbm_l1", "v1"])
 def test_a_key_that_only_looks_like_one_is_taken(key):
     specs = (ModelSpec.make("prior", "mine"), ModelSpec.make("prior", key))
     assert key in keys(plan(FitConfig(specs=specs)).layers[0])

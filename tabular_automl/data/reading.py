@@ -85,9 +85,13 @@ def read_table(
         table, name = source, "The table"
     elif isinstance(source, (str, os.PathLike)):
         path = Path(source).expanduser()
-        table, name = _read_path(path, as_text, label), f"The table in {str(path)!r}"
+        table, name = _read_path(path, as_text), f"The table in {str(path)!r}"
     else:
         table, name = _read_frame(source), "The table"
+    is_file = isinstance(source, (str, os.PathLike))
+    may_have_none = is_file and isinstance(label, Hashable) and label in table.columns
+    if may_have_none and _may_be_words(table[label], purpose):
+        table = _with_none_as_word(table, path, label)
     _check_names(table.columns.tolist(), name)  # quicker to go through than an index
     if table.shape[1] == 0:
         raise DataError(f"{name} must have columns, got none.")
@@ -121,12 +125,12 @@ def _check_names(names: Iterable[Hashable], where: str) -> None:
         )
 
 
-def _read_path(path: Path, as_text: Collection[Hashable], label: Hashable) -> pd.DataFrame:
+def _read_path(path: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     with looking_at(path):
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     if is_folder:
-        return _read_folder(path, as_text, label)
-    return _read_file(path, as_text, label)
+        return _read_folder(path, as_text)
+    return _read_file(path, as_text)
 
 
 @contextmanager
@@ -146,13 +150,13 @@ def looking_at(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_folder(folder: Path, as_text: Collection[Hashable], label: Hashable) -> pd.DataFrame:
+def _read_folder(folder: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     """Join the files of one kind in a folder; hidden files and names with ``_`` first are skipped.
 
     Spark and others leave marks such as ``_SUCCESS`` beside the data.
     """
     paths = files_of(folder)
-    parts = [_read_file(path, as_text, label) for path in paths]
+    parts = [_read_file(path, as_text) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         _check_same_columns(paths[0], parts[0], path, part)
     return pd.concat(parts, ignore_index=True)
@@ -206,12 +210,12 @@ def format_of(path: Path) -> str:
     return ".parquet" if suffix == ".pq" else suffix
 
 
-def _read_file(path: Path, as_text: Collection[Hashable], label: Hashable) -> pd.DataFrame:
+def _read_file(path: Path, as_text: Collection[Hashable], **more: Any) -> pd.DataFrame:
     separator = FORMATS[format_of(path)]
     with naming_the_file(path):
         if separator is None:
             return _read_parquet(path)
-        return _read_text(path, separator, as_text, label)
+        return _read_text(path, separator, as_text, **more)
 
 
 @contextmanager
@@ -233,12 +237,12 @@ def naming_the_file(path: Path) -> Iterator[None]:
 
 
 def _read_text(
-    path: Path, separator: str, as_text: Collection[Hashable], label: Hashable
+    path: Path, separator: str, as_text: Collection[Hashable], **more: Any
 ) -> pd.DataFrame:
     try:
-        return _read_decoded(path, separator, unicode_of(path), as_text, label)
+        return _read_decoded(path, separator, unicode_of(path), as_text, **more)
     except UnicodeDecodeError:
-        return _read_decoded(path, separator, "latin-1", as_text, label)
+        return _read_decoded(path, separator, "latin-1", as_text, **more)
 
 
 def unicode_of(path: Path) -> str:
@@ -248,28 +252,37 @@ def unicode_of(path: Path) -> str:
 
 
 def _read_decoded(
-    path: Path, separator: str, encoding: str, as_text: Collection[Hashable], label: Hashable
+    path: Path, separator: str, encoding: str, as_text: Collection[Hashable], **more: Any
 ) -> pd.DataFrame:
     separator, options = text_layout(path, separator, encoding)
     # pandas would take a whole number for the place of a column
     options["dtype"] = {name: "str" for name in as_text if isinstance(name, str)}
+    options |= more
+    table = pd.read_csv(path, sep=separator, **options)
+    return _without_phantom_index(table, path, separator, options) if table.size else table
 
-    def read(**more: Any) -> pd.DataFrame:
-        layout = options | more
-        table = pd.read_csv(path, sep=separator, **layout)
-        return _without_phantom_index(table, path, separator, layout) if table.size else table
 
-    table = read()
-    if label in table.columns and _are_words(table[label]):
-        said = read(dtype="str", keep_default_na=False)[label]
-        table[label] = table[label].mask(table[label].isna() & (said.str.strip() == "None"), "None")
+def _with_none_as_word(table: pd.DataFrame, path: Path, label: Hashable) -> pd.DataFrame:
+    """Put "None" back into a column of words: pandas has taken it for a missing value."""
+    paths = files_of(path) if path.is_dir() else [path]
+    if FORMATS[format_of(paths[0])] is None:
+        return table
+    as_written = {"dtype": "str", "keep_default_na": False}
+    said = pd.concat([_read_file(each, (), **as_written)[label] for each in paths])
+    is_none = table[label].isna().to_numpy() & (said.str.strip() == "None").to_numpy()
+    words = table[label].astype(object).mask(is_none, "None")
+    table[label] = words.astype("str") if words.notna().all() else words
     return table
 
 
-def _are_words(column: pd.Series) -> bool:
-    """Return whether a column has missing values, and texts only beside them."""
+def _may_be_words(column: pd.Series, purpose: Purpose) -> bool:
+    """Return whether a column has missing values, and texts only beside them.
+
+    What nothing is beside may be words where the classes are known already.
+    """
     known = column.dropna()
-    return 0 < len(known) < len(column) and all(isinstance(value, str) for value in known)
+    is_told = len(known) > 0 or purpose != "train"
+    return is_told and len(known) < len(column) and all(isinstance(each, str) for each in known)
 
 
 def text_layout(path: Path, separator: str, encoding: str) -> tuple[str, dict[str, Any]]:

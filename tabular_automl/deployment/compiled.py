@@ -21,8 +21,8 @@ from tabular_automl.deployment.fast_bags import (
 from tabular_automl.deployment.row_reader import Row, RowReader
 from tabular_automl.encoders.storage import is_narrow_float
 from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.fitted import FittedPipeline
 from tabular_automl.models.base import Prediction
-from tabular_automl.pipeline import FittedPipeline
 
 Columns = Mapping[Hashable, Any]
 
@@ -206,7 +206,7 @@ def _length(columns: Columns) -> int:
         wanted = "a mapping of column name to an array or list"
         raise DataError(must_be("columns", wanted, columns))
     for name, values in columns.items():
-        if isinstance(values, str) or not hasattr(values, "__len__"):
+        if isinstance(values, str) or np.ndim(values) == 0:
             raise DataError(f"Column {name!r}: " + must_be("values", "an array or list", values))
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tabular_automl.ensemble.bagging import Bag
-from tabular_automl.pipeline import FittedPipeline
+from tabular_automl.fitted import FittedPipeline
 
 MOST_ROWS = 8  # joined forms go through rows one by one, and of more the calls cost little
 _MOST_SECONDS = 1.0  # for all bags

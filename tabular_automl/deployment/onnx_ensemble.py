@@ -11,7 +11,7 @@ from tabular_automl.deployment.onnx_bags import add_bag
 from tabular_automl.deployment.onnx_columns import Features
 from tabular_automl.deployment.onnx_graph import Graph, Value
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
-from tabular_automl.pipeline import FittedPipeline
+from tabular_automl.fitted import FittedPipeline
 
 
 def add_ensemble(graph: Graph, pipeline: FittedPipeline, features: Features) -> Value:

@@ -37,7 +37,7 @@ from tabular_automl.deployment.onnx_parity import (
 )
 from tabular_automl.deployment.pruning import without_bag
 from tabular_automl.encoders.feature_parts import FeaturePart
-from tabular_automl.pipeline import FittedPipeline
+from tabular_automl.fitted import FittedPipeline
 
 _SUFFIX, _PARITY_SUFFIX = ".onnx", ".parity.json"
 

@@ -14,7 +14,7 @@ from tabular_automl.core.errors import ExportError
 from tabular_automl.core.imports import import_optional
 from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.summary import ColumnSummary
-from tabular_automl.pipeline import FittedPipeline
+from tabular_automl.fitted import FittedPipeline
 
 MAX_ROWS = 1000
 TOLERANCE = 1e-4

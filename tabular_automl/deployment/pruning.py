@@ -17,15 +17,16 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, InvalidOptionError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.core.medians import weighted_median
+from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline, probe_rows
 from tabular_automl.deployment.row_reader import example_row
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.stack import FittedStack
+from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
 from tabular_automl.models.base import Prediction
-from tabular_automl.pipeline import FitRecord, FittedPipeline
 
 _N_CALLS = 41  # at most, and ...
 _CALL_SECONDS = 0.1  # ... no more once they took so long
@@ -314,6 +315,10 @@ def _scorer(held_out: HeldOut | None, metric: Metric) -> Callable[[FittedPipelin
             return metric.score(held_out.y, told, held_out.weight)
         except InvalidOptionError:  # a function of the user's own, which is not saved
             return math.nan
+        except PLUG_IN_ERRORS:
+            if not isinstance(metric.function, OnLabels):
+                raise
+            return math.nan  # a function that cannot judge such rows
 
     return score
 

@@ -16,9 +16,9 @@ from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.refitting import refit_bag
 from tabular_automl.ensemble.stack import extend_table
+from tabular_automl.fitted import FittedPipeline
 from tabular_automl.intake import read_roles
 from tabular_automl.models.base import Prediction
-from tabular_automl.pipeline import FittedPipeline
 
 _FOLDS = 4  # for what a later layer reads
 

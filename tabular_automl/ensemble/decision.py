@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.ensemble.objectives import sample_rows
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
 from tabular_automl.metrics.resolve import takes_weight
@@ -166,16 +167,16 @@ class _Curve:
         self, rank: Floats, y: Codes, metric: Metric, weight: npt.NDArray[Any] | None
     ) -> None:
         self.metric = metric
-        # A function of the user's own may not take weights: it is scored on counts then.
-        is_weighted = weight is not None and takes_weight(metric)
-        self.own_function = isinstance(metric.function, OnLabels) and not is_weighted
+        self.own_function = isinstance(metric.function, OnLabels)
+        # A function of the user's own that takes no weights is scored on counted rows.
+        self.counts_rows = self.own_function and (weight is None or not takes_weight(metric))
         n_thresholds = _N_THRESHOLDS // 4 if self.own_function else _N_THRESHOLDS
         self.thresholds = _candidates(rank, y, n_thresholds)
         n_cells = len(self.thresholds) + 1
         cell = 2 * np.searchsorted(self.thresholds, rank) + y
         self.counts = np.bincount(cell, minlength=2 * n_cells).reshape(n_cells, 2)
         self.scale: Floats | float = 1.0
-        if weight is not None and not self.own_function:
+        if weight is not None and not self.counts_rows:
             total = np.bincount(cell, weights=weight, minlength=2 * n_cells).reshape(n_cells, 2)
             self.scale = total / np.maximum(self.counts, 1)
 
@@ -189,7 +190,7 @@ class _Curve:
 
     def _score(self, quad: Floats) -> float:
         y, codes = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-        if self.own_function:
+        if self.counts_rows:
             n_rows = np.rint(quad).astype(np.int64)
             return self.metric.score(np.repeat(y, n_rows), np.repeat(codes, n_rows))
         return self.metric.score(y, codes, quad)
@@ -212,7 +213,7 @@ def _fit_threshold(
         n_rows = _rows_in_time(y, metric, n_calls, budget)
         if not n_rows:
             return DecisionRule()
-        rows, _ = sample_rows(y, metric, None, n_rows)
+        rows, weight = sample_rows(y, metric, weight, n_rows)
         rank, y = rank[rows], y[rows]
     curve = _Curve(rank, y, metric, weight)
     half = int(np.searchsorted(curve.thresholds, 0.5))
@@ -280,8 +281,14 @@ def _fit_several(rows: _Rows, metric: Metric, budget: Budget) -> DecisionRule:
         for k in range(_N_PARTS):
             if budget.expired():
                 return DecisionRule()
-            held, rule = rows.take(part == k), fit(rows.take(part != k), metric)
-            gains.append(held.score(rule, metric) - held.score(DecisionRule(), metric))
+            held = rows.take(part == k)
+            try:
+                rule = fit(rows.take(part != k), metric)
+                gains.append(held.score(rule, metric) - held.score(DecisionRule(), metric))
+            except PLUG_IN_ERRORS:
+                if not isinstance(metric.function, OnLabels):
+                    raise
+                return DecisionRule()  # a function that needs a class which a part has not
         if np.mean(gains) > max(best_gain, np.std(gains) / np.sqrt(_N_PARTS)):
             best_gain, best_fit = float(np.mean(gains)), fit
     return DecisionRule() if best_fit is None else best_fit(rows, metric)

@@ -65,6 +65,8 @@ class FitIdentity:
         found = table_differences(before.table, self.table)
         for name in sorted(before.settings.keys() | self.settings.keys()):
             then, now = before.settings.get(name), self.settings.get(name)
+            if name == "columns":  # in the order in which they were named
+                then, now = sorted(then or ()), sorted(now or ())
             if then != now:
                 found.append(f"{name} is {now!r} instead of {then!r}")
         return found

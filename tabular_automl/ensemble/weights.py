@@ -13,7 +13,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError, must_be
 from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.ensemble.objectives import Floats, Objective, Scored, make_objective
-from tabular_automl.metrics.base import Metric
+from tabular_automl.metrics.base import Metric, OnLabels
 
 _MOST_STEPS = 40  # bags added at most
 _PATIENCE = 8  # steps without gain after which greedy selection ends
@@ -189,8 +189,10 @@ def _averaged_over_halves(rows: _Rows, weights: Floats, budget: Budget) -> Float
             break
         try:
             both = [_greedy(half.objective(), budget) for half in rows.halves(rng)]
-        except PLUG_IN_ERRORS:  # a function of the user's own may need a class that a half has not
-            continue
+        except PLUG_IN_ERRORS:
+            if not isinstance(rows.metric.function, OnLabels):
+                raise
+            continue  # a function that needs a class which a half has not
         # The last one may have ended after its first bag.
         found += both if not budget.expired() else []
     return np.mean(found, axis=0) if found else weights

@@ -12,11 +12,11 @@ import pandas as pd
 
 from tabular_automl.data.labels import read_numbers
 from tabular_automl.data.task import ProblemType
+from tabular_automl.fitted import FittedPipeline
 from tabular_automl.intake import read_weight
 from tabular_automl.metrics.base import Metric, Reads
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.models.base import Prediction
-from tabular_automl.pipeline import FittedPipeline
 
 USUAL = {
     ProblemType.BINARY: (

@@ -8,12 +8,39 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from tabular_automl.core.errors import InvalidOptionError, must_be
+from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.fitted import FittedPipeline
 
-_ROWS_PER_BIN, _MOST_BINS = 200, 5  # predictions are parted into, each with errors of its own
+# Predictions are parted into up to so many ranges, each with errors of its own: at least so many
+# rows, and so many that are to be outside.
+_MOST_BINS, _ROWS_PER_BIN, _OUTSIDE_PER_BIN = 5, 200, 20
+_ROUNDING = 1e-6  # of probabilities kept in single precision
 
 Floats = npt.NDArray[np.float64]
+
+
+def interval_table(
+    pipeline: FittedPipeline, held_out: HeldOut, values: pd.Series, coverage: float
+) -> pd.DataFrame:
+    """Return the columns "lower" and "upper" for predictions of a regression."""
+    expected = pipeline.combine(held_out.predictions)[:, 0].astype(np.float64)
+    intervals = Intervals.fit(expected, held_out.y, held_out.weight, coverage)
+    ends = pipeline.codec.in_range(intervals.around(values.to_numpy(dtype=np.float64)))
+    return pd.DataFrame(ends, index=values.index, columns=["lower", "upper"])
+
+
+def set_table(
+    pipeline: FittedPipeline, held_out: HeldOut, probabilities: pd.DataFrame, coverage: float
+) -> pd.DataFrame:
+    """Return which classes are in each row's set: at least the most probable one."""
+    expected = pipeline.combine(held_out.predictions).astype(np.float64)
+    least = least_probability(expected, held_out.y, held_out.weight, coverage)
+    found = probabilities.to_numpy()
+    inside = (found >= least) | (found >= found.max(axis=1, keepdims=True))
+    return pd.DataFrame(inside, index=probabilities.index, columns=probabilities.columns)
 
 
 @dataclass(frozen=True)
@@ -30,7 +57,8 @@ class Intervals:
     edges : ndarray of shape (n_bins - 1,)
         Predictions at which a range ends and the next begins.
     below, above : ndarray of shape (n_bins,)
-        What is added to a prediction for the two ends.
+        What is added to a prediction for the two ends; infinite where there are too few rows for
+        what is asked.
 
     References
     ----------
@@ -45,9 +73,11 @@ class Intervals:
     @classmethod
     def fit(cls, prediction: Floats, y: Floats, weight: Floats | None, coverage: float) -> Self:
         """Learn from predictions of rows that the models had not seen, each of shape (n_rows,)."""
-        prediction, off = prediction.astype(np.float64), y - prediction
-        weight = np.ones(len(y)) if weight is None else weight
-        n_bins = max(1, min(_MOST_BINS, len(y) // _ROWS_PER_BIN))
+        counted = np.ones(len(y), dtype=bool) if weight is None else weight > 0.0
+        prediction, off = prediction[counted], (y - prediction)[counted]
+        weight = np.ones(len(off)) if weight is None else weight[counted]
+        least_rows = max(_ROWS_PER_BIN, _OUTSIDE_PER_BIN / (1.0 - coverage))
+        n_bins = max(1, min(_MOST_BINS, int(len(off) / least_rows)))
         edges = np.unique(np.quantile(prediction, np.arange(1, n_bins) / n_bins))
         edges = edges[edges > prediction.min()]
         bins = np.searchsorted(edges, prediction, side="right")
@@ -62,8 +92,7 @@ class Intervals:
     def around(self, prediction: Floats) -> Floats:
         """Return the two ends for each prediction, shape (n_samples, 2)."""
         bins = np.searchsorted(self.edges, prediction, side="right")
-        ends = np.column_stack([prediction + self.below[bins], prediction + self.above[bins]])
-        return np.sort(ends, axis=1)  # of errors that all have one sign
+        return np.column_stack([prediction + self.below[bins], prediction + self.above[bins]])
 
 
 def least_probability(
@@ -72,7 +101,7 @@ def least_probability(
     """Return the probability from which a class belongs to the set of a row.
 
     The true class had at least as much in a share ``coverage`` of rows that the models had not
-    seen [1]_.
+    seen [1]_; minus infinity where there are too few rows for what is asked.
 
     Parameters
     ----------
@@ -87,8 +116,10 @@ def least_probability(
     .. [1] Sadinle, Lei, Wasserman (2019). Least ambiguous set-valued classifiers with bounded error
        levels. Journal of the American Statistical Association 114(525).
     """
-    doubt = 1.0 - probabilities[np.arange(len(y)), y]
-    return 1.0 - _covering(doubt, np.ones(len(y)) if weight is None else weight, coverage)
+    told = probabilities[np.arange(len(y)), y]
+    counted = np.ones(len(y), dtype=bool) if weight is None else weight > 0.0
+    weight = np.ones(len(y)) if weight is None else weight
+    return -_covering(-told[counted], weight[counted], coverage) - _ROUNDING
 
 
 def check_coverage(coverage: object) -> float:
@@ -99,9 +130,12 @@ def check_coverage(coverage: object) -> float:
 
 
 def _covering(values: Floats, weight: Floats, share: float) -> float:
-    """Return the least value that is no less than a share of all, counting one more that is not."""
+    """Return the least value that is no less than a share of all and one more, which is infinite.
+
+    Weights are positive; the one more has their mean.
+    """
     order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weight[order])
-    mean = reached[-1] / max(1, np.count_nonzero(weight))
-    found = int(np.searchsorted(reached, share * (reached[-1] + mean) * (1.0 - 1e-12)))
-    return float(values[order[min(found, len(values) - 1)]])
+    reached = np.append(0.0, np.cumsum(weight[order]))
+    of_all = reached[-1] + weight.mean()
+    found = int(np.searchsorted(reached[1:], share * of_all * (1.0 - 1e-12)))
+    return float(values[order[found]]) if found < len(values) else np.inf

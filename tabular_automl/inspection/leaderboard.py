@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.inspection.evaluation import LabelledRows, raw_figure
 from tabular_automl.metrics.base import Metric
-from tabular_automl.pipeline import FitRecord, FittedPipeline
 
 ENSEMBLE = "ensemble"
 _COLUMNS = (

@@ -6,7 +6,7 @@ model of few rows sees through: leaving them out helps every family of models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,10 @@ Positions = npt.NDArray[np.intp]
 def idle_topics(
     samples: Samples,
     task: Task,
-    folds: Folds,
+    make_folds: Callable[[], Folds],
     topics: Mapping[int, Positions],
     *,
+    groups: npt.NDArray[np.intp] | None = None,
     seed: int,
     n_workers: int,
 ) -> list[int]:
@@ -53,10 +54,12 @@ def idle_topics(
     ----------
     samples : Samples
     task : Task
-    folds : Folds
-        `N_FOLDS` of them; only validated rows tell.
+    make_folds : callable
+        Returns `N_FOLDS` of them; only validated rows tell.
     topics : mapping of int to ndarray of int
         Positions of each column's topics in the numeric block.
+    groups : ndarray of int, shape (n_samples,), optional
+        The group of each row: rows of one are no independent witnesses.
     seed, n_workers : int
 
     Returns
@@ -71,20 +74,27 @@ def idle_topics(
     .. [2] H. Akaike (1974). A new look at the statistical model identification. IEEE Transactions
        on Automatic Control 19(6).
     """
-    table, rows = samples.table, folds.validated
+    table = samples.table
     of_topics = np.concatenate([*topics.values(), np.empty(0, dtype=np.intp)])
     others = np.setdiff1d(np.arange(len(table.numeric_names)), of_topics)
     n_others = len(others) + len(table.code_names)
     small = len(table) <= _MOST_ROWS and len(table) * n_others <= _MOST_CELLS
-    if not (n_others and small and len(rows) >= _FEWEST_ROWS and task.n_classes <= MOST_CLASSES):
+    if not (topics and n_others and small and task.n_classes <= MOST_CLASSES):
         return []
+    folds = make_folds()
+    rows = folds.validated
     rest = Samples(table.of_numeric(others), _even(samples.y, task), samples.weight)
     left = _unexplained(rest, task, folds, seed, n_workers)[rows]
     weight = np.ones(len(rows)) if samples.weight is None else samples.weight[rows]
-    if not np.isfinite(left).all() or not weight.sum() > 0.0:
+    counted = weight > 0.0
+    if not np.isfinite(left).all() or np.count_nonzero(counted) < _FEWEST_ROWS:
         return []
+    groups = np.arange(len(rows)) if groups is None else groups[rows]
+    rows, left, weight, groups = rows[counted], left[counted], weight[counted], groups[counted]
     return [
-        key for key, at in topics.items() if not _tell(table.numeric[:, at][rows], left, weight)
+        key
+        for key, at in topics.items()
+        if not _tell(np.nan_to_num(table.numeric[:, at][rows]), left, weight, groups)
     ]
 
 
@@ -134,21 +144,30 @@ def _unexplained(samples: Samples, task: Task, folds: Folds, seed: int, n_worker
     return left[:, :1] if left.shape[1] == 2 else left
 
 
-def _tell(features: npt.NDArray[np.float32], left: Floats, weight: Floats) -> bool:
-    """Return whether the features explain enough of what is left, beyond what noise would."""
-    weight = weight / weight.mean()
-    scale = np.sqrt(weight)[:, None]
-    centred = [
-        (each - np.average(each, axis=0, weights=weight)) * scale
-        for each in (np.nan_to_num(features), left)
-    ]
-    directions, sizes, _ = np.linalg.svd(centred[0], full_matrices=False)
+def _tell(
+    features: npt.NDArray[np.float32],
+    left: Floats,
+    weight: Floats,
+    groups: npt.NDArray[np.intp],
+) -> bool:
+    """Return whether the features explain enough of what is left, beyond what noise would.
+
+    The variance of each sum is that of its groups' parts (of its rows' without groups), which holds
+    for rows of uneven weight and spread, and for groups whose rows resemble each other.
+    """
+    centred = [each - np.average(each, axis=0, weights=weight) for each in (features, left)]
+    directions, sizes, _ = np.linalg.svd(
+        centred[0] * np.sqrt(weight / weight.mean())[:, None], full_matrices=False
+    )
     directions = directions[:, sizes > 1e-6 * sizes.max(initial=0.0)]
-    # A direction's sum of weighted rows has the variance s^2 mean(w^2), s^2 that of a row.
-    variance = np.mean(centred[1] ** 2, axis=0) * np.mean(weight**2)
-    varies = variance > 0.0
-    if not varies.any():
-        return False
-    explained = np.sum((directions.T @ centred[1][:, varies]) ** 2, axis=0) / variance[varies]
-    n_parameters = directions.shape[1] + np.log(np.count_nonzero(varies))
-    return bool(explained.max() >= _PRICE * n_parameters)
+    directions = directions * np.sqrt(weight)[:, None]
+    order = np.argsort(groups, kind="stable")
+    starts = np.unique(groups[order], return_index=True)[1]
+    explained = []
+    for output in centred[1].T:
+        parts = np.add.reduceat((directions * output[:, None])[order], starts, axis=0)
+        variance = np.sum(parts**2, axis=0)
+        varies = variance > 0.0
+        explained.append(np.sum(parts.sum(axis=0)[varies] ** 2 / variance[varies]))
+    n_parameters = directions.shape[1] + np.log(len(explained))
+    return bool(directions.shape[1] and max(explained) >= _PRICE * n_parameters)

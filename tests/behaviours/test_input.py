@@ -407,7 +407,10 @@ def test_17_a_class_called_none_in_a_csv_file_is_a_class(tmp_path):
     label = np.select([x < -0.4, x < 0.4], ["Apnea", "None"], "Insomnia")
     path = tmp_path / "t.csv"
     pd.DataFrame({"x": x, "y": label}).to_csv(path, index=False)
-    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(path, config=LINEAR)
+    notes = []
+    predictor = Predictor("y", path=tmp_path / "p", reporter=notes.append)
+    predictor.fit(path, config=LINEAR)
+    assert any("'None' is taken for a class" in n.text for n in notes if isinstance(n, Note))
     assert predictor.problem_type == "multiclass"
     loaded = Predictor.load(tmp_path / "p", verbosity=0)
     assert "None" in set(loaded.predict(path))
@@ -420,6 +423,5 @@ def test_17_words_that_pandas_takes_for_missing_labels_are_asked_about(tmp_path)
     table = pd.DataFrame({"x": np.arange(60.0), "y": ["a", "b", None] * 20})
     predictor = Predictor("y", path=tmp_path / "p", reporter=notes.append)
     predictor.fit(table, config=LINEAR)
-    assert any(
-        "20 of 60 rows" in n.text and "'None'" in n.text for n in notes if hasattr(n, "text")
-    )
+    texts = [note.text for note in notes if isinstance(note, Note)]
+    assert any("20 of 60 rows" in text and "such as 'NA'" in text for text in texts)

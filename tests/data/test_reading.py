@@ -358,3 +358,18 @@ def test_none_is_a_word_among_the_words_of_a_label_only(tmp_path, end):
 def test_none_among_true_and_false_is_missing(tmp_path):
     (tmp_path / "t.csv").write_text("x,y\n1,True\n2,None\n3,False\n")
     assert read_table(tmp_path / "t.csv", label="y")["y"].isna().tolist() == [False, True, False]
+
+
+def test_none_is_a_word_in_a_folder_with_a_file_for_each_class(tmp_path):
+    for name, word in (("a", "None"), ("b", "Apnea"), ("c", "")):
+        (tmp_path / f"{name}.csv").write_text(f"x,y\n1,{word}\n2,{word}\n")
+    labels = read_table(tmp_path, label="y")["y"].fillna("missing").tolist()
+    assert labels == ["None", "None", "Apnea", "Apnea", "missing", "missing"]
+    only = tmp_path / "a.csv"
+    assert read_table(only, label="y")["y"].isna().all()
+    assert read_table(only, label="y", purpose="evaluate")["y"].tolist() == ["None", "None"]
+
+
+def test_a_label_that_is_no_name_of_a_column_is_left_to_the_fit(tmp_path):
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    assert read_table(tmp_path / "t.csv", label=["y"]).shape == (1, 2)

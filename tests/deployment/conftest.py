@@ -20,8 +20,8 @@ from tabular_automl.encoders.summary import summarize
 from tabular_automl.ensemble.bagging import BagFit, fit_bag
 from tabular_automl.ensemble.fold_work import BagRequest
 from tabular_automl.ensemble.stack import FittedStack, extend_table
+from tabular_automl.fitted import FittedPipeline
 from tabular_automl.models.base import ModelSpec, Setting
-from tabular_automl.pipeline import FittedPipeline
 
 KINDS = {"remark": "text", "sold": "datetime"}
 WORDS = ["red", "green", "old", "new", "large", "wooden", "steel", "table", "lamp", "for", "with"]

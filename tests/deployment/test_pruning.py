@@ -16,9 +16,9 @@ from tabular_automl.core.events import Note
 from tabular_automl.deployment import pruning
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.fitted import FitRecord
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.metrics.resolve import make_metric
-from tabular_automl.pipeline import FitRecord
 
 FAMILIES = ("lightgbm", "linear", "extra_trees", "catboost")
 

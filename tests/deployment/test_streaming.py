@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabular_automl import FitConfig, Predictor
-from tabular_automl.answers import _read_as_text
 from tabular_automl.core.errors import (
     DataError,
     InvalidOptionError,
@@ -19,6 +18,7 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.deployment import streaming
 from tabular_automl.deployment.streaming import StreamOptions, predict_stream
+from tabular_automl.fitted import read_as_text
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_numbers_with_a_decimal_comma_are_read_as_written_in_every_batch(tmp_pat
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
     whole = [f"{value:,}".replace(",", ".") for value in range(1_000, 9_000, 200)]  # "1.000"
     rows = pd.DataFrame({"price": [*whole, *written[:20]]})
-    assert _read_as_text(predictor._pipeline.featurizer) == ("price",)
+    assert read_as_text(predictor._pipeline.featurizer) == ("price",)
     path = write(rows, tmp_path / "in.csv")
     predictor.predict_file(path, tmp_path / "out.csv", batch_rows=20)
     found = read(tmp_path / "out.csv")["y"].tolist()

@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular_automl.core.budget import Budget
+from tabular_automl.ensemble import decision
 from tabular_automl.ensemble.decision import DecisionRule, _Curve
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.metrics.resolve import make_metric
+
+
+def _weighted_hits(y: Any, label: Any, sample_weight: Any = None) -> float:
+    return float(np.average(y == label, weights=sample_weight))
 
 
 def _honest(n_samples: int, shares: list[float], sharpness: float = 1.0) -> tuple[Any, Any]:
@@ -205,10 +210,7 @@ def test_a_users_function_that_takes_weights_is_asked_with_them() -> None:
     p, y = _honest(3000, [0.7, 0.3])
     weight = np.where(y == 1, 5.0, 1.0) * rng.uniform(0.5, 1.5, len(y))
 
-    def hits(y: Any, label: Any, sample_weight: Any = None) -> float:
-        return float(np.average(y == label, weights=sample_weight))
-
-    metric = make_metric(hits, needs="label").bind(np.array([0, 1]))
+    metric = make_metric(_weighted_hits, needs="label").bind(np.array([0, 1]))
     plain = DecisionRule.fit(p, y, metric)
     weighted = DecisionRule.fit(p, y, metric, weight)
 
@@ -216,3 +218,26 @@ def test_a_users_function_that_takes_weights_is_asked_with_them() -> None:
     assert weighted.threshold < 0.3
     assert plain.threshold is not None
     assert plain.threshold > 0.4
+
+
+def test_weights_follow_the_rows_that_a_users_function_is_asked_on(monkeypatch: Any) -> None:
+    monkeypatch.setattr(decision, "_MOST_ROWS", 500)
+    p, y = _honest(3000, [0.7, 0.3])
+    metric = make_metric(_weighted_hits, needs="label").bind(np.array([0, 1]))
+    rule = DecisionRule.fit(p, y, metric, np.where(y == 1, 5.0, 1.0))
+    assert rule.threshold is not None
+    assert rule.threshold < 0.3
+
+
+def test_parts_that_a_users_function_cannot_judge_give_no_rule() -> None:
+    p, y = _honest(600, [0.6, 0.3, 0.1])
+    y[y == 2] = 0
+    y[0] = 2  # one row, which most parts have not
+
+    def needs_all_classes(y: Any, label: Any) -> float:
+        if len(np.unique(y)) < 3:
+            raise ValueError("Only two classes present")
+        return float((y == label).mean())
+
+    metric = make_metric(needs_all_classes, needs="label").bind(np.arange(3))
+    assert DecisionRule.fit(p, y, metric) == DecisionRule()

@@ -175,3 +175,16 @@ def test_the_error_of_a_sample_is_near_that_of_all_rows(
 
     assert sampled == pytest.approx(whole, rel=0.1)
     assert sampled != whole
+
+
+def test_squared_errors_are_judged_on_a_sample_where_asked() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=4_000)
+    predictions = [(y + scale * rng.normal(size=4_000))[:, None] for scale in (0.5, 1.0)]
+    weight = rng.uniform(1, 2, 4_000)
+    metric = METRICS.get("root_mean_squared_error")
+    whole, part = (make_objective(predictions, y, metric, weight, n) for n in (None, 1_000))
+    np.testing.assert_allclose(part.singles(), whole.singles(), rtol=0.15)
+    assert not np.array_equal(part.singles(), whole.singles())
+    exact = make_objective(predictions, y, metric, weight, 4_000)
+    np.testing.assert_array_equal(exact.singles(), whole.singles())

@@ -14,8 +14,8 @@ from tabular_automl.core.errors import (
     MismatchWarning,
     MissingColumnsError,
 )
+from tabular_automl.fitted import FittedPipeline
 from tabular_automl.inspection.drift import chance_stability, population_stability
-from tabular_automl.pipeline import FittedPipeline
 from tests.conftest import make_table
 
 LINEAR = FitConfig(families=("linear",), max_specs=1, n_folds=2, n_layers=1, on_error="raise")

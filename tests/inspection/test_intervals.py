@@ -39,13 +39,29 @@ def test_intervals_are_wider_where_errors_are_larger():
     assert inside(ends, far[1])[of_large].mean() == pytest.approx(0.9, abs=0.04)
 
 
-def test_few_rows_are_on_the_safe_side():
+@pytest.mark.parametrize("n_rows", [25, 40])
+def test_few_rows_are_on_the_safe_side(n_rows):
     hits = []
     for seed in range(300):
-        intervals = Intervals.fit(*values_of(19, seed), None, 0.9)
+        intervals = Intervals.fit(*values_of(n_rows, seed), None, 0.9)
         prediction, y = values_of(50, 1_000 + seed)
         hits.append(inside(intervals.around(prediction), y).mean())
-    assert 0.88 < np.mean(hits) < 0.95
+    assert 0.89 < np.mean(hits) < 0.97
+
+
+@pytest.mark.parametrize(("n_rows", "coverage"), [(10, 0.9), (1_000, 0.999)])
+def test_rows_too_few_for_what_is_asked_give_no_ends(n_rows, coverage):
+    ends = Intervals.fit(*values_of(n_rows, 0), None, coverage).around(np.array([5.0]))
+    np.testing.assert_array_equal(ends, [[-np.inf, np.inf]])
+    p = np.full((n_rows, 2), 0.5)
+    assert least_probability(p, np.zeros(n_rows, dtype=int), None, 0.9999) == -np.inf
+
+
+def test_high_coverages_have_as_many_rows_as_they_need():
+    intervals = Intervals.fit(*values_of(5_000, 0), None, 0.99)
+    assert 0 < len(intervals.edges) < 4
+    prediction, y = values_of(20_000, 1)
+    assert inside(intervals.around(prediction), y).mean() == pytest.approx(0.99, abs=0.005)
 
 
 def test_weights_count():
@@ -56,7 +72,25 @@ def test_weights_count():
     odd = weight > 0
     alone = Intervals.fit(prediction[odd], y[odd], None, 0.9).around(np.array([5.0]))
     mixed = Intervals.fit(prediction, y, weight, 0.9).around(np.array([5.0]))
-    np.testing.assert_allclose(mixed, alone, rtol=0.1)
+    np.testing.assert_allclose(mixed, alone)
+    p = np.column_stack([np.where(odd, 0.8, 0.1), np.where(odd, 0.2, 0.9)])
+    least = least_probability(p, np.zeros(4_000, dtype=int), weight, 0.9)
+    assert least == pytest.approx(0.8, abs=1e-5)
+
+
+def test_heavy_rows_count_as_many():
+    y = np.concatenate([np.full(50, 1.0), np.full(50, 9.0)])
+    heavy = np.repeat([1.0, 19.0], 50)
+    ends = Intervals.fit(np.zeros(100), y, heavy, 0.8).around(np.zeros(1))
+    np.testing.assert_array_equal(ends, [[9.0, 9.0]])
+    ends = Intervals.fit(np.zeros(100), y, heavy[::-1].copy(), 0.8).around(np.zeros(1))
+    np.testing.assert_array_equal(ends, [[1.0, 1.0]])
+
+
+def test_equal_probabilities_do_not_fall_out_by_rounding():
+    p = np.tile(np.float32([0.3, 0.7]), (200, 1)).astype(np.float64)
+    y = (np.arange(200) % 10 >= 3).astype(int)
+    assert least_probability(p, y, None, 0.9) <= 0.3
 
 
 def test_equal_predictions_have_one_interval():

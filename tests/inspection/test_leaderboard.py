@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from tabular_automl.fitted import FitRecord
 from tabular_automl.inspection.leaderboard import ScoredOnTest, leaderboard_table
 from tabular_automl.metrics.resolve import resolve_metric
-from tabular_automl.pipeline import FitRecord
 
 
 def row(model, score, *, weight=0.0, layer=1, status="ok", reason=""):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -28,8 +30,9 @@ def samples_of(task, told_by, n_rows=400, seed=0):
 
 
 def found(samples, task, topics=TOPICS, n_workers=1, **roles):
-    folds = make_folds(task, samples.y, n_folds=N_FOLDS, seed=0, **roles)
-    return idle_topics(samples, task, folds, topics, seed=0, n_workers=n_workers)
+    folds = partial(make_folds, task, samples.y, n_folds=N_FOLDS, seed=0, **roles)
+    how = {"groups": roles.get("groups"), "seed": 0, "n_workers": n_workers}
+    return idle_topics(samples, task, folds, topics, **how)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
@@ -92,14 +95,22 @@ def test_missing_and_equal_topics_are_no_obstacle():
     assert found(samples, REGRESSION) == [9]
 
 
-def test_times_and_groups_part_the_rows():
+def test_what_only_the_earliest_rows_tell_is_of_no_use_later():
     samples = samples_of(REGRESSION, told_by=5, n_rows=600)
     rows = np.arange(600)
     assert found(samples, REGRESSION, time=rows) == [9]
-    assert found(samples, REGRESSION, groups=rows // 6) == [9]
-    # What only the earliest rows tell is nothing that a model of them could use later.
     samples.y[300:] -= samples.table.numeric[300:, 5] / 1.5  # which the target was divided by
     assert found(samples, REGRESSION, time=rows) == [7, 9]
+
+
+def test_rows_of_a_group_are_one_witness():
+    samples = samples_of(REGRESSION, told_by=5, n_rows=1200)
+    groups = np.arange(1200) // 6
+    of_group = np.random.default_rng(3).normal(size=(200, 1 + N_TOPICS))[groups]
+    samples.table.numeric[:, TOPICS[9]] = of_group[:, 1:]  # the patient's name
+    samples.y[:] += of_group[:, 0]  # and how the patient is, of which the name tells nothing
+    assert found(samples, REGRESSION) == []
+    assert found(samples, REGRESSION, groups=groups) == [9]
 
 
 def test_all_stay_where_nothing_can_be_told(monkeypatch):
