@@ -27,6 +27,7 @@ FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separato
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst": "zstd"}
 _OTHER_SEPARATORS = (";", "\t", "|")
 _ROWS_LOOKED_AT = 100  # to tell an empty last field from a missing value
+_MOST_WITH_DIGITS = 0.5  # of texts that are words
 _MOST_SHOWN = 300  # characters of a path that cannot be one
 UNREADABLE = (
     OSError,
@@ -276,13 +277,17 @@ def _with_none_as_word(table: pd.DataFrame, path: Path, label: Hashable) -> pd.D
 
 
 def _may_be_words(column: pd.Series, purpose: Purpose) -> bool:
-    """Return whether a column has missing values, and texts only beside them.
+    """Return whether a column has missing values, and texts only beside them, few with digits.
 
-    What nothing is beside may be words where the classes are known already.
+    What nothing is beside may be words where the classes are known already. Numbers and dates that
+    are written out, such as "1,234", are none.
     """
     known = column.dropna()
-    is_told = len(known) > 0 or purpose != "train"
-    return is_told and len(known) < len(column) and all(isinstance(each, str) for each in known)
+    if len(known) == len(column) or not all(isinstance(each, str) for each in known):
+        return False
+    if not len(known):
+        return purpose != "train"
+    return bool(known.str.contains(r"\d").mean() < _MOST_WITH_DIGITS)
 
 
 def text_layout(path: Path, separator: str, encoding: str) -> tuple[str, dict[str, Any]]:

@@ -88,8 +88,22 @@ class DecisionRule:
         if metric.reads is not Reads.LABEL or metric.name in _HITS or len(np.unique(y)) < 2:
             return cls()
         p = np.asarray(probabilities, dtype=np.float64)
-        codes = y.astype(np.intp)
-        budget = budget or Budget.unlimited()
+        try:
+            return cls._best(p, y.astype(np.intp), metric, weight, budget or Budget.unlimited())
+        except PLUG_IN_ERRORS:
+            if not isinstance(metric.function, OnLabels):
+                raise
+            return cls()  # a function that needs a class which a part of the rows has not
+
+    @classmethod
+    def _best(
+        cls,
+        p: Floats,
+        codes: Codes,
+        metric: Metric,
+        weight: npt.NDArray[Any] | None,
+        budget: Budget,
+    ) -> DecisionRule:
         if p.shape[1] == 2:
             return _fit_threshold(p[:, 1], codes, metric, weight, budget)
         n_rows = _rows_in_time(codes, metric, _calls_of_ways(p.shape[1]), budget)
@@ -186,7 +200,16 @@ class _Curve:
         below = np.cumsum(weighted, axis=0)[:-1]
         above = weighted.sum(axis=0) - below
         quads = np.column_stack([below[:, 0], above[:, 0], below[:, 1], above[:, 1]])
-        return np.array([self._score(quad) for quad in quads])
+        return np.array([self._score_or_worst(quad) for quad in quads])
+
+    def _score_or_worst(self, quad: Floats) -> float:
+        """Return the score, or the worst where a user's function has none: precision of nothing."""
+        try:
+            return self._score(quad)
+        except PLUG_IN_ERRORS:
+            if not self.own_function:
+                raise
+            return -np.inf
 
     def _score(self, quad: Floats) -> float:
         y, codes = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
@@ -281,14 +304,8 @@ def _fit_several(rows: _Rows, metric: Metric, budget: Budget) -> DecisionRule:
         for k in range(_N_PARTS):
             if budget.expired():
                 return DecisionRule()
-            held = rows.take(part == k)
-            try:
-                rule = fit(rows.take(part != k), metric)
-                gains.append(held.score(rule, metric) - held.score(DecisionRule(), metric))
-            except PLUG_IN_ERRORS:
-                if not isinstance(metric.function, OnLabels):
-                    raise
-                return DecisionRule()  # a function that needs a class which a part has not
+            held, rule = rows.take(part == k), fit(rows.take(part != k), metric)
+            gains.append(held.score(rule, metric) - held.score(DecisionRule(), metric))
         if np.mean(gains) > max(best_gain, np.std(gains) / np.sqrt(_N_PARTS)):
             best_gain, best_fit = float(np.mean(gains)), fit
     return DecisionRule() if best_fit is None else best_fit(rows, metric)

@@ -78,8 +78,10 @@ class Intervals:
         weight = np.ones(len(off)) if weight is None else weight[counted]
         least_rows = max(_ROWS_PER_BIN, _OUTSIDE_PER_BIN / (1.0 - coverage))
         n_bins = max(1, min(_MOST_BINS, int(len(off) / least_rows)))
-        edges = np.unique(np.quantile(prediction, np.arange(1, n_bins) / n_bins))
-        edges = edges[edges > prediction.min()]
+        edges = np.empty(0)
+        if n_bins > 1:
+            edges = np.unique(np.quantile(prediction, np.arange(1, n_bins) / n_bins))
+            edges = edges[edges > prediction.min()]
         bins = np.searchsorted(edges, prediction, side="right")
         share = (1.0 + coverage) / 2.0
         tails = [
@@ -134,6 +136,8 @@ def _covering(values: Floats, weight: Floats, share: float) -> float:
 
     Weights are positive; the one more has their mean.
     """
+    if not len(values):
+        return np.inf
     order = np.argsort(values, kind="stable")
     reached = np.append(0.0, np.cumsum(weight[order]))
     of_all = reached[-1] + weight.mean()

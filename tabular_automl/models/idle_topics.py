@@ -21,6 +21,7 @@ from tabular_automl.models.quick_boosting import MOST_CLASSES, boost_quickly, qu
 N_FOLDS = 5
 _ROUNDS = 60
 _FEWEST_ROWS, _FEWEST_OF_A_CLASS = 100, 10
+_FEWEST_GROUPS, _GROUPS_PER_TOPIC = 30, 4  # of fewer, even what tells all could not show it
 _MOST_ROWS = 20_000  # topics of noise do no harm beyond
 _MOST_CELLS = 2_000_000  # about a second of one core
 _PRICE = 2.0  # of a parameter, in Akaike's criterion
@@ -65,7 +66,8 @@ def idle_topics(
     Returns
     -------
     list of int
-        Empty where a table has too few rows to tell, or too many rows, features or classes.
+        Empty where a table has too few rows or groups to tell, or too many rows, features or
+        classes.
 
     References
     ----------
@@ -91,10 +93,12 @@ def idle_topics(
         return []
     groups = np.arange(len(rows)) if groups is None else groups[rows]
     rows, left, weight, groups = rows[counted], left[counted], weight[counted], groups[counted]
+    n_groups = len(np.unique(groups))
     return [
         key
         for key, at in topics.items()
-        if not _tell(np.nan_to_num(table.numeric[:, at][rows]), left, weight, groups)
+        if n_groups >= max(_FEWEST_GROUPS, _GROUPS_PER_TOPIC * len(at))
+        and not _tell(np.nan_to_num(table.numeric[:, at][rows]), left, weight, groups)
     ]
 
 

@@ -373,3 +373,10 @@ def test_none_is_a_word_in_a_folder_with_a_file_for_each_class(tmp_path):
 def test_a_label_that_is_no_name_of_a_column_is_left_to_the_fit(tmp_path):
     (tmp_path / "t.csv").write_text("x,y\n1,2\n")
     assert read_table(tmp_path / "t.csv", label=["y"]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("values", [["73,171", "1,234"], ["2021-01-01", "2021-02-01"], ["5 EUR"]])
+def test_none_among_numbers_and_dates_written_out_is_missing(tmp_path, values):
+    lines = ["x;y", *(f"{i};{value}" for i, value in enumerate([*values, "None"]))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    assert read_table(tmp_path / "t.csv", label="y")["y"].isna().tolist()[-1]

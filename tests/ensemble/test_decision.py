@@ -241,3 +241,20 @@ def test_parts_that_a_users_function_cannot_judge_give_no_rule() -> None:
 
     metric = make_metric(needs_all_classes, needs="label").bind(np.arange(3))
     assert DecisionRule.fit(p, y, metric) == DecisionRule()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_threshold_at_which_a_users_function_has_no_score_is_the_worst(weighted: bool) -> None:
+    p, y = _honest(3000, [0.7, 0.3], sharpness=1.5)
+
+    def precision(y: Any, label: Any, sample_weight: Any = None) -> float:
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        said = (label == 1) & (weight > 0)
+        if not said.any():
+            raise ValueError("nothing was said to be positive")
+        return float(np.average(y[said], weights=weight[said]))
+
+    metric = make_metric(precision, needs="label").bind(np.array([0, 1]))
+    rule = DecisionRule.fit(p, y, metric, np.ones(3000) if weighted else None)
+    assert rule.threshold is not None
+    assert rule.threshold > 0.6

@@ -156,3 +156,10 @@ def test_a_predictor_tells_sets_of_classes(tmp_path, multiclass_table):
     assert all(narrow.loc[row, label] for row, label in most.items())
     with pytest.raises(InvalidOptionError, match="got classes; use predict_set"):
         predictor.predict_interval(multiclass_table)
+
+
+def test_rows_that_none_counts_of_give_no_ends():
+    nothing = np.zeros(5)
+    ends = Intervals.fit(nothing, nothing, nothing, 0.9).around(np.zeros(2))
+    np.testing.assert_array_equal(ends, [[-np.inf, np.inf]] * 2)
+    assert least_probability(np.full((5, 2), 0.5), np.zeros(5, int), nothing, 0.9) == -np.inf

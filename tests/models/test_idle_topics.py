@@ -139,3 +139,13 @@ def test_the_number_of_workers_does_not_matter():
         folds = make_folds(task, samples.y, n_folds=N_FOLDS, seed=0)
         one, two = (module._unexplained(samples, task, folds, 0, n) for n in (1, 2))
         np.testing.assert_array_equal(one, two)
+
+
+def test_few_groups_are_not_asked():
+    rows = np.arange(1200)
+    several = [samples_of(REGRESSION, told_by=5, n_rows=1200, seed=seed) for seed in range(4)]
+    for n_groups in (5, 47):
+        assert found(several[0], REGRESSION, groups=rows % n_groups) == []
+    # Of noise, one in some thirty looks like more.
+    answers = [found(each, REGRESSION, groups=rows % 300) for each in several]
+    assert answers.count([9]) >= 3
