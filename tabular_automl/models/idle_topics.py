@@ -22,8 +22,8 @@ N_FOLDS = 5
 _ROUNDS = 60
 _FEWEST_ROWS, _FEWEST_OF_A_CLASS = 100, 10
 _FEWEST_GROUPS, _GROUPS_PER_TOPIC = 30, 4  # of fewer, even what tells all could not show it
-_MOST_ROWS = 20_000  # topics of noise do no harm beyond
-_MOST_CELLS = 2_000_000  # about a second of one core
+_MOST_ROWS = 20_000  # beyond them few rows are not what topics suffer from
+_MOST_CELLS = 1_000_000  # one to two seconds of two cores
 _PRICE = 2.0  # of a parameter, in Akaike's criterion
 
 Floats = npt.NDArray[np.float64]
