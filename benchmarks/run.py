@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,7 @@ class Options:
     n_threads: int
     kill_after: float
     small_seeds: list[int] = field(default_factory=list)
+    keep: Path | None = None
 
     def seeds_of(self, data: DataSet) -> list[int]:
         """Return the seeds to split a set with: more of a small one, whose test part is noisy."""
@@ -116,6 +118,8 @@ def run_one(data: DataSet, seed: int, name: str, options: Options) -> dict[str, 
         if not fit.failure:
             serve = run_stage(dataclasses.replace(job, stage="serve"), python, options.kill_after)
         disk = sum(f.stat().st_size for f in job.model_folder.rglob("*") if f.is_file()) / 1e6
+        if options.keep is not None and not fit.failure:
+            shutil.copytree(job.model_folder, kept_folder(options.keep, data.name, seed, name))
     row: dict[str, Any] = dict(zip(FIELDS, key_of(data.name, name, options, seed), strict=False))
     row |= serve.figures | fit.figures  # the import time is that of the fit
     row |= {"metric": data.eval_metric, "failure": fit.failure or serve.failure}
@@ -123,6 +127,11 @@ def run_one(data: DataSet, seed: int, name: str, options: Options) -> dict[str, 
     if limit and "fit_seconds" in row:
         row["wall_over_limit"] = row["fit_seconds"] / limit
     return row | {"n_threads": options.n_threads, "finished": time.strftime("%Y-%m-%dT%H:%M:%S")}
+
+
+def kept_folder(keep: Path, data: str, seed: int, system: str) -> Path:
+    """Return where ``--keep`` puts what a system saved."""
+    return keep / f"{data}-{seed}-{system}"
 
 
 def run_stage(job: Job, python: str, kill_after: float) -> Outcome:
@@ -240,6 +249,7 @@ def parse(arguments: list[str] | None) -> Options:
     )
     parser.add_argument("--sets", default="", help="data sets, comma-separated; all by default")
     parser.add_argument("--out", type=Path, required=True, help="results file, added to")
+    parser.add_argument("--keep", type=Path, help="folder for what the systems save")
     parser.add_argument("--threads", type=int, default=2, help="cores for each system")
     parser.add_argument("--kill-after", type=float, default=3600, help="seconds for one stage")
     parser.add_argument(
@@ -269,6 +279,7 @@ def parse(arguments: list[str] | None) -> Options:
         n_threads=values.threads,
         kill_after=values.kill_after,
         small_seeds=[int(seed) for seed in values.small_seeds.split(",") if seed],
+        keep=values.keep,
     )
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "tabular-automl"
 OK, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143  # argparse ends with 2 on wrong usage
-ROLES = ("weight", "group", "time")
+ROLES = ("weight", "group", "time", "fold")
 
 _REASON_WIDTH = 70
 

@@ -224,6 +224,7 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weight", metavar="COLUMN", help="column of sample weights")
     parser.add_argument("--group", metavar="COLUMN", help="rows of a group are validated together")
     parser.add_argument("--time", metavar="COLUMN", help="validate on later rows than trained on")
+    parser.add_argument("--fold", metavar="COLUMN", help="the folds of your own, one a value")
 
 
 def _add_predict(commands: Any) -> None:

@@ -38,6 +38,16 @@ def check_milliseconds(name: str, value: object) -> None:
     _check_positive(name, value, "a positive number of milliseconds or None")
 
 
+def check_error_cost(value: object) -> None:
+    """Raise unless ``value`` can be `FitConfig.max_error_cost`, None aside.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    _check_positive("max_error_cost", value, "a positive share, such as 0.01")
+
+
 def _check_positive(name: str, value: object, expected: str) -> None:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]

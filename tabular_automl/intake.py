@@ -30,6 +30,7 @@ from tabular_automl.metrics.base import Metric
 from tabular_automl.metrics.resolve import check_on_labels, resolve_metric
 
 MetricLike = Any  # a name, a Metric or the user's own function
+_OF_FOLDS = (Kind.GROUP, Kind.TIME, Kind.FOLD)  # roles of which one decides on the folds
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,14 @@ class Roles:
     ----------
     weight : ndarray of shape (n_samples,) or None
         Of mean 1.
-    group, time : Series or None
+    group, time, fold : Series or None
+        One of them at most.
     """
 
     weight: npt.NDArray[np.float64] | None
     group: pd.Series | None
     time: pd.Series | None
+    fold: pd.Series | None
 
 
 def read_target(request: FitRequest, report: Reporter) -> Target:
@@ -158,19 +161,19 @@ def _are_whole(y: pd.Series) -> bool:
 def read_roles(
     schema: Schema,
     features: pd.DataFrame,
-    roles: Sequence[Kind] = (Kind.WEIGHT, Kind.GROUP, Kind.TIME),
+    roles: Sequence[Kind] = (Kind.WEIGHT, *_OF_FOLDS),
 ) -> Roles:
-    """Read weight, group and time columns, or those of them that are needed; at most one of each.
+    """Read weight, group, time and fold columns, or those that are needed; at most one of each.
 
     Raises
     ------
     MissingColumnsError
         When the table lacks a column.
     DataError
-        When two columns have the same role, one has a group and one a time, or weights are
+        When two columns have the same role, or two roles decide on the folds, or weights are
         negative, missing or all zero.
     """
-    found: dict[Kind, pd.Series | None] = dict.fromkeys((Kind.WEIGHT, Kind.GROUP, Kind.TIME))
+    found: dict[Kind, pd.Series | None] = dict.fromkeys((Kind.WEIGHT, *_OF_FOLDS))
     for role in roles:
         columns = schema.of_kind(role)
         if len(columns) > 1:
@@ -182,17 +185,19 @@ def read_roles(
                     f"The table must have the {role.value} column {column.name!r}, as training had."
                 )
             found[role] = features[column.name]
-    group, time = found[Kind.GROUP], found[Kind.TIME]
-    if group is not None and time is not None:
+    deciding = [(role, given) for role in _OF_FOLDS if (given := found[role]) is not None]
+    if len(deciding) > 1:
+        got = " and ".join(f"the {role.value} column {given.name!r}" for role, given in deciding)
         raise DataError(
-            "Folds keep groups together or follow the time, got the group column "
-            f"{group.name!r} and the time column {time.name!r}; name one of them only."
+            "Folds keep groups together, follow the time, or are those that the table gives, "
+            f"got {got}; name one of them only."
         )
-    weight = found[Kind.WEIGHT]
+    weight, time = found[Kind.WEIGHT], found[Kind.TIME]
     return Roles(
         weight=None if weight is None else _read_weight(weight),
-        group=group,
+        group=found[Kind.GROUP],
         time=None if time is None else _read_time(time),
+        fold=found[Kind.FOLD],
     )
 
 

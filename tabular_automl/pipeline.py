@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
@@ -18,7 +17,7 @@ from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
-from tabular_automl.data.folds import Folds, check_weights, make_folds
+from tabular_automl.data.folds import Folds, check_weights, given_folds, group_codes, make_folds
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import Samples
 from tabular_automl.data.task import Task
@@ -34,6 +33,7 @@ from tabular_automl.ensemble.refitting import (
     RefitRequest,
     as_refitted,
     can_be_refitted,
+    lightened,
     refit_in_time,
     seconds_to_refit,
 )
@@ -94,6 +94,7 @@ def _fit_pipeline(
     config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
     roles = read_roles(schema, target.features)  # its errors come before the long work
+    given = None if roles.fold is None else given_folds(roles.fold)  # and so do these
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))
     table = featurizer.fit_transform(target.features)
     samples = Samples(table, target.encoded, roles.weight)
@@ -108,6 +109,7 @@ def _fit_pipeline(
         len(table),
         table.n_features,
         roles.time is not None,
+        given,
         frozenset(table.raw_kinds.values()),
         least_seconds(config, table, target.codec.task, machine),
         len(of_several_values(table)),
@@ -188,17 +190,9 @@ def _without_idle_topics(
     idle = idle_topics(
         samples,
         task,
-        partial(
-            make_folds,
-            task,
-            samples.y,
-            n_folds=N_FOLDS,
-            groups=roles.group,
-            time=roles.time,
-            seed=config.seed,
-        ),
+        partial(_split, task, samples.y, roles, config.seed, n_folds=N_FOLDS),
         topics,
-        groups=None if roles.group is None else pd.factorize(roles.group)[0],
+        groups=None if roles.group is None else group_codes(roles.group, len(samples)),
         seed=config.seed,
         n_workers=machine.n_cores,
     )
@@ -232,17 +226,32 @@ def _identity(request: FitRequest, target: Target) -> FitIdentity:
 
 
 def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
-    folds = make_folds(
-        target.codec.task,
-        target.encoded,
-        n_folds=plan.n_folds,
-        holdout_fraction=plan.holdout_fraction,
+    n_folds, fraction = plan.n_folds, plan.holdout_fraction
+    folds = _split(target.codec.task, target.encoded, roles, seed, n_folds, fraction)
+    check_weights(folds, roles.weight)
+    return folds
+
+
+def _split(
+    task: Task,
+    y: npt.NDArray[Any],
+    roles: Roles,
+    seed: int,
+    n_folds: int,
+    holdout_fraction: float | None = None,
+) -> Folds:
+    """Return the user's own folds, or those made as the roles of columns ask."""
+    if roles.fold is not None:
+        return given_folds(roles.fold, most=n_folds)
+    return make_folds(
+        task,
+        y,
+        n_folds=n_folds,
+        holdout_fraction=holdout_fraction,
         groups=roles.group,
         time=roles.time,
         seed=seed,
     )
-    check_weights(folds, roles.weight)
-    return folds
 
 
 def _stack_request(
@@ -347,7 +356,8 @@ def _refitted(
         on_error=request.on_error,
         report=request.report,
     )
-    return replace(stack, bags=refit_in_time(stack.bags, refit, budget))
+    bags = refit_in_time(stack.bags, refit, budget)
+    return replace(stack, bags=lightened(bags, importance))
 
 
 def _report_slower(stack: FittedStack, report: Reporter) -> None:

@@ -12,6 +12,7 @@ from tabular_automl.config import FitConfig
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import Folds
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.data.task import Task
@@ -55,6 +56,8 @@ class Shape:
     n_samples, n_features : int
     in_time_order : bool
         Whether validation must come after training, so that some rows are never validated.
+    given : Folds or None
+        The user's own.
     raw_kinds : frozenset of Kind
         Of the columns that models can read untouched, such as texts and images.
     least_seconds : mapping of str to float
@@ -66,9 +69,16 @@ class Shape:
     n_samples: int
     n_features: int
     in_time_order: bool = False
+    given: Folds | None = None
     raw_kinds: frozenset[Kind] = frozenset()
     least_seconds: Mapping[str, float] = field(default_factory=dict)
     n_numbers: int = 2
+
+    @property
+    def each_validated(self) -> bool:
+        """Whether each row is predicted out of fold, where there is no holdout."""
+        partial = self.given is not None and len(self.given.validated) < self.n_samples
+        return not (self.in_time_order or partial)
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,8 @@ def _folds(
     config: FitConfig, shape: Shape, machine: Machine, limit: float | None, affordable: float
 ) -> tuple[float | None, int, str]:
     """Return (holdout fraction or None, number of folds, reason)."""
+    if shape.given is not None:
+        return _as_given(shape.given, shape.n_samples)
     if config.n_folds is not None:
         return None, config.n_folds, f"{config.n_folds} folds, as asked."
     if config.holdout_fraction is not None:
@@ -222,6 +234,13 @@ def _folds(
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
     n_folds = _even(int(min(most, max(4, affordable))), n_cores)
     return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
+
+
+def _as_given(folds: Folds, n_samples: int) -> tuple[float | None, int, str]:
+    """Return what `_folds` does, for the user's own."""
+    if len(folds) > 1:
+        return None, len(folds), "Folds as the table gives them."
+    return len(folds.validated) / n_samples, 1, "A holdout, as the table gives it."
 
 
 def _most_folds(config: FitConfig, shape: Shape, limit: float | None, n_cores: int) -> int:
@@ -261,7 +280,7 @@ def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: flo
 
     One layer fitted on all rows gains more than the second does.
     """
-    if holdout is not None or shape.in_time_order or config.refit:
+    if holdout is not None or not shape.each_validated or config.refit:
         return 1
     if config.n_layers is not None:
         return config.n_layers
@@ -281,7 +300,7 @@ def _may_stack_late(
     gained by it, though the out-of-fold score of one did.
     """
     as_asked = config.n_layers is None and config.refit is None and config.max_specs is None
-    each_out_of_fold = holdout is None and not shape.in_time_order
+    each_out_of_fold = holdout is None and shape.each_validated
     suits = shape.n_samples >= _ENOUGH_TO_CHOOSE_BY and task.n_classes != 2
     return as_asked and each_out_of_fold and suits and patience is None
 

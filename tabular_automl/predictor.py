@@ -154,7 +154,8 @@ class Predictor(Answers):
             "deploy" is as "best" with fewer models, for an out-of-fold error up to 2 % larger.
         columns : mapping, optional
             Column to kind ("numeric", "category", "datetime", "text", "image", "identifier",
-            "ignored") or to role ("weight", "group", "time"), where the inferred one is wrong.
+            "ignored"), where the inferred one is wrong, or to role ("weight", "group", "time",
+            "fold": the folds of your own, one a value; rows without one train only).
         config : FitConfig, optional
             Everything else.
         overwrite : bool
@@ -310,6 +311,35 @@ class Predictor(Answers):
         refitted.path = None
         return refitted
 
+    def prune(self, max_error_cost: float = 0.02) -> Predictor:
+        """Return a smaller, faster predictor: without the models that are not worth their time.
+
+        Models go one after the other, first whose loss of out-of-fold score by the time saved is
+        least; weights of the others stay in proportion. The saved predictor stays as it is; `save`
+        takes another path, or the same with ``overwrite=True``. `presets` "deploy" does so at the
+        end of a fit, and weighs anew those that stay.
+
+        Parameters
+        ----------
+        max_error_cost : float
+            By what share of itself the out-of-fold error may grow.
+
+        Raises
+        ------
+        InvalidOptionError
+            When ``max_error_cost`` is not a positive number.
+        NotFittedError
+            When the predictor keeps no out-of-fold predictions, such as one cloned for deployment.
+        """
+        from tabular_automl.deployment.pruning import pruned
+
+        pipeline, record = self._fitted(), self._fit_record()
+        self._held_out("prune")
+        with make_reporter(self.verbosity, reporter=self._reporter) as report:
+            smaller = self._copy(*pruned(pipeline, record, max_error_cost, report))
+        smaller.path = None
+        return smaller
+
     def clone_for_deployment(self, path: str | PathLike[str]) -> Predictor:
         """Save a copy that predicts equally, without out-of-fold predictions, and return it."""
         pipeline, record = self._fitted(), self._fit_record()
@@ -340,10 +370,8 @@ class Predictor(Answers):
         return copy
 
 
-def _choice(config: FitConfig, report: Reporter) -> Choice | None:
-    """Return what chooses the bags that may stay, where some are to go for the sake of speed."""
-    if config.max_latency_ms is None and config.max_error_cost is None:
-        return None
+def _choice(config: FitConfig, report: Reporter) -> Choice:
+    """Return what chooses the bags that may stay: some are to go for the sake of speed."""
     from tabular_automl.deployment.pruning import keys_fast_enough
 
     return partial(

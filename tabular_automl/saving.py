@@ -15,7 +15,7 @@ from tabular_automl.core.errors import ArtifactError, AutoMLError, InvalidOption
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
-from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.ensemble.held_out import HeldOut, narrowed
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.metrics.base import METRICS, Metric, Reads
 from tabular_automl.metrics.resolve import UserFunction, resolve_metric
@@ -87,19 +87,12 @@ def saved_state(
     }
     arrays: dict[str, npt.NDArray[Any]] = {
         "oof_rows": record.oof_rows.astype(np.int64),
-        "oof": _narrowed(record.oof),
+        "oof": narrowed(record.oof),
     }
     children = {"pipeline": pipeline.state(), "record": State(arrays=arrays)}
     if record.held_out is not None:
         children["held_out"] = record.held_out.state()
     return State(meta=meta, children=children)
-
-
-def _narrowed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return float32, or the values as they are where float32 would not hold them."""
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    return narrow if np.allclose(narrow, values, rtol=1e-6, atol=0.0) else values
 
 
 def load_saved(state: State, n_threads: int) -> Saved:

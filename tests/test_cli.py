@@ -129,7 +129,7 @@ def usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
     words = """fit train.csv --label y --time-limit 60 --preset fast --metric log_loss
         --problem-type binary --out m --overwrite --resume --column zip=category --column a=b=text
-        --weight w --group g --time t --seed 3 --jobs 2 --exclude neural
+        --weight w --group g --time t --fold f --seed 3 --jobs 2 --exclude neural
         --max-latency-ms 2.5 --max-error-cost 0.01 --quiet"""
     assert main(words.split()) == 0
     (_, made), (_, fitted) = fake.calls
@@ -147,7 +147,14 @@ def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
         "train": "train.csv",
         "time_limit": 60.0,
         "presets": "fast",
-        "columns": {"zip": "category", "a=b": "text", "w": "weight", "g": "group", "t": "time"},
+        "columns": {
+            "zip": "category",
+            "a=b": "text",
+            "w": "weight",
+            "g": "group",
+            "t": "time",
+            "f": "fold",
+        },
         "overwrite": True,
         "resume": True,
     }

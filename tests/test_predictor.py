@@ -77,6 +77,25 @@ def test_an_unknown_family_raises_before_the_table_is_read(tmp_path, field):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folds_of_the_users_own_are_used_as_they_are(tmp_path, regression_table):
+    events = []
+    fold = pd.Series(np.arange(240) % 3, dtype="Int64").mask(np.arange(240) < 30)
+    made = Predictor("y", path=tmp_path / "p", reporter=events.append)
+    fitted = made.fit(regression_table.assign(cv=fold), columns={"cv": "fold"}, config=QUICK)
+    assert set(fitted.oof_predictions().index) == set(range(30, 240))
+    (started,) = [event for event in events if isinstance(event, FitStarted)]
+    assert "folds: 3 given by the column 'cv'; 30 rows train only" in started.summary
+    fitted.predict(regression_table)  # the column is needed no more
+
+
+def test_validation_rows_of_the_users_own(tmp_path, regression_table):
+    table = regression_table.assign(part=pd.Series("valid", index=range(200, 240)))
+    fitted = predictor(tmp_path).fit(table, columns={"part": "fold"}, config=QUICK)
+    assert list(fitted.oof_predictions().index) == list(range(200, 240))
+    again = predictor(tmp_path / "again").fit(table, columns={"part": "fold"}, config=QUICK)
+    assert again.predict(table).equals(fitted.predict(table))
+
+
 @pytest.mark.usefixtures("no_features")
 @pytest.mark.parametrize("weight", [-1.0, np.nan, "heavy"])
 def test_bad_weights_raise_before_the_long_work(tmp_path, binary_table, weight):
@@ -89,6 +108,13 @@ def test_bad_weights_raise_before_the_long_work(tmp_path, binary_table, weight):
 def test_a_group_and_a_time_raise_before_the_long_work(tmp_path, binary_table):
     with pytest.raises(DataError, match="got the group column 'rooms' and the time column 'sold'"):
         predictor(tmp_path).fit(binary_table, columns={"rooms": "group", "sold": "time"})
+
+
+@pytest.mark.usefixtures("no_features")
+def test_folds_that_cannot_be_used_raise_before_the_long_work(tmp_path, binary_table):
+    table = binary_table.assign(part="valid")
+    with pytest.raises(DataError, match="10% of the rows to train on, got 'valid' in 240 of 240"):
+        predictor(tmp_path).fit(table, columns={"part": "fold"})
 
 
 @pytest.mark.parametrize("path", [5, ["model"], b"model"])

@@ -35,7 +35,9 @@ def texts_of(table: FeatureTable, column: str) -> list[str]:
 def _is_missing(value: Any) -> bool:
     import pandas as pd
 
-    return value is None or value is pd.NA or value is pd.NaT or value != value
+    if isinstance(value, float):
+        return value != value
+    return value is None or value is pd.NA or value is pd.NaT
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tabular_automl.core import containers
@@ -106,12 +104,9 @@ def in_own_thread(function: Callable[[], Result]) -> Result:
 
 def _free_bytes() -> int:
     """Return the memory free for this process: the smaller of the system's and the container's."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
+    import psutil
+
+    free: int = psutil.virtual_memory().available
     contained = containers.free_bytes()
     return max(0, free if contained is None else min(free, contained))
 

@@ -8,16 +8,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from tabular_automl.core.errors import AutoMLError, InvalidOptionError, unknown_name
+from tabular_automl.core.errors import InvalidOptionError, unknown_name
 
 T = TypeVar("T")
 
-# What the code of a third party may raise while it is imported or asked.
-PLUG_IN_ERRORS = (
-    *(ImportError, AttributeError, SyntaxError, OSError, RuntimeError, AutoMLError),
-    *(ValueError, TypeError, LookupError, NameError),
-    *(AssertionError, ArithmeticError, EOFError),
-)
+PLUG_IN_ERRORS = Exception  # the code of a third party may raise any, imported or asked
 
 
 class Registry(Generic[T]):

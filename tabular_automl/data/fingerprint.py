@@ -55,5 +55,6 @@ def _fingerprint(column: pd.Series) -> str:
 def _hash_values(column: pd.Series) -> Any:
     try:
         return pd.util.hash_pandas_object(column, index=False).to_numpy()
-    except TypeError:  # lists and other values without a hash of their own
+    # Lists and other values without a hash of their own; halves of a character.
+    except (TypeError, UnicodeEncodeError):
         return pd.util.hash_pandas_object(column.map(repr), index=False).to_numpy()

@@ -23,6 +23,8 @@ _MAX_BINS = 50  # quantile bins of a regression target
 _ROWS_FOR_QUANTILES = 200_000  # quantiles of a sample are good enough to stratify on
 _MAX_UNITS = 20_000  # groups that are placed one by one; more are bundled first
 _MAX_STRATA = 100  # strata that the placing of groups looks at
+_MAX_GIVEN = 50  # folds of the user's own
+_LEAST_TRAINING = 0.1  # of the rows, beside a holdout that is given
 _TIME_TRAINING_SHARE = 0.5  # of the rows, trained on by the first fold in time order
 
 
@@ -109,11 +111,48 @@ def make_folds(
     generator = np.random.default_rng(seed)
     strata, basis = _strata(task, y, generator)
     if groups is not None:
-        units = _group_codes(groups, len(y))
+        units = group_codes(groups, len(y))
         return _by_group(units, strata, n_folds, holdout_fraction, generator)
     if holdout_fraction is not None:
         return _holdout(strata, basis, holdout_fraction, generator)
     return _stratified(strata, basis, n_folds, generator)
+
+
+def given_folds(fold: pd.Series, most: int | None = None) -> Folds:
+    """Return the user's own folds: each value of the column is one, and validates its rows.
+
+    Rows without a value train in every fold, so that one value alone makes a holdout of its rows.
+
+    Parameters
+    ----------
+    fold : Series of shape (n_samples,)
+    most : int, optional
+        Put folds together where there are more.
+
+    Raises
+    ------
+    DataError
+        When there is no value, more than 50, or one alone that leaves no more than a tenth of the
+        rows to train on.
+    """
+    codes, names = _codes_of(fold, "fold")
+    n_folds, n_missing = len(names), int((codes < 0).sum())
+    if not 1 <= n_folds <= _MAX_GIVEN:
+        raise DataError(
+            f"The fold column must hold 1 to {_MAX_GIVEN} different values, got {n_folds}; write "
+            "one for each fold, and leave the cell empty in rows that are only to train."
+        )
+    if n_folds == 1 and n_missing <= _LEAST_TRAINING * len(codes):
+        raise DataError(
+            f"The fold column must leave more than {_LEAST_TRAINING:.0%} of the rows to train on, "
+            f"got {str(names[0])!r} in {len(codes) - n_missing} of {len(codes)}; leave the cell "
+            "empty in rows to train on."
+        )
+    only = f"; {n_missing} rows train only" if n_missing else ""
+    reason = f"{n_folds} given by the column {fold.name!r}{only}"
+    if most is not None and n_folds > most:
+        codes, n_folds = np.where(codes < 0, codes, codes % most), most
+    return _from_assignment(codes, n_folds, reason)
 
 
 def _check_request(n_samples: int, n_folds: int, holdout_fraction: float | None) -> None:
@@ -215,23 +254,27 @@ def check_weights(folds: Folds, weight: npt.NDArray[np.float64] | None) -> None:
                 )
 
 
-def _group_codes(groups: npt.ArrayLike | pd.Series, n_samples: int) -> Rows:
+def group_codes(groups: npt.ArrayLike | pd.Series, n_samples: int) -> Rows:
     """Return a code from 0 for each row's group."""
     _check_length("groups", groups, n_samples)
-    column = pd.Series(groups)
-    try:
-        codes, names = factorize(column, mark_missing=False)
-    except (TypeError, NotImplementedError) as error:  # lists, dictionaries
-        raise DataError(
-            f"The group column must hold numbers or texts, got values such as {column.iloc[0]!r} "
-            f"({error}); convert them to text."
-        ) from error
+    codes, names = _codes_of(pd.Series(groups), "group", mark_missing=False)
     if len(names) < 2:
         raise DataError(
             f"The group column must hold at least 2 groups, got only {str(names[0])!r}; "
             "leave it out or choose another column."
         )
     return np.asarray(codes, dtype=np.intp)
+
+
+def _codes_of(column: pd.Series, role: str, *, mark_missing: bool = True) -> tuple[Any, Any]:
+    """Return a code from 0 for each row, -1 where missing values are marked, and the values."""
+    try:
+        return factorize(column, mark_missing=mark_missing)
+    except (TypeError, NotImplementedError) as error:  # lists, dictionaries
+        raise DataError(
+            f"The {role} column must hold numbers or texts, got values such as {column.iloc[0]!r} "
+            f"({error}); convert them to text."
+        ) from error
 
 
 def _check_length(name: str, values: Any, n_samples: int) -> None:

@@ -11,11 +11,11 @@ import pandas as pd
 
 from tabular_automl.core.errors import ArtifactError, LabelError
 from tabular_automl.data.factorizing import factorize
+from tabular_automl.data.number_texts import decimal_mark, parse_number
 
 Floats = npt.NDArray[np.float64]
 
 _SHOWN = 5  # values that an error names
-_THOUSANDS = r"^\s*[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\s*$"
 _MASKED = frozenset(
     {"boolean", "Float32", "Float64"}
     | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -44,17 +44,23 @@ def factorize_labels(y: pd.Series) -> tuple[npt.NDArray[np.intp], list[Any]]:
     return codes, [unwrapped(value) for value in values]
 
 
-def read_numbers(y: pd.Series) -> Floats:
+def read_numbers(y: pd.Series, mark: str | None = None) -> Floats:
     """Return regression labels as numbers, shape (n_samples,), in the user's units.
 
-    Text such as ``" 12 "`` and ``"1,234"`` is read as the number it shows.
+    Text such as ``" 12 "``, ``"1,234"`` and ``"$5"`` is read as the number it shows.
+
+    Parameters
+    ----------
+    y : Series of shape (n_samples,)
+    mark : {".", ","}, optional
+        The decimal mark of texts; what `mark_of` finds by default.
 
     Raises
     ------
     LabelError
         When a label is missing, infinite or not a number; the message names the rows.
     """
-    numbers = as_numbers(y)
+    numbers = as_numbers(y, mark)
     bad = np.isnan(numbers)
     if bad.any():
         missing = y.isna().to_numpy()
@@ -73,21 +79,30 @@ def read_numbers(y: pd.Series) -> Floats:
     return numbers
 
 
-def as_numbers(y: pd.Series) -> Floats:
-    """Return labels as float64, NaN where missing or not a number."""
+def as_numbers(y: pd.Series, mark: str | None = None) -> Floats:
+    """Return labels as float64, NaN where missing or not a number; see `read_numbers`."""
     if isinstance(y.dtype, pd.CategoricalDtype):
-        of_category = as_numbers(pd.Series(y.cat.categories))
+        of_category = as_numbers(pd.Series(y.cat.categories), mark)
         return np.append(of_category, np.nan)[y.cat.codes.to_numpy()]
     if pd.api.types.is_numeric_dtype(y.dtype):  # booleans too
         return y.to_numpy(dtype=np.float64, na_value=np.nan)
     numbers = pd.to_numeric(y, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     unread = np.isnan(numbers) & y.notna().to_numpy()
-    if unread.any():
-        text = y[unread].astype(str)
-        text = text.where(text.str.match(_THOUSANDS)).str.replace(",", "", regex=False)
-        numbers = numbers.copy()
-        numbers[unread] = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return numbers
+    if not (unread.any() or mark == ","):
+        return numbers
+    codes, values = factorize_labels(y)
+    mark = mark or decimal_mark([value for value in values if isinstance(value, str)])
+    found = [parse_number(v, mark) if isinstance(v, str) else None for v in values]
+    read = np.array([*found, None], dtype=np.float64)[codes]
+    return np.where(np.isnan(read), numbers, read)
+
+
+def mark_of(y: pd.Series) -> str:
+    """Return the decimal mark of labels that are texts, "." for others."""
+    values = y.cat.categories if isinstance(y.dtype, pd.CategoricalDtype) else y
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return "."
+    return decimal_mark([value for value in pd.unique(values) if isinstance(value, str)])
 
 
 def unwrapped(value: Any) -> Any:

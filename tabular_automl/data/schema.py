@@ -22,9 +22,10 @@ class Kind(StrEnum):
     WEIGHT = "weight"
     GROUP = "group"
     TIME = "time"
+    FOLD = "fold"
 
 
-ROLES = frozenset({Kind.WEIGHT, Kind.GROUP, Kind.TIME})
+ROLES = frozenset({Kind.WEIGHT, Kind.GROUP, Kind.TIME, Kind.FOLD})
 UNUSED = frozenset({Kind.IDENTIFIER, Kind.IGNORED}) | ROLES
 
 

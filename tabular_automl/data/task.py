@@ -27,11 +27,13 @@ from tabular_automl.data.labels import (
     factorize_labels,
     in_plain_dtype,
     listed,
+    mark_of,
     missing_label,
     plain_value,
     read_numbers,
     unwrapped,
 )
+from tabular_automl.data.number_texts import MARKS
 
 Array = npt.NDArray[Any]
 
@@ -155,6 +157,8 @@ class TargetCodec:
         Mean and standard deviation of the regression target (after the logarithm).
     low, high : float
         Smallest and largest training value (after the logarithm).
+    mark : {".", ","}
+        The decimal mark of labels written as texts.
 
     Examples
     --------
@@ -175,6 +179,7 @@ class TargetCodec:
     scale: float = 1.0
     low: float = -math.inf
     high: float = math.inf
+    mark: str = "."
 
     @classmethod
     def fit(cls, y: pd.Series, task: Task, loss: str) -> TargetCodec:
@@ -195,15 +200,15 @@ class TargetCodec:
         y = in_plain_dtype(y)
         if task.is_classification:
             return cls(task, y.name, y.dtype, _sorted_classes(y))
-        log = loss == "squared_log_error"
-        target = _log1p(y) if log else read_numbers(y)
+        log, mark = loss == "squared_log_error", mark_of(y)
+        target = _log1p(y, mark) if log else read_numbers(y, mark)
         largest = float(np.abs(target).max()) or 1.0
         unit = target / largest  # so that squares of huge or tiny values stay in range
         center, scale = float(unit.mean()) * largest, float(unit.std()) * largest
         low, high = float(target.min()), float(target.max())
         if not scale > 0.0:
             scale = 1.0
-        return cls(task, y.name, y.dtype, pd.Index([]), log, center, scale, low, high)
+        return cls(task, y.name, y.dtype, pd.Index([]), log, center, scale, low, high, mark)
 
     def encode(self, y: pd.Series) -> Array:
         """Return the models' target, shape (n_samples,).
@@ -219,7 +224,7 @@ class TargetCodec:
         y = in_plain_dtype(y)
         if self.task.is_classification:
             return self._encode_classes(y)
-        target = _log1p(y) if self.log else read_numbers(y)
+        target = _log1p(y, self.mark) if self.log else read_numbers(y, self.mark)
         return (target - self.center) / self.scale
 
     def decode(self, prediction: Array) -> Floats:
@@ -281,6 +286,7 @@ class TargetCodec:
             "scale": self.scale,
             "low": self.low,
             "high": self.high,
+            "mark": self.mark,
         }
         return State(meta=meta)
 
@@ -291,7 +297,8 @@ class TargetCodec:
         dtype = dtype_from_json(meta["dtype"])
         classes = _as_index(meta["classes"], dtype)
         state.require(classes.is_unique, "classes", "differ from each other")
-        problem_type = ProblemType(meta["problem_type"])
+        problem_type, mark = ProblemType(meta["problem_type"]), meta.get("mark", ".")
+        state.require(mark in MARKS, "mark", f"be one of {' '.join(MARKS)}")
         return cls(
             Task(problem_type, state.integer("n_classes", len(classes), len(classes))),
             name_from_json(meta["name"]),
@@ -302,6 +309,7 @@ class TargetCodec:
             state.number("scale", least=math.ulp(0.0)),
             state.number("low", least=-math.inf),
             state.number("high", most=math.inf),
+            mark,
         )
 
     @cached_property
@@ -378,8 +386,8 @@ def _are_codes(values: Floats, counts: Array) -> bool:
     return bool(n_values <= 1000 and without_gaps and rarest >= max(10, average / 2))
 
 
-def _log1p(y: pd.Series) -> Floats:
-    numbers = read_numbers(y)
+def _log1p(y: pd.Series, mark: str) -> Floats:
+    numbers = read_numbers(y, mark)
     bad = numbers <= -1.0
     if bad.any():
         raise LabelError(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from tabular_automl.config import check_milliseconds
+from tabular_automl.config import check_error_cost, check_milliseconds
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, InvalidOptionError
 from tabular_automl.core.events import Note, Reporter
@@ -31,6 +31,8 @@ from tabular_automl.models.base import Prediction
 _N_CALLS = 41  # at most, and ...
 _CALL_SECONDS = 0.1  # ... no more once they took so long
 _N_ROWS = 16
+_NEGLIGIBLE = 1e-3  # of the error: bags worth no more than that often take most of the time
+_ENOUGH_TO_TELL = 1_000  # rows
 _LEAST_COST = 1e-3  # so that what costs nothing is not divided by
 
 
@@ -112,11 +114,16 @@ def keys_fast_enough(
     record : FitRecord
     budget : Budget
     max_error_cost : float or None
-        As `keep_worthy` takes it.
+        As `keep_worthy` takes it. None: a thousandth under a deadline, where there are rows enough
+        to tell; in trials what stays must not depend on the clock.
     max_ms : float or None
         As `keys_within` takes it.
     report : Reporter
     """
+    held_out = record.held_out
+    can_tell = held_out is not None and len(held_out.y) >= _ENOUGH_TO_TELL
+    if max_error_cost is None and budget.limited and can_tell:
+        max_error_cost = _NEGLIGIBLE
     if max_error_cost is not None:
         pipeline = keep_worthy(pipeline, record, budget, max_error_cost, report)
     if max_ms is None:
@@ -165,6 +172,34 @@ def keep_worthy(
         told = [_figure(each, record.metric) for each in (score(current), whole)]
         report(Note(_about_dropped(pipeline, current, cost, told)))
     return current
+
+
+def pruned(
+    pipeline: FittedPipeline, record: FitRecord, max_error_cost: float, report: Reporter
+) -> tuple[FittedPipeline, FitRecord]:
+    """Return the pipeline without bags that are not worth their time, and a record of what is left.
+
+    That has the score of the rows for which predictions of single bags were kept, and of these no
+    more than what is needed.
+
+    Raises
+    ------
+    InvalidOptionError
+        When ``max_error_cost`` is not a positive number.
+    """
+    check_error_cost(max_error_cost)
+    kept = keep_worthy(pipeline, record, Budget.unlimited(), max_error_cost, report)
+    held_out = record.held_out
+    if kept is pipeline or held_out is None:
+        return pipeline, record
+    weights, said = kept.stack.weights, held_out.predictions
+    left = replace(
+        record.without_oof(),
+        score=_scorer(held_out, record.metric)(kept),
+        models=tuple({**row, "weight": weights.get(row["model"], 0.0)} for row in record.models),
+        held_out=replace(held_out, predictions={key: said[key] for key in weights}),
+    )
+    return kept, left
 
 
 def _about_dropped(

@@ -38,13 +38,14 @@ def refit_pipeline(
     """
     labelled = table.loc[table[label].notna().to_numpy()]
     features = pipeline.featurizer.transform(labelled)
-    needed = (Kind.WEIGHT, Kind.GROUP) if pipeline.stack.feeds else (Kind.WEIGHT,)
-    roles = read_roles(pipeline.featurizer.schema, labelled, needed)
+    of_folds = (Kind.GROUP, Kind.FOLD) if pipeline.stack.feeds else ()
+    roles = read_roles(pipeline.featurizer.schema, labelled, (Kind.WEIGHT, *of_folds))
+    together = roles.fold if roles.group is None else roles.group
     samples = Samples(features, pipeline.codec.encode(labelled[label]), roles.weight)
     task, stack = pipeline.task, pipeline.stack
     by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}
     for layer, keys in sorted(stack.feeds.items()):
-        folds = make_folds(task, samples.y, n_folds=_FOLDS, groups=roles.group)
+        folds = make_folds(task, samples.y, n_folds=_FOLDS, groups=together)
         check_weights(folds, roles.weight)
         fed = [by_key[key] for key in keys]
         oofs = [_out_of_fold(bag, learned[bag.layer], folds) for bag in fed]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.core.errors import DataError, MissingColumnsError, must_be
+from tabular_automl.data.number_texts import parse_number
 from tabular_automl.data.table import FIRST_LEVEL, MISSING_LEVEL, FeatureTable
 from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.category import CategoryEncoder
@@ -26,7 +27,7 @@ from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.feature_parts import FeaturePart
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.intervals import DAY
-from tabular_automl.encoders.numeric import LIMIT, NumericEncoder, parse_number
+from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
 from tabular_automl.encoders.storage import cell_key, is_na_token, is_narrow_float
 from tabular_automl.encoders.text import MAX_CHARS, TextEncoder
 

@@ -39,6 +39,7 @@ _BOOLEAN_SPELLINGS = {
     "1": ("True", "true", "TRUE"),
     "0": ("False", "false", "FALSE"),
 }
+_MOST_EXACT = 2.0**53  # whole numbers up to here are each a float of their own
 
 
 class CategoryEncoder(ColumnEncoder):
@@ -237,7 +238,11 @@ def _spellings(level: str) -> tuple[str, ...]:
 
 def _number_key(key: str) -> str | None:
     """Return the key of the number that a text spells ("1.0" and "01" are "1"), or None."""
+    if "_" in key:  # a code of two parts
+        return None
     try:
-        return None if "_" in key else cell_key(float(key))  # a code of two parts, not a number
+        number = float(key)
     except ValueError:
         return None
+    # Of larger whole numbers, several are one to a float.
+    return cell_key(number) if abs(number) < _MOST_EXACT else None

@@ -54,7 +54,8 @@ class Featurizer:
     Parameters
     ----------
     schema : Schema
-        The kind and the encoder of each column.
+        The kind and the encoder of each column; the fitted attribute says "ignored" of columns that
+        no feature was kept of.
     read_untouched : set of Kind, optional
         Kinds of columns that a model of the fit reads untouched, so that features which would
         crowd can be left out; by default, all kinds.
@@ -92,8 +93,9 @@ class Featurizer:
             encoders.append(encoder)
         self._arrange(encoders, blocks, instants, len(table))
         out = self._blank(table, positions)
-        for part, block in zip(self._fitted(), blocks, strict=True):
-            part.write(block, out)
+        block_of = dict(zip(map(id, encoders), blocks, strict=True))
+        for part in self._fitted():
+            part.write(block_of[id(part.encoder)], out)
         self._write_intervals(instants, out)
         self.fills = Fills.fit(out.numeric)
         return out
@@ -305,7 +307,30 @@ class Featurizer:
         self._n_levels = tuple(
             block.n_levels[i] for block, kept in zip(blocks, kept_codes, strict=True) for i in kept
         )
-        self._place(encoders, kept_numeric, kept_codes)
+        stay = self._telling(encoders, kept_numeric, kept_codes)
+        self._place(
+            [encoders[i] for i in stay],
+            [kept_numeric[i] for i in stay],
+            [kept_codes[i] for i in stay],
+        )
+
+    def _telling(
+        self,
+        encoders: Sequence[ColumnEncoder],
+        kept_numeric: Sequence[Sequence[int]],
+        kept_codes: Sequence[Sequence[int]],
+    ) -> list[int]:
+        """Return which columns have a say; the others count as ignored from now on."""
+        paired = {name for pair in self._pairs for name in pair}
+        stay, idle = [], set()
+        for i, (column, encoder) in enumerate(zip(self.schema.used, encoders, strict=True)):
+            kept = len(kept_numeric[i]) + len(kept_codes[i])
+            if kept or encoder.keeps_raw or name_key(column.name) in paired:
+                stay.append(i)
+            else:
+                idle.add(column)
+        self.schema = Schema(tuple(_idle(c) if c in idle else c for c in self.schema))
+        return stay
 
     def _crowding(
         self, encoders: Sequence[ColumnEncoder], blocks: Sequence[FeatureTable], n_rows: int
@@ -358,6 +383,12 @@ class Featurizer:
             if part.encoder.keeps_raw
         }
         return self.blank(len(table), raw)
+
+
+def _idle(column: Column) -> Column:
+    """Return a column as one that need not be there to predict."""
+    reason = "what it tells is constant, or told by an earlier column"
+    return Column(column.name, Kind.IGNORED, reason)
 
 
 def _moved_up(feature: int, gone: range) -> int:

@@ -211,6 +211,8 @@ _EXTRAS = {Kind.IMAGE: "vision", Kind.TEXT: "all"}
 def _check_readable(sample: pd.Series, key: str, kind: Kind) -> None:
     """Raise when too many values cannot be read as the kind that the column is given."""
     encoder = ENCODERS.get(key)().fit(sample)
+    if not encoder.junk:
+        return
     codes, keys = distinct_cells(sample)
     is_bad = np.array([*(text in encoder.junk for text in keys), False])  # the last is a blank cell
     if is_bad.any() and is_bad[codes].mean() > 1 - _NEARLY_ALL:

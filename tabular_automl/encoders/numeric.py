@@ -13,6 +13,7 @@ from pandas.api.types import is_integer_dtype
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.errors import DataError
+from tabular_automl.data.number_texts import MARKS, decimal_mark, parse_number
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.encoders.base import ColumnEncoder
@@ -43,56 +44,7 @@ MAX_MAGNITUDE = 1e15
 # Squares of float32 values up to this one are finite.
 LIMIT = np.float32(1e18)
 
-_CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"
-_NUMBER = {
-    ".": r"(?:\d{1,3}(?:[ ,'\u2019\u00a0\u202f]\d{3})+(?:\.\d*)?|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)",
-    ",": r"(?:\d{1,3}(?:[ .'\u2019\u00a0\u202f]\d{3})+(?:,\d*)?|\d+,?\d*(?:[eE][+-]?\d+)?|,\d+)",
-}
-_SHAPE = {
-    mark: re.compile(
-        rf"(?P<open>\()?(?P<sign>[-+\u2212])?\s*{_CURRENCY}?\s*(?P<inner>[-+\u2212])?(?P<number>{number})"
-        rf"\s*(?:%|{_CURRENCY})?(?(open)\))$"
-    )
-    for mark, number in _NUMBER.items()
-}
-_GROUP_MARKS = str.maketrans("", "", " '\u2019\u00a0\u202f")
-_GROUPED = re.compile(r"\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$")  # 1.234 where the decimal mark is a comma
 _LEADING_ZERO = re.compile(r"0\d+$")
-
-
-def parse_number(text: str, mark: str = ".") -> float | None:
-    """Return the number a text holds, or None.
-
-    Reads surrounding spaces, digit groups, currency signs, per cent signs (``"12%"`` is 12),
-    exponents and negative numbers in parentheses. ``mark`` is the decimal mark, "." or ",".
-    """
-    # Python's own numbers may have "_" in them: in data that is a code of two parts.
-    if "_" not in text and (mark == "." or not ("," in text or _GROUPED.match(text))):
-        try:
-            number = float(text)
-        except ValueError:
-            pass
-        else:
-            return number if number == number else None
-    match = _SHAPE[mark].match(text.strip())
-    if match is None:
-        return None
-    digits = match["number"].translate(_GROUP_MARKS)
-    digits = digits.replace(",", "") if mark == "." else digits.replace(".", "").replace(",", ".")
-    negative = match["open"] is not None or "-" in _signs(match) or "\u2212" in _signs(match)
-    return -float(digits) if negative else float(digits)
-
-
-def _signs(match: re.Match[str]) -> str:
-    return (match["sign"] or "") + (match["inner"] or "")
-
-
-def decimal_mark(keys: list[str]) -> str:
-    """Return the decimal mark that reads more of the texts; "." when both read as many."""
-    if not any("," in key for key in keys):
-        return "."
-    readable = {mark: sum(parse_number(key, mark) is not None for key in keys) for mark in ".,"}
-    return "," if readable[","] > readable["."] else "."
 
 
 class NumericEncoder(ColumnEncoder):
@@ -207,7 +159,7 @@ class NumericEncoder(ColumnEncoder):
         self.low = state.number("low", least=-math.inf)
         self.high = state.number("high", most=math.inf)
         self.mark = str(meta["mark"])
-        state.require(self.mark in _SHAPE, "mark", f"be one of {', '.join(_SHAPE)}")
+        state.require(self.mark in MARKS, "mark", f"be one of {' '.join(MARKS)}")
         self.junk = frozenset(meta["junk"])
         self.has_indicator = bool(meta["has_indicator"])
 

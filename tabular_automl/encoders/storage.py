@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,7 @@ from tabular_automl.data.factorizing import factorize
 
 SAMPLE_ROWS = 2000
 FEW_ROWS = 64
+_MOST_BYTES = 256  # that are written out; more, such as those of an image, stand as their hash
 MISSING = -1
 
 # What people write for "no value"; compared in lower case, without surrounding spaces.
@@ -94,6 +96,8 @@ def cell_key(value: object) -> str | None:
         return _float_key(value)
     if isinstance(value, datetime.timedelta):  # seconds, as in whole columns
         return _float_key(value.total_seconds())
+    if isinstance(value, bytes) and len(value) > _MOST_BYTES:
+        return f"{len(value)} bytes {hashlib.blake2b(value, digest_size=16).hexdigest()}"
     return str(value)
 
 

@@ -52,6 +52,7 @@ FEATURED_ROWS = 10
 FEATURED_SHARE = 0.01
 # Texts are read up to here: what comes later seldom changes what a text is about.
 MAX_CHARS = 4000
+_BLOCK = 5_000  # texts that are projected at a time
 
 _WORD = re.compile(r"\w+")
 _MARKS = {
@@ -227,9 +228,14 @@ class TextEncoder(ColumnEncoder):
         if weighted is None and len(texts) == 1:
             ways = self._analyse, self._index, self.idf, self._by_gram()
             return project_one(texts[0], *ways)[None]
-        if weighted is None:
-            weighted = weigh(count_known(texts, self._analyse, self._index), self.idf)
-        return np.asarray(weighted @ self.components.T, dtype=np.float32)
+        if weighted is not None:
+            return np.asarray(weighted @ self.components.T, dtype=np.float32)
+        out = np.empty((len(texts), len(self.components)), dtype=np.float32)
+        for first in range(0, len(texts), _BLOCK):  # counts are many times larger than topics
+            block = slice(first, first + _BLOCK)
+            counts = count_known(texts[block], self._analyse, self._index)
+            out[block] = weigh(counts, self.idf) @ self.components.T
+        return out
 
     def _find_words(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Return 1 where a text has a featured word, else 0; shape (n_texts, n_words)."""

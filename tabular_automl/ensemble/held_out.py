@@ -16,6 +16,7 @@ from tabular_automl.ensemble.objectives import sample_rows
 from tabular_automl.models.base import Prediction
 
 _MOST_ROWS = 5_000
+_LARGEST_ROUNDING = 1e-4  # of the standard deviation
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,11 @@ class HeldOut:
         """
         y, weight = judge.y[rows], None if judge.weight is None else judge.weight[rows]
         drawn, weight = sample_rows(y, judge.metric, weight, _MOST_ROWS)
-        with np.errstate(over="ignore"):  # of huge targets it makes infinities
-            predictions = {
-                candidate.bag.key: candidate.prediction[drawn].astype(np.float32)
-                for candidate in candidates
-                if weights[candidate.bag.key] > 0
-            }
+        predictions = {
+            candidate.bag.key: narrowed(candidate.prediction[drawn])
+            for candidate in candidates
+            if weights[candidate.bag.key] > 0
+        }
         return cls(y[drawn], weight, predictions)
 
     def state(self) -> State:
@@ -74,8 +74,21 @@ class HeldOut:
         weight = None
         if "weight" in state.arrays:
             weight = state.array("weight", np.float64, y.shape, least=0)
-        predictions = {  # of huge targets, float32 has made infinities
-            str(key): state.array(f"bag{i}", np.float32, (len(y), None), finite=False)
-            for i, key in enumerate(state.meta["keys"])
-        }
+        predictions = {}
+        for i, key in enumerate(state.meta["keys"]):
+            saved = state.arrays.get(f"bag{i}")
+            is_wide = saved is not None and saved.dtype == np.float64
+            dtype = np.float64 if is_wide else np.float32  # which may hold infinities
+            predictions[str(key)] = state.array(f"bag{i}", dtype, (len(y), None), finite=False)
         return cls(y, weight, predictions)
+
+
+def narrowed(prediction: Prediction) -> Prediction:
+    """Return float32, unless its rounding would show beside how predictions differ by row."""
+    with np.errstate(over="ignore"):
+        narrow = prediction.astype(np.float32)
+    if not len(narrow) or not np.isfinite(narrow).all():  # of huge targets
+        return prediction
+    rounding = np.abs(narrow - prediction).max(axis=0)
+    is_fine = rounding <= _LARGEST_ROUNDING * prediction.std(axis=0)
+    return narrow if is_fine.all() else prediction

@@ -17,7 +17,7 @@ from tabular_automl.core.errors import (
     OverrunError,
 )
 from tabular_automl.core.events import SpecFinished, SpecSkipped, SpecStarted
-from tabular_automl.core.imports import import_installed
+from tabular_automl.core.imports import import_installed, seconds_to_import
 from tabular_automl.core.parallel import release_memory
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import (
@@ -249,7 +249,8 @@ class Layer:
             self.bag_request(spec, key),
             budget,
             self.request.machine,
-            self._check_first_folds,
+            # In trials, what is tried must not depend on how many folds are fitted at a time.
+            self._check_first_folds if self.budget.limited else None,
             self.memory,
         )
 
@@ -296,7 +297,8 @@ class Layer:
             return "interrupted"
         if self._is_hopeless(spec.family):
             return f"what was tried of the family {spec.family!r} was far behind"
-        if budget.remaining() < _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features:
+        needed = _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features
+        if budget.remaining() < needed + seconds_to_import(MODELS.get(spec.family).modules):
             return NO_TIME
         return "more models no longer improved the ensemble" if self.no_longer_pays() else None
 

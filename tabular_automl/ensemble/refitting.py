@@ -29,6 +29,7 @@ _OF_HOLDOUT = 1.1  # of the time of a holdout's model, which had both cores too
 _ENOUGH = 0.7  # of what is needed, which is often less: without it, it is not begun
 _AS_MUCH = 0.95  # of what the folds learned: with less, it was cut short
 _AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
+_LITTLE = 0.1  # of the weight: the mean of several models is worth next to nothing there
 _LEAST_SHARE = 0.3  # seconds: what took a moment may take two
 _ROWS_TO_CHECK = 200
 
@@ -118,6 +119,19 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
     for key in waiting:
         request.report(Note(f"{key} is not fitted on all rows: interrupted"))
     return tuple(by_key[bag.key] for bag in bags)
+
+
+def lightened(bags: Sequence[Bag], importance: Mapping[str, float]) -> tuple[Bag, ...]:
+    """Return the bags, those of little weight that were to be refitted with one fold's model.
+
+    Every model takes its time in each prediction, however little its answer counts.
+    """
+    return tuple(
+        replace(bag, models=(middle_fold(bag.models),))
+        if can_be_refitted(bag) and importance[bag.key] < _LITTLE
+        else bag
+        for bag in bags
+    )
 
 
 def seconds_beside_refits(refits: Sequence[tuple[float, float]], others: float) -> float:

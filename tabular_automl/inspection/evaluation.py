@@ -81,7 +81,7 @@ def read_labels(pipeline: FittedPipeline, y: pd.Series) -> npt.NDArray[Any]:
     encoded = pipeline.codec.encode(y)
     if pipeline.task.is_classification:
         return encoded
-    return read_numbers(y)
+    return read_numbers(y, pipeline.codec.mark)
 
 
 def evaluate_predictions(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -174,10 +175,13 @@ def _roc_auc_ovo(
         return _binary_auc(y > 0, _positive_column(probability), weight)
     sizes = _class_weights(y, probability.shape[1], weight)
     present = np.flatnonzero(sizes > 0)
+    order = np.argsort(y, kind="stable")
+    ends = np.searchsorted(y[order], np.arange(len(sizes) + 1))
+    rows_of = [order[start:end] for start, end in pairwise(ends)]
     figures, shares = [], []
     for position, first in enumerate(present):
         for second in present[position + 1 :]:
-            rows = (y == first) | (y == second)
+            rows = np.concatenate([rows_of[first], rows_of[second]])
             w = None if weight is None else weight[rows]
             one = _binary_auc(y[rows] == first, probability[rows, first], w)
             other = _binary_auc(y[rows] == second, probability[rows, second], w)

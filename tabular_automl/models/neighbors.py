@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfTimeError
+from tabular_automl.core.parallel import run_parallel
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -33,6 +34,7 @@ _SEARCH_ROWS = 2_000  # left out in turn are enough to choose the number of neig
 _FEW_QUERIES = 100  # for fewer, holding back threads costs more than it saves
 _MOST_NEIGHBORS = 200
 _PACE_ROWS = 256  # validation rows whose prediction is timed
+_GROUP = 16  # rows, of which the nearest stands for all at first
 _PRIOR_ROWS = 1.0  # imagined neighbours at the base rate, so that no class is impossible
 
 
@@ -100,12 +102,15 @@ class Neighbors(Model):
 
     def predict_encoded(self, queries: Floats) -> Prediction:
         """Return what `predict` does for rows that the encoder has encoded."""
-        parts = [np.empty((0, self.setting.task.n_outputs))]
+
+        def averages(rows: slice) -> Prediction:
+            near, distance = self._nearest(queries[rows], self.n_neighbors)
+            return self._average(near, distance, self.distance_power)
+
+        blocks = self._blocks(len(queries))
         with one_blas_thread() if len(queries) > _FEW_QUERIES else nullcontext():
-            for rows in self._blocks(len(queries)):
-                near, distance = self._nearest(queries[rows], self.n_neighbors)
-                parts.append(self._average(near, distance, self.distance_power))
-        return np.concatenate(parts)
+            parts = run_parallel(averages, blocks, self.setting.n_threads)
+        return np.concatenate([np.empty((0, self.setting.task.n_outputs)), *parts])
 
     def state(self) -> State:
         """Return the encoded training rows, their targets and weights, and the encoder."""
@@ -212,7 +217,7 @@ class Neighbors(Model):
         closeness = (np.concatenate([queries, padding]) @ self.rows.T)[:n_queries]
         closeness -= self._half_norms
         if n_neighbors < len(self.rows):
-            near = np.argpartition(closeness, -n_neighbors, axis=1)[:, -n_neighbors:]
+            near = _positions_of_largest(closeness, n_neighbors)
         else:
             near = np.tile(np.arange(len(self.rows)), (n_queries, 1))
         # The product has chosen the rows; their distances are too small a difference to read off.
@@ -239,6 +244,24 @@ class Neighbors(Model):
         counts = np.bincount(keys.ravel(), weights=share.ravel(), minlength=len(near) * n_classes)
         votes = counts.reshape(len(near), n_classes) + self.prior_votes
         return votes / votes.sum(axis=1, keepdims=True)
+
+
+def _positions_of_largest(values: Floats, count: int) -> npt.NDArray[np.intp]:
+    """Return where the largest values of each row are, in any order, shape (n_rows, count).
+
+    They are among the members of as many groups of the largest maxima, which are found quickly: of
+    many columns, few are left to choose from.
+    """
+    n_groups = values.shape[1] // _GROUP
+    if 2 * count > n_groups:
+        return np.argpartition(values, -count, axis=1)[:, -count:]
+    grouped = values[:, : n_groups * _GROUP].reshape(len(values), _GROUP, n_groups)
+    best = np.argpartition(grouped.max(axis=1), -count, axis=1)[:, -count:]
+    members = best[:, None, :] + n_groups * np.arange(_GROUP)[:, None]
+    others = np.arange(n_groups * _GROUP, values.shape[1])
+    among = np.hstack([members.reshape(len(values), -1), np.tile(others, (len(values), 1))])
+    found = np.argpartition(np.take_along_axis(values, among, axis=1), -count, axis=1)
+    return np.take_along_axis(among, found[:, -count:], axis=1)
 
 
 def _without_itself(

@@ -4,7 +4,12 @@ import sys
 import pytest
 
 from tabular_automl.core.errors import MissingDependencyError
-from tabular_automl.core.imports import import_installed, import_optional, is_installed
+from tabular_automl.core.imports import (
+    import_installed,
+    import_optional,
+    is_installed,
+    seconds_to_import,
+)
 
 
 def test_an_installed_package_is_imported():
@@ -31,3 +36,10 @@ def test_packages_that_are_absent_are_passed_over(monkeypatch):
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     import_installed(("nowhere_to_be_found", "colorsys"))
     assert "colorsys" in sys.modules
+
+
+def test_what_is_imported_already_takes_no_time(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", json)
+    monkeypatch.delitem(sys.modules, "catboost", raising=False)
+    assert seconds_to_import(("torch",)) == 0.0
+    assert seconds_to_import(("torch", "catboost", "catboost.utils")) == 0.3

@@ -89,6 +89,7 @@ BROKEN = [
     *("raise OSError('no library')", "raise RuntimeError('no driver')", "{}['absent']"),
     "from tabular_automl.core.errors import DataError as E; raise E('no data')",
     *("assert not 'supported'", "1 / 0", "raise EOFError('no end')"),
+    "import subprocess; raise subprocess.CalledProcessError(1, 'nvidia-smi')",
 ]
 
 

@@ -51,3 +51,8 @@ def test_column_names_that_are_not_text_are_told_apart():
     numbered, named = pd.DataFrame({0: [1]}), pd.DataFrame({"0": [1]})
     found = table_differences(fingerprint_table(numbered), fingerprint_table(named))
     assert found == ["the table lacks 0", "the table adds '0'"]
+
+
+def test_half_of_a_character_has_a_fingerprint():
+    broken = TABLE.assign(zone=pd.Series(["cut \ud83d"] * 240, dtype=object))
+    assert table_differences(fingerprint_table(broken), fingerprint_table(broken.copy())) == []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular_automl.core.errors import DataError, InvalidOptionError
-from tabular_automl.data.folds import Folds, check_weights, make_folds
+from tabular_automl.data.folds import Folds, check_weights, given_folds, make_folds
 from tabular_automl.data.task import ProblemType, Task
 
 BINARY = Task(ProblemType.BINARY, 2)
@@ -294,3 +294,32 @@ def test_rows_of_weight_zero_are_no_matter_where_others_count():
     folds = make_folds(REGRESSION, np.arange(100.0), n_folds=4, seed=0)
     check_weights(folds, (np.arange(100) % 2).astype(float))
     check_weights(folds, None)
+
+
+def test_given_folds_are_the_values_of_the_column():
+    fold = pd.Series(["a", None, "b", "a", "c", None], name="cv")
+    folds = given_folds(fold)
+    assert [valid.tolist() for valid in folds.valid] == [[0, 3], [2], [4]]
+    assert [train.tolist() for train in folds.train][1] == [0, 1, 3, 4, 5]
+    assert folds.reason == "3 given by the column 'cv'; 2 rows train only"
+    together = given_folds(fold, most=2)
+    assert [valid.tolist() for valid in together.valid] == [[0, 3, 4], [2]]
+
+
+def test_one_given_fold_is_a_holdout():
+    folds = given_folds(pd.Series([None, 1.0, None, 1.0]))
+    assert (folds.train[0].tolist(), folds.valid[0].tolist()) == ([0, 2], [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ([None] * 20, "1 to 50 different values, got 0"),
+        (range(60), "1 to 50 different values, got 60"),
+        ([None, None, *["valid"] * 18], "more than 10% of the rows.* got 'valid' in 18 of 20"),
+        ([[1]] * 20, r"must hold numbers or texts, got values such as \[1\]"),
+    ],
+)
+def test_folds_that_cannot_be_used_are_refused(values, match):
+    with pytest.raises(DataError, match=match):
+        given_folds(pd.Series(values, dtype=object))

@@ -11,6 +11,7 @@ from tabular_automl.data.labels import (
     dtype_to_json,
     read_numbers,
 )
+from tabular_automl.data.task import ProblemType, TargetCodec, Task
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ from tabular_automl.data.labels import (
         pd.Series(["1", "2", "1,000.0"], dtype="string"),
         pd.Series([decimal.Decimal(1), 2, 1000.0], dtype=object),
         pd.Series(["1", "2", "1,000"]).astype("category"),
+        pd.Series(["$1.00", "2 USD", "(-1,000)"]).str.replace("(-", "").str.replace(")", ""),
+        pd.Series(["1,0", "2", "1.000"]),  # a decimal comma
         pd.Series([1.0, 2.0, 1000.0], dtype="float32"),
     ],
     ids=lambda values: str(values.dtype),
@@ -43,7 +46,7 @@ def test_numbers_of_any_dtype_are_read(values):
             pd.Series(["1", "x", "y", "z", "w"], name="y"),
             "got 'x' in row 1, 'y' in row 2, 'z' in row 3 and 1 more; correct",
         ),
-        (pd.Series(["1", "1,00"]), "got '1,00' in row 1"),
+        (pd.Series(["1.5", "1,00,"]), "got '1,00,' in row 1"),
         (pd.Series(["a", "b"]).astype("category"), "got 'a' in row 0, 'b' in row 1"),
     ],
 )
@@ -81,3 +84,12 @@ def test_dtypes_survive_as_plain_values(dtype):
 def test_unknown_saved_dtypes_are_refused():
     with pytest.raises(ArtifactError, match="'masked', 'name': 'Sparse"):
         dtype_from_json({"kind": "masked", "name": "Sparse[int64, 0]"})
+
+
+def test_the_decimal_mark_of_training_holds_for_other_rows():
+    y = pd.Series(["0,125", "1,250", "13,5"], name="y")
+    codec = TargetCodec.fit(y, Task(ProblemType.REGRESSION), "squared_error")
+    alone = codec.encode(pd.Series(["1,250"]))
+    assert codec.decode(alone).tolist() == pytest.approx([1.25])
+    again = TargetCodec.from_state(codec.state())
+    assert again.encode(pd.Series(["1,250"])).tolist() == alone.tolist()

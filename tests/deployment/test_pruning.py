@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from unittest.mock import ANY
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.config import resolve_config
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import InvalidOptionError
+from tabular_automl.core.errors import InvalidOptionError, NotFittedError
 from tabular_automl.core.events import Note
 from tabular_automl.deployment import pruning
 from tabular_automl.ensemble.bagging import Bag
@@ -207,6 +208,24 @@ def dropped_from(monkeypatch):
     return dropped
 
 
+def test_what_is_worth_next_to_nothing_goes_under_a_deadline(predictor, monkeypatch):
+    pipeline, record = predictor._fitted(), predictor._fit_record()
+    monkeypatch.setattr(pruning, "_NEGLIGIBLE", 100.0)
+    notes = []
+    choose = partial(
+        pruning.keys_fast_enough, pipeline, record, max_error_cost=None, max_ms=None,
+        report=notes.append,
+    )  # fmt: skip
+    everything = tuple(pipeline.stack.weights)
+    assert len(record.held_out.y) < pruning._ENOUGH_TO_TELL
+    assert choose(Budget.start(60)) == everything  # too few rows to tell
+    monkeypatch.setattr(pruning, "_ENOUGH_TO_TELL", 100)
+    assert choose(Budget.unlimited()) == everything
+    assert not notes
+    assert len(choose(Budget.start(60))) == 1
+    assert "models 1 stay" in notes[0].text
+
+
 def test_what_is_slow_for_its_worth_goes_while_the_error_allows_it(dropped_from):
     scores = {"abc": 0.90, "ab": 0.899, "ac": 0.899, "bc": 0.87, "a": 0.898, "b": 0.5, "c": 0.5}
     kept, notes = dropped_from(scores, {"a": 1.0, "b": 2.0, "c": 7.0}, 0.03)
@@ -312,6 +331,42 @@ def test_a_slow_metric_is_not_asked_beyond_the_budget(predictor):
     budget = Budget.start(0.5)
     pruning.keep_worthy(predictor._fitted(), record, budget, 100.0, print)
     assert len(asked) == 2  # the whole ensemble, and the base rate
+
+
+def test_a_pruned_predictor_has_what_is_left_and_is_saved_as_such(
+    predictor, curved_table, tmp_path
+):
+    whole = predictor.leaderboard().set_index("model")
+    notes = []
+    told = predictor._copy(predictor._fitted(), predictor._fit_record())
+    told._reporter = notes.append
+    smaller = told.prune(max_error_cost=100.0)
+    assert "models 1 stay: they predict" in notes[0].text
+    board = smaller.leaderboard().set_index("model")
+    (kept,) = board.index[board["weight"] > 0]
+    assert list(smaller._fitted().stack.weights) == [kept]
+    assert board.loc[kept, "weight"] == 1.0
+    assert board.loc["ensemble", "score"] == pytest.approx(whole.loc[kept, "score"], rel=1e-5)
+    loaded = Predictor.load(smaller.save(tmp_path / "smaller"))
+    assert loaded.predict(curved_table).equals(smaller.predict(curved_table))
+    assert loaded.disk_usage().sum() < predictor.disk_usage().sum()
+    assert len(loaded.predict_interval(curved_table)) == len(curved_table)
+    assert list(predictor._fitted().stack.weights) != [kept]
+
+
+def test_pruning_for_nothing_loses_nothing(predictor, monkeypatch):
+    monkeypatch.setattr(pruning, "_least_worth", lambda *_: None)
+    smaller = predictor.prune(max_error_cost=1e-9)
+    assert smaller.leaderboard().equals(predictor.leaderboard())
+    assert smaller.oof_predictions().equals(predictor.oof_predictions())
+
+
+def test_a_clone_for_deployment_cannot_be_pruned(predictor, tmp_path):
+    clone = predictor.clone_for_deployment(tmp_path / "clone")
+    with pytest.raises(NotFittedError, match="prune needs a predictor that keeps"):
+        clone.prune()
+    with pytest.raises(InvalidOptionError, match="max_error_cost must be a positive share"):
+        predictor.prune(0.0)
 
 
 def test_each_model_of_a_bag_takes_its_time(predictor):

@@ -135,3 +135,9 @@ def test_codes_of_two_parts_are_no_numbers():
     encoder = CategoryEncoder().fit(column(pairs * 10))
     assert sorted(codes(encoder, pairs)) == [2, 3, 4, 5]
     assert codes(CategoryEncoder().fit(column(["1_2", "3", "4"] * 10)), ["12"]) == [1]
+
+
+def test_long_codes_are_not_taken_for_each_other():
+    code = 40_000_000_000_000_000_001
+    encoder = CategoryEncoder().fit(column([str(code), "7.0", "a"] * 5))
+    assert codes(encoder, [str(code), str(code + 1), "7"]) == [2, 1, 3]

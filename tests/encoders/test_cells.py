@@ -34,3 +34,14 @@ def test_a_short_column_reads_as_a_long_one(column):
 
 def test_narrow_floats_read_as_they_are_written():
     assert texts(COLUMNS["float32"]) == ["0.1", None, "2"]
+
+
+def test_bytes_of_an_image_stand_as_their_hash():
+    first, other = (
+        b"\x89PNG" * 300,
+        b"\x89PNG" * 299 + b"....",
+    )
+    keys = texts(pd.Series([first, other, first, b"short"], dtype=object))
+    assert keys[0] == keys[2] != keys[1]
+    assert len(keys[0]) < 60
+    assert keys[3] == "b'short'"

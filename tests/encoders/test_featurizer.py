@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tabular_automl.core.errors import DataError, MissingColumnsError, NotFittedError
+from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 
@@ -287,3 +288,22 @@ def test_any_table_becomes_the_same_features_every_time(table, seed):
     assert (features.codes >= 0).all()
     nothing = pd.DataFrame({name: [None] * 2 for name in table.columns})
     assert again.transform(nothing).names == features.names
+
+
+def test_a_column_that_tells_nothing_new_need_not_be_there_to_predict():
+    km = np.random.default_rng(0).integers(1_000, 9_000, 60).astype(float)
+    table = pd.DataFrame({"km": km, "km_text": [f"{value:,.0f}" for value in km]})
+    featurizer, features = fitted(table)
+    assert features.names == ("km",)
+    assert_equal(featurizer.transform(table[["km"]]), features)
+    kinds = {column.name: column.kind for column in featurizer.schema}
+    assert kinds == {"km": Kind.NUMERIC, "km_text": Kind.IGNORED}
+    again = Featurizer.from_state(featurizer.state())
+    assert_equal(again.transform(table[["km"]]), features)
+    assert again.missing_columns(table[["km"]]) == []
+
+
+def test_a_date_of_which_only_the_distance_to_another_tells_something_is_needed():
+    days = pd.date_range("2024-01-01", periods=60)
+    table = pd.DataFrame({"start": days, "end": days + pd.to_timedelta(np.arange(60) % 7, "D")})
+    assert {column.name for column in fitted(table)[0].schema.used} == {"start", "end"}

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from tabular_automl.core.errors import DataError
-from tabular_automl.encoders.numeric import NumericEncoder, decimal_mark, parse_number
+from tabular_automl.data.number_texts import decimal_mark, parse_number
+from tabular_automl.encoders.numeric import NumericEncoder
 
 
 def column(values, **options):
@@ -77,6 +78,7 @@ def test_decimal_comma_is_chosen_when_it_reads_more_values():
     assert decimal_mark(["1,5", "2,25", "1.234,5"]) == ","
     assert decimal_mark(["1,234", "5,678"]) == "."
     assert decimal_mark(["1.5", "2"]) == "."
+    assert decimal_mark(["0,125", "1,250"]) == ","  # no group of digits comes after a 0
     encoder = NumericEncoder().fit(column(["1,5", "2,25", "1.234,5", "7"]))
     assert encoder.read(column(["1.000,25"]))[0] == 1000.25
 

@@ -143,3 +143,10 @@ def test_degenerate_columns_are_fine(values):
     table = TextEncoder().fit_transform(column)
     assert len(table) == len(values)
     assert np.isfinite(table.numeric).all()
+
+
+def test_many_texts_are_projected_in_parts(monkeypatch):
+    encoder = TextEncoder().fit(texts(200))
+    whole = encoder.transform(texts(150, seed=1)).numeric
+    monkeypatch.setattr("tabular_automl.encoders.text._BLOCK", 40)
+    np.testing.assert_array_equal(encoder.transform(texts(150, seed=1)).numeric, whole)

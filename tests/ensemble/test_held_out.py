@@ -7,7 +7,7 @@ import pytest
 from tabular_automl.data.task import ProblemType, TargetCodec, Task
 from tabular_automl.ensemble.bagging import Bag, BagFit
 from tabular_automl.ensemble.candidates import Candidate
-from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.ensemble.held_out import HeldOut, narrowed
 from tabular_automl.ensemble.judge import Judge
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.models.base import ModelSpec
@@ -37,3 +37,14 @@ def test_rare_classes_stay_whole_and_keep_their_share():
     assert {key: len(p) for key, p in kept.predictions.items()} == {"a": len(kept.y)}
     again = HeldOut.from_state(kept.state())
     np.testing.assert_array_equal(again.weight, kept.weight)
+
+
+def test_predictions_are_narrowed_where_that_does_not_show():
+    spread = np.random.default_rng(0).normal(size=(50, 1))
+    assert narrowed(spread).dtype == np.float32
+    assert narrowed(1.7e9 + 3600 * spread).dtype == np.float64  # a time in seconds
+    assert narrowed(1e200 * spread).dtype == np.float64
+    wide = HeldOut(spread[:, 0], None, {"a": 1.7e9 + spread})
+    np.testing.assert_array_equal(
+        HeldOut.from_state(wide.state()).predictions["a"], wide.predictions["a"]
+    )

@@ -20,6 +20,7 @@ from tabular_automl.ensemble.refitting import (
     _OF_HOLDOUT,
     RefitRequest,
     as_refitted,
+    lightened,
     middle_fold,
     refit_in_time,
     seconds_beside_refits,
@@ -160,6 +161,13 @@ def test_a_model_that_tells_that_it_learned_as_much_may_take_all_the_time(
     )
     with_fit(monkeypatch, lambda model, budget: time.sleep(0.9 * budget.remaining()))
     assert refit(trial, [bag], budget=Budget.start(1.0))[0] == [n_models]
+
+
+def test_a_bag_of_little_weight_that_could_not_be_refitted_answers_with_one_model(trial):
+    bags = [linear_bag(trial, key) for key in "ab"]
+    found = lightened(bags, {"a": 0.95, "b": 0.05})
+    assert [len(bag.models) for bag in found] == [3, 1]
+    assert found[1].models[0] in bags[1].models
 
 
 def test_a_failure_costs_nothing_but_the_refit(trial, monkeypatch):

@@ -8,7 +8,7 @@ from tabular_automl.core.errors import ArtifactError, DataError, OutOfTimeError
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models.base import FittedSpec, Setting
-from tabular_automl.models.neighbors import Neighbors, NeighborsParams
+from tabular_automl.models.neighbors import Neighbors, NeighborsParams, _positions_of_largest
 
 BINARY = Task(ProblemType.BINARY, 2)
 MULTICLASS = Task(ProblemType.MULTICLASS, 4)
@@ -136,3 +136,27 @@ def test_arrays_that_do_not_fit_together_are_refused(name, bad):
     state = model.state()
     with pytest.raises(ArtifactError, match=r"must be (int32|float32) of shape"):
         model.restore(dataclasses.replace(state, arrays={**state.arrays, name: bad}))
+
+
+def test_the_nearest_are_found_among_many_whatever_the_threads():
+    train = samples(REGRESSION, 3_000)
+    model = fitted(REGRESSION, train, n_neighbors=7)
+    table = samples(REGRESSION, 2_500, seed=1).table
+    alone = model.predict(table)
+    queries = model.encoder.transform(table)
+    apart = ((queries[:200, None].astype(float) - model.rows[None].astype(float)) ** 2).sum(axis=2)
+    nearest = np.sort(np.argsort(apart, axis=1)[:, :7], axis=1)
+    found = np.sort(model._nearest(queries[:200], 7)[0], axis=1)
+    assert (found == nearest).mean() > 0.999  # but for what is equally near to rounding
+    model.setting = dataclasses.replace(model.setting, n_threads=2)
+    assert (model.predict(table) == alone).all()
+
+
+@pytest.mark.parametrize("n_columns", [1_000, 1_007])
+def test_the_largest_of_many_are_all_found(n_columns):
+    values = np.random.default_rng(0).integers(0, 50, (40, n_columns)).astype(np.float32)
+    at = _positions_of_largest(values, 9)
+    assert len({tuple(sorted(row)) for row in at.tolist()}) > 1
+    assert all(len(set(row)) == 9 for row in at.tolist())
+    found = np.sort(np.take_along_axis(values, at, axis=1), axis=1)
+    np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, -9:])

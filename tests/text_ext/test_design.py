@@ -1,10 +1,12 @@
 """Kept columns are summed alike for a row alone and among others."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import random as random_matrix
 
-from text_ext.design import Numbers, pick, weigh
+from tabular_automl.extend import FeatureTable
+from text_ext.design import Numbers, pick, texts_of, weigh
 
 
 @pytest.mark.parametrize("density", [0.5, 0.01], ids=["many entries", "few entries"])
@@ -34,3 +36,11 @@ def test_numbers_count_in_whatever_unit_they_are():
     np.testing.assert_allclose(scaled[1], scaled[0], rtol=1e-3, atol=1e-4)
     assert scaled[1][:, 0].std() > 0
     assert not scaled[1][:, 1].any()
+
+
+def test_lists_and_missing_values_of_any_kind_are_read_as_texts():
+    cells = np.empty(5, dtype=object)
+    cells[:] = ["a b", None, np.nan, pd.NA, np.array(["x", "y"])]
+    numeric = np.empty((5, 0), np.float32)
+    table = FeatureTable(numeric, np.empty((5, 0), np.int32), raw={"tags": cells})
+    assert texts_of(table, "tags") == ["a b", "", "", "", "['x' 'y']"]

@@ -1,0 +1,102 @@
+"""What pruning gains in rows a second, and costs: ``python -m benchmarks.pruning FOLDER KEPT``.
+
+KEPT is what ``python -m benchmarks.run FOLDER --systems ours --keep KEPT`` left. Each predictor is
+pruned (`Predictor.prune`) at one cost after the other, and predicts the test part of its set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets import DataSet, read_index, read_split
+from benchmarks.errors import error_of
+from benchmarks.run import kept_folder, write_row
+from benchmarks.worker import keep_to_cores
+
+FIELDS = ("set", "seed", "max_error_cost", "n_models", "error", "rows_per_second", "n_test")
+COSTS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_N_CALLS = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prune each predictor that was kept, and write a row for each cost."""
+    options = parse(arguments)
+    keep_to_cores(options.threads)
+    for data in read_index(options.folder):
+        for seed in range(options.most_seeds):
+            model = kept_folder(options.kept, data.name, seed, "ours")
+            if model.is_dir():
+                rows = figures(model, options.folder, data, seed, options.costs)
+                for row in rows:
+                    write_row(options.out, FIELDS, row)
+                print(f"{data.name} {seed}: {told(rows)}", flush=True)
+
+
+def figures(
+    model: Path, folder: Path, data: DataSet, seed: int, costs: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Return a row for the predictor as it is, at a cost of 0, and one for each cost."""
+    from tabular_automl import Predictor
+
+    test = read_split(folder, data, seed)[1]
+    features = test.drop(columns=data.label)
+    whole = Predictor.load(model, verbosity=0)
+    found = []
+    for cost in (0.0, *costs):
+        predictor = whole.prune(cost) if cost else whole
+        ask = predictor.predict_proba if data.is_classification else predictor.predict
+        seconds = []
+        for _ in range(_N_CALLS):
+            started = time.perf_counter()
+            predictions: Any = ask(features)
+            seconds.append(time.perf_counter() - started)
+        if not data.is_classification:
+            predictions = predictions.to_numpy(float)
+        board = predictor.leaderboard()
+        found.append(
+            {
+                "set": data.name,
+                "seed": seed,
+                "max_error_cost": cost,
+                "n_models": int((board["weight"] > 0).sum()),
+                "error": error_of(data.eval_metric, test[data.label], predictions),
+                "rows_per_second": len(test) / min(seconds),
+                "n_test": len(test),
+            }
+        )
+    return found
+
+
+def told(rows: Sequence[dict[str, Any]]) -> str:
+    """Return how many times as fast each smaller predictor is, and the change of its error."""
+    whole = rows[0]
+    return ", ".join(
+        f"{row['max_error_cost']:g}: x{row['rows_per_second'] / whole['rows_per_second']:.1f} "
+        f"{row['error'] / whole['error'] - 1:+.1%}"
+        for row in rows[1:]
+    )
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    results = f"benchmarks/results/{time.strftime('%Y-%m-%d')}-pruning.csv"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pruning", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder with an index.csv")
+    parser.add_argument("kept", type=Path, help="folder of fitted predictors")
+    parser.add_argument("--costs", type=_costs, default=COSTS, help="shares, comma-separated")
+    parser.add_argument("--most-seeds", type=int, default=10, help="look for seeds below this")
+    parser.add_argument("--threads", type=int, default=2, help="cores")
+    parser.add_argument("--out", type=Path, default=Path(results), help=f"(default: {results})")
+    return parser.parse_args(arguments)
+
+
+def _costs(text: str) -> tuple[float, ...]:
+    return tuple(float(cost) for cost in text.split(","))
+
+
+if __name__ == "__main__":
+    main()
