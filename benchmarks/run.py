@@ -119,7 +119,9 @@ def run_one(data: DataSet, seed: int, name: str, options: Options) -> dict[str, 
             serve = run_stage(dataclasses.replace(job, stage="serve"), python, options.kill_after)
         disk = sum(f.stat().st_size for f in job.model_folder.rglob("*") if f.is_file()) / 1e6
         if options.keep is not None and not fit.failure:
-            shutil.copytree(job.model_folder, kept_folder(options.keep, data.name, seed, name))
+            kept = kept_folder(options.keep, data.name, seed, name)
+            shutil.rmtree(kept, ignore_errors=True)  # of a run that was stopped
+            shutil.copytree(job.model_folder, kept)
     row: dict[str, Any] = dict(zip(FIELDS, key_of(data.name, name, options, seed), strict=False))
     row |= serve.figures | fit.figures  # the import time is that of the fit
     row |= {"metric": data.eval_metric, "failure": fit.failure or serve.failure}

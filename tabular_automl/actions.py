@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tabular_automl.core.errors import (
     DataError,
@@ -185,6 +186,20 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return OK
 
 
+@_warning_in_a_sentence()
+def compare(arguments: argparse.Namespace) -> int:
+    """Print whether another predictor is better on a table with labels."""
+    predictor, other = _load(arguments.model), _load(arguments.other)
+    found = predictor.compare(other, arguments.data, on_mismatch=arguments.on_mismatch)
+    if arguments.json:
+        told = {name: _finite(value) for name, value in dataclasses.asdict(found).items()}
+        print(json.dumps({**told, "verdict": found.verdict}, indent=2))
+    else:
+        print(found)
+    wanted = ("better",) if arguments.if_better else ("better", "no different beyond chance")
+    return OK if found.verdict in wanted else FAILED
+
+
 def validate(arguments: argparse.Namespace) -> int:
     """Print how a table departs from that of training."""
     report = _load(arguments.model).validate(arguments.data)
@@ -263,12 +278,16 @@ def _load(path: str) -> Predictor:
 
 def _print_figures(figures: dict[str, float], as_json: bool) -> None:
     if as_json:
-        finite = {k: v if math.isfinite(v) else None for k, v in figures.items()}
-        print(json.dumps(finite, indent=2))
+        print(json.dumps({name: _finite(figure) for name, figure in figures.items()}, indent=2))
         return
     width = max(map(len, figures), default=0)
     for name, figure in figures.items():
         print(f"{name:<{width}}  {_figure(figure):>10}")
+
+
+def _finite(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_json(table: pd.DataFrame) -> None:

@@ -68,6 +68,15 @@ examples:
 exit code 1 when predict would refuse the table; 0 otherwise, whatever else was found.
 """
 
+_COMPARE_EPILOG = """\
+examples:
+  tabular-automl compare models/used models/new recent.parquet && ln -sfn new models/used
+  tabular-automl compare models/used models/new recent.parquet --if-better
+
+both predict the table, and are judged by the metric of the first. exit code 1 when the other is
+worse by more than chance, or with --if-better unless it is better by more than chance; 0 otherwise.
+"""
+
 _EXPORT_EPILOG = """\
 examples:
   tabular-automl export model/ --out model.onnx --data new.csv
@@ -135,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_compare(commands)
     _add_validate(commands)
     _add_leaderboard(commands)
     _add_importance(commands)
@@ -198,7 +208,8 @@ def _add_fit(commands: Any) -> None:
         "--max-error-cost",
         type=float,
         metavar="SHARE",
-        help="drop models not worth their time while the error grows by at most this share (0.01)",
+        help="drop models not worth their time while the error grows by at most this share (0.01; "
+        "0: none)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")
@@ -248,6 +259,21 @@ def _add_predict(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", "compute metrics on a table with labels")
     _add_model_and_data(parser, "table with the label column")
+    _add_on_mismatch(parser)
+    _add_json(parser)
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _add(commands, "compare", "tell whether another predictor is better, or only seems so")
+    parser.epilog = _COMPARE_EPILOG
+    parser.add_argument("model", help="folder of a saved predictor, such as the one in use")
+    parser.add_argument("other", help="folder of another one of the same label")
+    parser.add_argument("data", help="table with the label column that neither was fitted on")
+    parser.add_argument(
+        "--if-better",
+        action="store_true",
+        help="exit with 1 unless the other is better by more than chance",
+    )
     _add_on_mismatch(parser)
     _add_json(parser)
 

@@ -39,7 +39,7 @@ def check_milliseconds(name: str, value: object) -> None:
 
 
 def check_error_cost(value: object) -> None:
-    """Raise unless ``value`` can be `FitConfig.max_error_cost`, None aside.
+    """Raise unless ``value`` is a positive share.
 
     Raises
     ------
@@ -89,7 +89,8 @@ class FitConfig:
     ----------
     n_folds : int or None
         Folds of each bag, 2 to 50; None lets the plan choose by rows, columns, time and what
-        answers: the folds' models or one of all rows.
+        answers: the folds' models or one of all rows. Where a column has the role "fold", that
+        decides, and neither this nor ``holdout_fraction`` is looked at.
     holdout_fraction : float or None
         Validate on this fraction of the rows, between 0 and 0.9, instead of bagging, but on no more
         than 25,000 rows or 2 %, whichever is more; not looked at where ``n_folds`` is set, as
@@ -120,7 +121,8 @@ class FitConfig:
         out-of-fold error (its distance from the metric's optimum, or from the base rate's where it
         is nearer to that) grows by no more than this share, such as 0.01 for one percent, and weigh
         the others anew. The error is that of up to 5,000 rows, before that. Times are those of the
-        leaderboard, ``predict_seconds``, so that a second fit may drop others. The preset
+        leaderboard, ``predict_seconds``, so that a second fit may drop others. None: 0.001 under a
+        deadline where 1,000 rows or more are validated, else 0: nothing is dropped. The preset
         ``"deploy"`` sets 0.02; without it, it is ``FitConfig(refit=True)``.
     refit : bool or None
         At the end, replace the models of a bag's folds by one of all rows, fitted on this machine,
@@ -187,9 +189,10 @@ class FitConfig:
         _check_positive("max_seconds_without_limit", seconds, "a positive number of seconds")
         if self.max_latency_ms is not None:
             check_milliseconds("max_latency_ms", self.max_latency_ms)
-        if self.max_error_cost is not None:
-            expected = "a positive share, such as 0.01, or None"
-            _check_positive("max_error_cost", self.max_error_cost, expected)
+        cost = self.max_error_cost
+        if cost is not None and (cost != 0 or isinstance(cost, bool)):
+            expected = "a positive share, such as 0.01, or 0 or None"
+            _check_positive("max_error_cost", cost, expected)
         fraction = self.holdout_fraction
         is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
         if fraction is not None and not (is_number and 0.0 < fraction < 0.9):

@@ -162,9 +162,14 @@ class FitRecord:
 
 
 def text_label(pipeline: FittedPipeline, label: Hashable) -> tuple[Hashable, ...]:
-    """Return the label where its classes are texts, which stay as they are written."""
-    classes = pipeline.codec.classes if pipeline.task.is_classification else (None,)
-    return (label,) if all(isinstance(each, str) for each in classes) else ()
+    """Return the label where it stays as it is written.
+
+    So do classes that are texts, and numbers with a decimal comma, as `read_as_text` does.
+    """
+    codec = pipeline.codec
+    if not pipeline.task.is_classification:
+        return (label,) if codec.mark != "." else ()
+    return (label,) if all(isinstance(each, str) for each in codec.classes) else ()
 
 
 def only_copied(

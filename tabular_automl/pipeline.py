@@ -45,6 +45,7 @@ from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Reads
 from tabular_automl.models.base import Prediction, Setting
+from tabular_automl.models.giveaways import giveaways
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
@@ -101,6 +102,7 @@ def _fit_pipeline(
     samples = _without_idle_topics(
         samples, featurizer, target.codec.task, roles, config, machine, report
     )
+    _warn_of_giveaways(samples, featurizer, target.codec.task, config.seed, report)
     table = samples.table
     summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
@@ -205,6 +207,20 @@ def _without_idle_topics(
     )
     kept = featurizer.forget_topics(set(columns))
     return replace(samples, table=samples.table.of_numeric(kept))
+
+
+def _warn_of_giveaways(
+    samples: Samples, featurizer: Featurizer, task: Task, seed: int, report: Reporter
+) -> None:
+    """Tell of columns that may be known only afterwards, as the label is."""
+    found = giveaways(samples, task, seed)
+    for column in dict.fromkeys(featurizer.sources[name] for name in found):
+        report(
+            Note(
+                f"The column {column!r} alone tells the label of nearly every row. If it is not "
+                f"known yet when you predict, leave it out: columns={{{column!r}: 'ignored'}}."
+            )
+        )
 
 
 def _kinds_read(schema: Schema, config: FitConfig) -> frozenset[Kind]:
@@ -357,7 +373,7 @@ def _refitted(
         report=request.report,
     )
     bags = refit_in_time(stack.bags, refit, budget)
-    return replace(stack, bags=lightened(bags, importance))
+    return replace(stack, bags=lightened(bags, importance, request.folds, request.report))
 
 
 def _report_slower(stack: FittedStack, report: Reporter) -> None:

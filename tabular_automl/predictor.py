@@ -35,7 +35,7 @@ from tabular_automl.core.errors import (
     must_be,
     unknown_name,
 )
-from tabular_automl.core.events import FitFinished, Reporter
+from tabular_automl.core.events import FitFinished, Note, Reporter
 from tabular_automl.core.interrupts import stopping_on_signals
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.reading import TableLike, read_table
@@ -43,6 +43,8 @@ from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.fitted import FitRecord, FittedPipeline
+from tabular_automl.inspection.comparing import Comparison, Contestant, check_alike, compare
+from tabular_automl.inspection.drift import OnMismatch
 from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
@@ -306,8 +308,12 @@ class Predictor(Answers):
             When such folds cannot be made: one group only, or rows without weight in one of them.
         """
         pipeline, record = self._fitted(), self._fit_record()
-        table = self.read(train, "train")
-        refitted = self._copy(refit_pipeline(pipeline, self._with_label(table), self.label), record)
+        table = self._with_label(self.read(train, "train"))
+        n_missing = int(table[self.label].isna().sum())
+        if n_missing:
+            with make_reporter(self.verbosity, reporter=self._reporter) as report:
+                report(Note(f"{n_missing} of {len(table)} rows have no label and were dropped."))
+        refitted = self._copy(refit_pipeline(pipeline, table, self.label), record)
         refitted.path = None
         return refitted
 
@@ -315,9 +321,10 @@ class Predictor(Answers):
         """Return a smaller, faster predictor: without the models that are not worth their time.
 
         Models go one after the other, first whose loss of out-of-fold score by the time saved is
-        least; weights of the others stay in proportion. The saved predictor stays as it is; `save`
-        takes another path, or the same with ``overwrite=True``. `presets` "deploy" does so at the
-        end of a fit, and weighs anew those that stay.
+        least; the others are weighed anew. The saved predictor stays as it is; `save` takes another
+        path, or the same with ``overwrite=True``. The preset "deploy" drops models as part of a
+        fit, where calibration and thresholds are chosen after that; here they stay. The score of
+        what is left is that of up to 5,000 rows, and `oof_predictions` has no others any more.
 
         Parameters
         ----------
@@ -327,7 +334,8 @@ class Predictor(Answers):
         Raises
         ------
         InvalidOptionError
-            When ``max_error_cost`` is not a positive number.
+            When ``max_error_cost`` is not a positive number, or the metric is a function of your
+            own that was not saved.
         NotFittedError
             When the predictor keeps no out-of-fold predictions, such as one cloned for deployment.
         """
@@ -336,9 +344,46 @@ class Predictor(Answers):
         pipeline, record = self._fitted(), self._fit_record()
         self._held_out("prune")
         with make_reporter(self.verbosity, reporter=self._reporter) as report:
-            smaller = self._copy(*pruned(pipeline, record, max_error_cost, report))
-        smaller.path = None
-        return smaller
+            return self._copy(*pruned(pipeline, record, max_error_cost, report))
+
+    def compare(
+        self, other: Predictor, data: TableLike, *, on_mismatch: OnMismatch = "raise"
+    ) -> Comparison:
+        """Return whether another predictor is better on labelled data, or only seems so.
+
+        Parameters
+        ----------
+        other : Predictor
+            Of the same label, such as one that was fitted on newer rows.
+        data : DataFrame or path
+            Labelled rows that neither was fitted on. They count by the column of weights, and stay
+            together by that of groups, that this predictor was given, where the data has them.
+        on_mismatch : {"raise", "warn", "coerce"}
+            As in `predict`.
+
+        Returns
+        -------
+        Comparison
+            Prints as sentences; ``gain``, ``low``, ``high`` and ``verdict`` are for programs. The
+            metric is this predictor's.
+
+        Raises
+        ------
+        InvalidOptionError
+            When the two predict different things.
+        """
+        one, of_other = self._fitted(), other._fitted()
+        check_alike(one, self.label, of_other, other.label)
+        asked, opposed = (
+            Contestant.of(
+                each._fitted(),
+                each._with_label(each.read(data, "evaluate")),
+                each.label,
+                on_mismatch,
+            )
+            for each in (self, other)
+        )
+        return compare(asked, opposed, self.metric)
 
     def clone_for_deployment(self, path: str | PathLike[str]) -> Predictor:
         """Save a copy that predicts equally, without out-of-fold predictions, and return it."""

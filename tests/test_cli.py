@@ -18,6 +18,7 @@ from tabular_automl.cli import main
 from tabular_automl.config import PRESETS
 from tabular_automl.core.errors import LabelError, MismatchWarning
 from tabular_automl.data.schema import Column, Kind, Schema
+from tabular_automl.inspection.comparing import Comparison
 from tabular_automl.inspection.drift import Finding, Severity, ValidationReport
 from tabular_automl.predictor import Predictor
 
@@ -39,6 +40,7 @@ class FakePredictor:
     board: ClassVar[pd.DataFrame] = BOARD
     error: ClassVar[BaseException | None] = None
     interrupted: ClassVar[bool] = False
+    gain: ClassVar[float] = 0.0
     label = "y"
     _saved_as = "one"
     findings: ClassVar[tuple[Finding, ...]] = ()
@@ -87,6 +89,12 @@ class FakePredictor:
     def validate(self, data: Any) -> ValidationReport:
         self.calls.append(("validate", data))
         return ValidationReport(self.findings, pd.DataFrame(), 3)
+
+    def compare(self, other: FakePredictor, data: Any, *, on_mismatch: str = "raise") -> Comparison:
+        self.calls.append(("compare", data, on_mismatch))
+        return Comparison(
+            "roc_auc", 0.8, 0.8 + self.gain, self.gain, self.gain - 0.1, self.gain + 0.1, 5
+        )
 
     def leaderboard(self, data: Any = None, *, on_mismatch: str = "raise") -> pd.DataFrame:
         self.calls.append(("leaderboard", data, on_mismatch))
@@ -378,6 +386,26 @@ def test_figures_are_printed_aligned_or_as_valid_json(
     assert capsys.readouterr().out == "roc_auc       0.9877\nlog_loss         inf\n"
     assert main(["evaluate", "model", "test.csv", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"roc_auc": 0.98765, "log_loss": None}
+
+
+@pytest.mark.parametrize(("gain", "codes"), [(0.2, (0, 0)), (0.05, (0, 1)), (-0.2, (1, 1))])
+def test_compare_fails_where_the_other_is_worse_or_not_better_as_asked(
+    fake: type[FakePredictor],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    gain: float,
+    codes: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(fake, "gain", gain)
+    words = ["compare", "used", "new", "recent.csv", "--on-mismatch", "warn"]
+    assert (main(words), main([*words, "--if-better"])) == codes
+    asked = [call for call in fake.calls if call[0] != "init"]
+    assert asked[:3] == [("load", "used"), ("load", "new"), ("compare", "recent.csv", "warn")]
+    assert "roc_auc on 5 rows: 0.8, the other" in capsys.readouterr().out
+    main([*words, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["metric"], told["gain"]) == ("roc_auc", gain)
+    assert told["verdict"] in ("better", "no different beyond chance", "worse")
 
 
 def test_validate_tells_what_is_found_and_fails_only_where_predict_would(

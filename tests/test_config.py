@@ -49,7 +49,7 @@ def test_config_must_be_a_fit_config():
         ("max_seconds_without_limit", -1, "max_seconds_without_limit must be a positive number"),
         ("max_seconds_without_limit", None, "max_seconds_without_limit must be a positive number"),
         ("max_latency_ms", 0, "max_latency_ms must be a positive number of milliseconds or None"),
-        ("max_error_cost", 0, "max_error_cost must be a positive share, such as 0.01, or None"),
+        ("max_error_cost", False, "max_error_cost must be a positive share, such as 0.01, or 0"),
         ("max_error_cost", "1%", "max_error_cost must be a positive share.*got '1%'"),
         ("families", "linear", "families must be a tuple of names"),
         ("families", (5,), "families must be a tuple of names"),

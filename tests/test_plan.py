@@ -1,11 +1,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabular_automl.config import PRESETS, FitConfig
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.folds import given_folds
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.data.task import ProblemType, Task
@@ -36,6 +38,20 @@ def test_small_tables_are_bagged_and_huge_ones_held_out():
     huge = plan(n_samples=5_000_000, n_features=30)
     assert 0 < huge.holdout_fraction <= 0.02
     assert huge.n_folds == 1
+
+
+def test_folds_that_the_table_gives_come_before_all_settings():
+    fold = pd.Series(np.arange(6_000) % 3)
+    given = given_folds(fold)
+    made = plan(FitConfig(n_folds=7, n_layers=2, refit=False), n_samples=6_000, given=given)
+    assert (made.n_folds, made.holdout_fraction, len(made.layers)) == (3, None, 2)
+    some = given_folds(fold.mask(fold == 2))
+    made = plan(FitConfig(n_layers=2, refit=False), n_samples=6_000, given=some)
+    assert (made.n_folds, len(made.layers)) == (2, 1)  # a second layer would lack rows
+    one = given_folds(fold.where(fold == 2))
+    made = plan(FitConfig(n_folds=7), n_samples=6_000, given=one)
+    assert (made.n_folds, made.holdout_fraction) == (1, pytest.approx(1 / 3))
+    assert "A holdout, as the table gives it." in made.describe()
 
 
 def test_more_time_never_means_fewer_folds():

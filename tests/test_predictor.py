@@ -3,6 +3,7 @@
 import io
 import pickle
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -92,8 +93,10 @@ def test_validation_rows_of_the_users_own(tmp_path, regression_table):
     table = regression_table.assign(part=pd.Series("valid", index=range(200, 240)))
     fitted = predictor(tmp_path).fit(table, columns={"part": "fold"}, config=QUICK)
     assert list(fitted.oof_predictions().index) == list(range(200, 240))
-    again = predictor(tmp_path / "again").fit(table, columns={"part": "fold"}, config=QUICK)
-    assert again.predict(table).equals(fitted.predict(table))
+    more = replace(QUICK, max_specs=2)
+    fitted.fit(table, columns={"part": "fold"}, config=more, resume=True)
+    assert list(fitted.oof_predictions().index) == list(range(200, 240))
+    assert (fitted.leaderboard()["status"] == "ok").sum() == 3
 
 
 @pytest.mark.usefixtures("no_features")
@@ -113,7 +116,7 @@ def test_a_group_and_a_time_raise_before_the_long_work(tmp_path, binary_table):
 @pytest.mark.usefixtures("no_features")
 def test_folds_that_cannot_be_used_raise_before_the_long_work(tmp_path, binary_table):
     table = binary_table.assign(part="valid")
-    with pytest.raises(DataError, match="10% of the rows to train on, got 'valid' in 240 of 240"):
+    with pytest.raises(DataError, match="10% of the rows to train on, got one in 240 of 240"):
         predictor(tmp_path).fit(table, columns={"part": "fold"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -35,8 +36,8 @@ def texts_of(table: FeatureTable, column: str) -> list[str]:
 def _is_missing(value: Any) -> bool:
     import pandas as pd
 
-    if isinstance(value, float):
-        return value != value
+    if isinstance(value, (float, np.floating, Decimal)):
+        return bool(value != value)
     return value is None or value is pd.NA or value is pd.NaT
 
 

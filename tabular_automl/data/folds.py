@@ -24,7 +24,8 @@ _ROWS_FOR_QUANTILES = 200_000  # quantiles of a sample are good enough to strati
 _MAX_UNITS = 20_000  # groups that are placed one by one; more are bundled first
 _MAX_STRATA = 100  # strata that the placing of groups looks at
 _MAX_GIVEN = 50  # folds of the user's own
-_LEAST_TRAINING = 0.1  # of the rows, beside a holdout that is given
+_LEAST_TRAINING = 0.1  # of the rows, beside each fold that is given
+_WORDS_FOR_TRAINING = frozenset({"train", "training"})
 _TIME_TRAINING_SHARE = 0.5  # of the rows, trained on by the first fold in time order
 
 
@@ -36,7 +37,7 @@ class Folds:
     ----------
     train, valid : tuple of ndarray of int
         Row positions of each fold. The validation rows of different folds never overlap; with
-        bagging they cover every row, with a holdout or time order only some.
+        bagging they cover every row, with a holdout, in time order or as given perhaps only some.
     reason : str
         How they were made, one clause for the user.
     """
@@ -132,21 +133,29 @@ def given_folds(fold: pd.Series, most: int | None = None) -> Folds:
     Raises
     ------
     DataError
-        When there is no value, more than 50, or one alone that leaves no more than a tenth of the
-        rows to train on.
+        When there is no value, more than 50, one such as "train", or one that leaves no more than a
+        tenth of the rows to train on.
     """
-    codes, names = _codes_of(fold, "fold")
+    blank = fold.map(lambda value: isinstance(value, str) and not value.strip())
+    codes, names = _codes_of(fold.mask(blank.astype(bool)), "fold")
+    for name in names:
+        if str(name).strip().lower() in _WORDS_FOR_TRAINING:
+            raise DataError(
+                f"The fold column must be empty in rows that only train, got {str(name)!r}, which "
+                "would be a fold of its own; make those cells missing."
+            )
     n_folds, n_missing = len(names), int((codes < 0).sum())
     if not 1 <= n_folds <= _MAX_GIVEN:
         raise DataError(
             f"The fold column must hold 1 to {_MAX_GIVEN} different values, got {n_folds}; write "
             "one for each fold, and leave the cell empty in rows that are only to train."
         )
-    if n_folds == 1 and n_missing <= _LEAST_TRAINING * len(codes):
+    largest = np.bincount(codes[codes >= 0]).max()
+    if len(codes) - largest <= _LEAST_TRAINING * len(codes):
         raise DataError(
-            f"The fold column must leave more than {_LEAST_TRAINING:.0%} of the rows to train on, "
-            f"got {str(names[0])!r} in {len(codes) - n_missing} of {len(codes)}; leave the cell "
-            "empty in rows to train on."
+            f"Each value of the fold column must leave more than {_LEAST_TRAINING:.0%} of the rows "
+            f"to train on, got one in {largest} of {len(codes)}; leave the cell empty in rows that "
+            "only train."
         )
     only = f"; {n_missing} rows train only" if n_missing else ""
     reason = f"{n_folds} given by the column {fold.name!r}{only}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from tabular_automl.data.number_texts import decimal_mark, parse_number
 Floats = npt.NDArray[np.float64]
 
 _SHOWN = 5  # values that an error names
+_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")  # 1,234 and 1,234.5
+_FAIR_SHARE = 0.1
 _MASKED = frozenset(
     {"boolean", "Float32", "Float64"}
     | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -91,18 +94,31 @@ def as_numbers(y: pd.Series, mark: str | None = None) -> Floats:
     if not (unread.any() or mark == ","):
         return numbers
     codes, values = factorize_labels(y)
-    mark = mark or decimal_mark([value for value in values if isinstance(value, str)])
+    mark = mark or _mark_of(values)
     found = [parse_number(v, mark) if isinstance(v, str) else None for v in values]
     read = np.array([*found, None], dtype=np.float64)[codes]
     return np.where(np.isnan(read), numbers, read)
 
 
 def mark_of(y: pd.Series) -> str:
-    """Return the decimal mark of labels that are texts, "." for others."""
+    """Return the decimal mark of labels that are texts, "." for others.
+
+    A comma is one only where a fair share of those with a comma cannot be groups of digits: one
+    mistyped label must not divide all of them by a thousand.
+    """
     values = y.cat.categories if isinstance(y.dtype, pd.CategoricalDtype) else y
     if pd.api.types.is_numeric_dtype(values.dtype):
         return "."
-    return decimal_mark([value for value in pd.unique(values) if isinstance(value, str)])
+    return _mark_of(pd.unique(values))
+
+
+def _mark_of(values: Any) -> str:
+    texts = [value for value in values if isinstance(value, str)]
+    with_comma = [text for text in texts if "," in text]
+    n_groups = sum(_GROUPS.search(text) is not None for text in with_comma)
+    if n_groups > (1.0 - _FAIR_SHARE) * len(with_comma):
+        return "."
+    return decimal_mark(texts)
 
 
 def unwrapped(value: Any) -> Any:

@@ -20,7 +20,7 @@ _SHAPE = {
 }
 _GROUP_MARKS = str.maketrans("", "", " '\u2019\u00a0\u202f")
 _GROUPED = re.compile(r"\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$")  # 1.234 where the decimal mark is a comma
-_FRACTION = re.compile(r"\s*[-+]?0,\d")
+_FRACTION = re.compile(r"(?<![\d.,])0,\d")
 
 
 def parse_number(text: str, mark: str = ".") -> float | None:
@@ -53,11 +53,11 @@ def _signs(match: re.Match[str]) -> str:
 def decimal_mark(keys: Sequence[str]) -> str:
     """Return the decimal mark that reads more of the texts.
 
-    When both read as many it is "."; but where a text begins with "0,", that sets no group apart.
+    When both read as many it is "."; but where a number begins with "0,", that sets no group apart.
     """
     if not any("," in key for key in keys):
         return "."
     readable = {mark: sum(parse_number(key, mark) is not None for key in keys) for mark in MARKS}
-    if any(_FRACTION.match(key) for key in keys):
+    if any(_FRACTION.search(key) for key in keys):
         return "," if readable[","] >= readable["."] else "."
     return "," if readable[","] > readable["."] else "."

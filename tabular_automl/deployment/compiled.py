@@ -197,7 +197,7 @@ def probe_rows(pipeline: FittedPipeline, bags: Sequence[Bag]) -> FeatureTable:
 def _blank_of(pipeline: FittedPipeline) -> FeatureTable:
     """Return an empty table of the pipeline's features, raw columns included."""
     featurizer = pipeline.featurizer
-    kept = [str(part.name) for part in featurizer.parts if part.encoder.keeps_raw]
+    kept = [part.raw_name for part in featurizer.parts if part.raw_name is not None]
     return featurizer.blank(0, {name: np.empty(0, dtype=object) for name in kept})
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from tabular_automl.config import check_error_cost, check_milliseconds
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import DataError, InvalidOptionError
+from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.core.medians import weighted_median
 from tabular_automl.core.registry import PLUG_IN_ERRORS
@@ -24,6 +24,7 @@ from tabular_automl.deployment.row_reader import example_row
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.stack import FittedStack
+from tabular_automl.ensemble.weights import select_weights
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
 from tabular_automl.models.base import Prediction
@@ -115,7 +116,7 @@ def keys_fast_enough(
     budget : Budget
     max_error_cost : float or None
         As `keep_worthy` takes it. None: a thousandth under a deadline, where there are rows enough
-        to tell; in trials what stays must not depend on the clock.
+        to tell; in trials what stays must not depend on the clock. 0: nothing goes.
     max_ms : float or None
         As `keys_within` takes it.
     report : Reporter
@@ -124,7 +125,7 @@ def keys_fast_enough(
     can_tell = held_out is not None and len(held_out.y) >= _ENOUGH_TO_TELL
     if max_error_cost is None and budget.limited and can_tell:
         max_error_cost = _NEGLIGIBLE
-    if max_error_cost is not None:
+    if max_error_cost:
         pipeline = keep_worthy(pipeline, record, budget, max_error_cost, report)
     if max_ms is None:
         return tuple(pipeline.stack.weights)
@@ -185,13 +186,20 @@ def pruned(
     Raises
     ------
     InvalidOptionError
-        When ``max_error_cost`` is not a positive number.
+        When ``max_error_cost`` is not a positive number, or the metric's function was not saved.
     """
     check_error_cost(max_error_cost)
-    kept = keep_worthy(pipeline, record, Budget.unlimited(), max_error_cost, report)
     held_out = record.held_out
-    if kept is pipeline or held_out is None:
+    if held_out is None:
         return pipeline, record
+    whole = pipeline.combine(held_out.predictions)
+    told = pipeline.decide(whole) if record.metric.reads is Reads.LABEL else whole
+    record.metric.score(held_out.y, told, held_out.weight)  # a function may not have been saved
+    kept = keep_worthy(pipeline, record, Budget.unlimited(), max_error_cost, report)
+    if kept is pipeline:
+        report(Note("All models stay: each is worth its time."))
+        return pipeline, record
+    kept = _weighed_anew(kept, held_out, record.metric)
     weights, said = kept.stack.weights, held_out.predictions
     left = replace(
         record.without_oof(),
@@ -202,6 +210,18 @@ def pruned(
     return kept, left
 
 
+def _weighed_anew(pipeline: FittedPipeline, held_out: HeldOut, metric: Metric) -> FittedPipeline:
+    """Return the pipeline with the best weights of its bags, unless they are no better."""
+    keys = list(pipeline.stack.weights)
+    found = select_weights(
+        [held_out.predictions[key] for key in keys], held_out.y, metric, held_out.weight
+    )
+    weights = {key: weight for key, weight in zip(keys, found.tolist(), strict=True) if weight}
+    stack = FittedStack.of_needed(pipeline.stack.bags, pipeline.stack.feeds, weights)
+    score, other = _scorer(held_out, metric), replace(pipeline, stack=stack)
+    return other if score(other) > score(pipeline) else pipeline
+
+
 def _about_dropped(
     before: FittedPipeline, after: FittedPipeline, cost: Mapping[str, float], told: Sequence[str]
 ) -> str:
@@ -210,7 +230,7 @@ def _about_dropped(
     return (
         f"Of {len(before.stack.bags)} models {len(after.stack.bags)} stay: they predict "
         f"{slow / max(_LEAST_COST, quick):.1f} times as fast, with {told[0]} out of fold instead "
-        f"of {told[1]}, weights as they were."
+        f"of {told[1]}, before the weights are chosen anew."
     )
 
 
@@ -225,11 +245,8 @@ def _cost_out_of_fold(pipeline: FittedPipeline, record: FitRecord) -> dict[str, 
 
 
 def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
-    """Return the score of one prediction for all rows; minus infinity where it has none.
-
-    A function of the user's own is not asked: it may not be made for that.
-    """
-    if isinstance(metric.function, OnLabels):
+    """Return the score of one prediction for all rows; minus infinity where it has none."""
+    if isinstance(metric.function, OnLabels):  # one of the user's own may be slow, too
         return -math.inf
     y, weight = held_out.y, held_out.weight
     n_rows, n_outputs = next(iter(held_out.predictions.values())).shape
@@ -240,7 +257,7 @@ def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
         answer = np.average(targets, axis=0, weights=weight)
     try:
         return metric.score(y, np.tile(answer, (n_rows, 1)), weight)
-    except (InvalidOptionError, DataError):
+    except PLUG_IN_ERRORS:  # it may not be made for that
         return -math.inf
 
 

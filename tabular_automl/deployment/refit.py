@@ -38,9 +38,13 @@ def refit_pipeline(
     """
     labelled = table.loc[table[label].notna().to_numpy()]
     features = pipeline.featurizer.transform(labelled)
-    of_folds = (Kind.GROUP, Kind.FOLD) if pipeline.stack.feeds else ()
-    roles = read_roles(pipeline.featurizer.schema, labelled, (Kind.WEIGHT, *of_folds))
-    together = roles.fold if roles.group is None else roles.group
+    schema = pipeline.featurizer.schema
+    needed = (Kind.WEIGHT, Kind.GROUP) if pipeline.stack.feeds else (Kind.WEIGHT,)
+    roles = read_roles(schema, labelled, needed)
+    together = roles.group
+    for column in schema.of_kind(Kind.FOLD):  # new rows may have none, or one alone
+        if column.name in labelled and labelled[column.name].nunique() > 1:
+            together = labelled[column.name]
     samples = Samples(features, pipeline.codec.encode(labelled[label]), roles.weight)
     task, stack = pipeline.task, pipeline.stack
     by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}

@@ -59,7 +59,7 @@ class RowReader:
         self._numbers = _Numbers([p for p in parts if type(p.encoder) is NumericEncoder])
         self._cells = [_reader_of(p) for p in parts if type(p.encoder) is not NumericEncoder]
         self._pairs = featurizer.pairs
-        self._raw = [part.name for part in parts if part.encoder.keeps_raw]
+        self._raw = {part.raw_name: part.name for part in parts if part.raw_name is not None}
 
     def read(self, row: Row) -> FeatureTable:
         """Return the features of one row.
@@ -79,7 +79,10 @@ class RowReader:
                 f"The row must have every column that training used, and lacks "
                 f"{', '.join(map(repr, missing))}; add them (None is fine)."
             )
-        raw = {str(name): _column(row[name], name).to_numpy(dtype=object) for name in self._raw}
+        raw = {
+            raw_name: _column(row[name], name).to_numpy(dtype=object)
+            for raw_name, name in self._raw.items()
+        }
         table = self.featurizer.blank(1, raw)
         numeric, codes = table.numeric, table.codes
         self._numbers.write(row, numeric)

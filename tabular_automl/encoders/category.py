@@ -232,6 +232,8 @@ def _given_order(column: pd.Series) -> list[str]:
 
 def _spellings(level: str) -> tuple[str, ...]:
     number = _number_key(level)
+    if number is not None and abs(float(level)) >= _MOST_EXACT:
+        number = None  # of larger whole numbers, several are one to a float
     booleans = _BOOLEAN_SPELLINGS.get(level.lower(), ())
     return booleans if number is None or number == level else (number, *booleans)
 
@@ -241,8 +243,6 @@ def _number_key(key: str) -> str | None:
     if "_" in key:  # a code of two parts
         return None
     try:
-        number = float(key)
+        return cell_key(float(key))
     except ValueError:
         return None
-    # Of larger whole numbers, several are one to a float.
-    return cell_key(number) if abs(number) < _MOST_EXACT else None

@@ -22,7 +22,8 @@ class FeaturePart:
     """One column's encoder, and which of its features go where.
 
     ``numeric`` and ``codes`` say which of the encoder's own features are kept; they land side by
-    side in the featurizer's blocks, from ``numeric_at`` and ``codes_at`` on.
+    side in the featurizer's blocks, from ``numeric_at`` and ``codes_at`` on. ``raw_name`` is the
+    column's name among the untouched ones, where it is one.
     """
 
     name: Hashable
@@ -31,6 +32,7 @@ class FeaturePart:
     codes: npt.NDArray[np.intp]
     numeric_at: int
     codes_at: int
+    raw_name: str | None = None
 
     def write(self, block: FeatureTable, out: FeatureTable) -> None:
         """Copy the kept features of the encoder's block to their place."""

@@ -184,7 +184,9 @@ class Featurizer:
             code_names=self._code_names,
             n_levels=self._n_levels,
             raw=raw,
-            raw_kinds={str(p.name): p.encoder.kind for p in self._fitted() if p.encoder.keeps_raw},
+            raw_kinds={
+                p.raw_name: p.encoder.kind for p in self._fitted() if p.raw_name is not None
+            },
         )
 
     def missing_columns(self, table: pd.DataFrame) -> list[Hashable]:
@@ -351,14 +353,15 @@ class Featurizer:
         kept_codes: Sequence[Sequence[int]],
     ) -> None:
         """Give every kept feature its place in the two blocks."""
-        parts = []
+        parts, raw_names = [], set[str]()
         numeric_at = codes_at = 0
         used = self.schema.used
         for column, encoder, numeric, codes in zip(
             used, encoders, kept_numeric, kept_codes, strict=True
         ):
             kept = (np.array(numeric, dtype=np.intp), np.array(codes, dtype=np.intp))
-            parts.append(FeaturePart(column.name, encoder, *kept, numeric_at, codes_at))
+            raw_name = _unused(str(column.name), raw_names) if encoder.keeps_raw else None
+            parts.append(FeaturePart(column.name, encoder, *kept, numeric_at, codes_at, raw_name))
             numeric_at += len(numeric)
             codes_at += len(codes)
         self._parts = parts
@@ -378,9 +381,9 @@ class Featurizer:
     def _blank(self, table: pd.DataFrame, positions: Positions) -> FeatureTable:
         """Return the feature table to write into, raw columns in place."""
         raw = {
-            str(part.name): table.iloc[:, positions[part.name]].to_numpy(dtype=object)
+            part.raw_name: table.iloc[:, positions[part.name]].to_numpy(dtype=object)
             for part in self._fitted()
-            if part.encoder.keeps_raw
+            if part.raw_name is not None
         }
         return self.blank(len(table), raw)
 
@@ -471,23 +474,24 @@ def _unique_names(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the kept features, a number added where one comes twice."""
     taken: set[str] = set()
-
-    def unique(name: str) -> str:
-        count, candidate = 1, name
-        while candidate in taken:
-            count += 1
-            candidate = f"{name} ({count})"
-        taken.add(candidate)
-        return candidate
-
     numeric = [
-        unique(block.numeric_names[i])
+        _unused(block.numeric_names[i], taken)
         for block, kept in zip(blocks, kept_numeric, strict=True)
         for i in kept
     ]
     codes = [
-        unique(block.code_names[i])
+        _unused(block.code_names[i], taken)
         for block, kept in zip(blocks, kept_codes, strict=True)
         for i in kept
     ]
     return tuple(numeric), tuple(codes)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Return a name that is not taken yet, a number added where it is, and take it."""
+    count, candidate = 1, name
+    while candidate in taken:
+        count += 1
+        candidate = f"{name} ({count})"
+    taken.add(candidate)
+    return candidate

@@ -30,6 +30,7 @@ _ENOUGH = 0.7  # of what is needed, which is often less: without it, it is not b
 _AS_MUCH = 0.95  # of what the folds learned: with less, it was cut short
 _AMPLE = 2.0  # times what is needed: a fit that takes most of its time may have been cut short
 _LITTLE = 0.1  # of the weight: the mean of several models is worth next to nothing there
+_NEARLY_ALL = 0.9  # of the rows of the largest fold
 _LEAST_SHARE = 0.3  # seconds: what took a moment may take two
 _ROWS_TO_CHECK = 200
 
@@ -121,17 +122,26 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
     return tuple(by_key[bag.key] for bag in bags)
 
 
-def lightened(bags: Sequence[Bag], importance: Mapping[str, float]) -> tuple[Bag, ...]:
-    """Return the bags, those of little weight that were to be refitted with one fold's model.
+def lightened(
+    bags: Sequence[Bag], importance: Mapping[str, float], folds: Folds, report: Reporter
+) -> tuple[Bag, ...]:
+    """Return the bags, the lightest of those that were to be refitted with one fold's model.
 
-    Every model takes its time in each prediction, however little its answer counts.
+    Every model takes its time in each prediction, however little its answer counts. All that are
+    lightened weigh little together.
     """
-    return tuple(
-        replace(bag, models=(middle_fold(bag.models),))
-        if can_be_refitted(bag) and importance[bag.key] < _LITTLE
-        else bag
-        for bag in bags
-    )
+    sizes = [len(rows) for rows in folds.train]
+    whole = [i for i, size in enumerate(sizes) if size >= _NEARLY_ALL * max(sizes)]
+    heavy = [bag for bag in bags if len(bag.models) == len(folds) > 1 and can_be_refitted(bag)]
+    by_key, total = {bag.key: bag for bag in bags}, 0.0
+    for bag in sorted(heavy, key=lambda bag: importance[bag.key]):
+        key, total = bag.key, total + importance[bag.key]
+        if total >= _LITTLE:
+            break
+        chosen = middle_fold([bag.models[i] for i in whole])  # in time order, the last
+        by_key[key] = replace(bag, models=(chosen,))
+        report(Note(f"{key}, of weight {importance[key]:.2f}, answers with one fold's model."))
+    return tuple(by_key[bag.key] for bag in bags)
 
 
 def seconds_beside_refits(refits: Sequence[tuple[float, float]], others: float) -> float:

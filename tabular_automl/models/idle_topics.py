@@ -56,7 +56,7 @@ def idle_topics(
     samples : Samples
     task : Task
     make_folds : callable
-        Returns `N_FOLDS` of them; only validated rows tell.
+        Returns `N_FOLDS` of them, or fewer; only validated rows tell.
     topics : mapping of int to ndarray of int
         Positions of each column's topics in the numeric block.
     groups : ndarray of int, shape (n_samples,), optional

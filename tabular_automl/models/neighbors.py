@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 
 _BLOCK_CELLS = 4_000_000  # of a block of distances: 16 MB
+_CELLS_FOR_THREADS = 10_000_000  # below, they take longer to start than they save
 _SIZES = (5, 10, 20, 40, 80)
 _POWERS = (0.5, 1.0, 2.0, 4.0)
 _ROWS_OF_A_KERNEL = 16  # products of this many rows at once take the same path for each of them
@@ -34,7 +35,8 @@ _SEARCH_ROWS = 2_000  # left out in turn are enough to choose the number of neig
 _FEW_QUERIES = 100  # for fewer, holding back threads costs more than it saves
 _MOST_NEIGHBORS = 200
 _PACE_ROWS = 256  # validation rows whose prediction is timed
-_GROUP = 16  # rows, of which the nearest stands for all at first
+_GROUP = 16  # rows, of which the nearest stands for all at first, where ...
+_WORTH_GROUPS = 8  # ... there are so many groups for each neighbour
 _PRIOR_ROWS = 1.0  # imagined neighbours at the base rate, so that no class is impossible
 
 
@@ -107,9 +109,10 @@ class Neighbors(Model):
             near, distance = self._nearest(queries[rows], self.n_neighbors)
             return self._average(near, distance, self.distance_power)
 
-        blocks = self._blocks(len(queries))
+        few = len(queries) * len(self.rows) < _CELLS_FOR_THREADS
+        n_threads = 1 if few else self.setting.n_threads
         with one_blas_thread() if len(queries) > _FEW_QUERIES else nullcontext():
-            parts = run_parallel(averages, blocks, self.setting.n_threads)
+            parts = run_parallel(averages, self._blocks(len(queries)), n_threads)
         return np.concatenate([np.empty((0, self.setting.task.n_outputs)), *parts])
 
     def state(self) -> State:
@@ -202,7 +205,7 @@ class Neighbors(Model):
 
     def _blocks(self, n_queries: int) -> Iterator[slice]:
         cells = max(len(self.rows), _MOST_NEIGHBORS * self.rows.shape[1], 1)
-        size = max(1, _BLOCK_CELLS // cells)
+        size = max(1, _BLOCK_CELLS // (cells * self.setting.n_threads))
         for first in range(0, n_queries, size):
             yield slice(first, first + size)
 
@@ -253,7 +256,7 @@ def _positions_of_largest(values: Floats, count: int) -> npt.NDArray[np.intp]:
     many columns, few are left to choose from.
     """
     n_groups = values.shape[1] // _GROUP
-    if 2 * count > n_groups:
+    if _WORTH_GROUPS * count > n_groups:
         return np.argpartition(values, -count, axis=1)[:, -count:]
     grouped = values[:, : n_groups * _GROUP].reshape(len(values), _GROUP, n_groups)
     best = np.argpartition(grouped.max(axis=1), -count, axis=1)[:, -count:]

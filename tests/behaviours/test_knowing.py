@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
-from tabular_automl.core.errors import DataError, NotFittedError
+from tabular_automl.core.errors import NotFittedError
 from tabular_automl.data.schema import Kind
 from tests.conftest import make_table
 
@@ -102,13 +102,13 @@ def test_28_a_failing_model_is_a_visible_row_with_its_cause(tmp_path):
     assert "numbers went away" in row["reason"]
 
 
-def test_a_stack_of_several_layers_saves_loads_and_refuses_refit(tmp_path):
+def test_39_a_stack_of_several_layers_saves_loads_and_is_refitted(tmp_path):
     config = FitConfig(max_specs=2, n_folds=2, n_layers=2, on_error="raise")
     table = make_table("regression")
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
     loaded = Predictor.load(tmp_path / "p", verbosity=0)
     np.testing.assert_allclose(loaded.predict(table), predictor.predict(table), rtol=1e-6)
     assert any(predictor.leaderboard()["layer"] == 2)
-    if predictor._fitted().stack.feeds:
-        with pytest.raises(DataError, match="one layer"):
-            predictor.refit(table)
+    refitted = predictor.refit(table)
+    assert all(len(bag.models) == 1 for bag in refitted._fitted().stack.bags)
+    assert np.corrcoef(refitted.predict(table), predictor.predict(table))[0, 1] > 0.9

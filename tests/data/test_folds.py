@@ -297,7 +297,7 @@ def test_rows_of_weight_zero_are_no_matter_where_others_count():
 
 
 def test_given_folds_are_the_values_of_the_column():
-    fold = pd.Series(["a", None, "b", "a", "c", None], name="cv")
+    fold = pd.Series(["a", None, "b", "a", "c", " "], name="cv")
     folds = given_folds(fold)
     assert [valid.tolist() for valid in folds.valid] == [[0, 3], [2], [4]]
     assert [train.tolist() for train in folds.train][1] == [0, 1, 3, 4, 5]
@@ -316,7 +316,9 @@ def test_one_given_fold_is_a_holdout():
     [
         ([None] * 20, "1 to 50 different values, got 0"),
         (range(60), "1 to 50 different values, got 60"),
-        ([None, None, *["valid"] * 18], "more than 10% of the rows.* got 'valid' in 18 of 20"),
+        ([None, None, *["valid"] * 18], "more than 10% of the rows.* got one in 18 of 20"),
+        (["b", *["a"] * 19], "more than 10% of the rows.* got one in 19 of 20"),
+        (["valid", *["Train"] * 3], "must be empty in rows that only train, got 'Train'"),
         ([[1]] * 20, r"must hold numbers or texts, got values such as \[1\]"),
     ],
 )

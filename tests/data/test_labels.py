@@ -9,6 +9,7 @@ from tabular_automl.core.errors import ArtifactError, LabelError
 from tabular_automl.data.labels import (
     dtype_from_json,
     dtype_to_json,
+    mark_of,
     read_numbers,
 )
 from tabular_automl.data.task import ProblemType, TargetCodec, Task
@@ -93,3 +94,10 @@ def test_the_decimal_mark_of_training_holds_for_other_rows():
     assert codec.decode(alone).tolist() == pytest.approx([1.25])
     again = TargetCodec.from_state(codec.state())
     assert again.encode(pd.Series(["1,250"])).tolist() == alone.tolist()
+
+
+def test_one_mistyped_label_does_not_divide_all_others():
+    y = pd.Series([*[f"{i},500" for i in range(1, 60)], "12,50"], name="y")
+    assert mark_of(y) == "."
+    with pytest.raises(LabelError, match="got '12,50' in row 59"):
+        read_numbers(y)

@@ -232,7 +232,7 @@ def test_what_is_slow_for_its_worth_goes_while_the_error_allows_it(dropped_from)
     assert kept == "a"
     assert notes == [
         "Of 3 models 1 stay: they predict 10.0 times as fast, with roc_auc 0.898 out of fold "
-        "instead of roc_auc 0.9, weights as they were."
+        "instead of roc_auc 0.9, before the weights are chosen anew."
     ]
 
 
@@ -354,6 +354,19 @@ def test_a_pruned_predictor_has_what_is_left_and_is_saved_as_such(
     assert list(predictor._fitted().stack.weights) != [kept]
 
 
+def test_what_is_left_after_pruning_is_weighed_anew(predictor):
+    pipeline, record = predictor._fitted(), predictor._fit_record()
+    lopsided = dict.fromkeys(pipeline.stack.weights, 0.01)
+    worst = min((row for row in record.models if row["weight"] > 0), key=lambda row: row["score"])
+    lopsided[worst["model"]] = 1.0 - 0.01 * (len(lopsided) - 1)
+    poor = replace(pipeline, stack=replace(pipeline.stack, weights=lopsided))
+    found = pruning._weighed_anew(poor, record.held_out, record.metric)
+    assert sum(found.stack.weights.values()) == pytest.approx(1.0)
+    score = pruning._scorer(record.held_out, record.metric)
+    assert score(found) > score(poor)
+    assert pruning._weighed_anew(found, record.held_out, record.metric) is found
+
+
 def test_pruning_for_nothing_loses_nothing(predictor, monkeypatch):
     monkeypatch.setattr(pruning, "_least_worth", lambda *_: None)
     smaller = predictor.prune(max_error_cost=1e-9)
@@ -367,6 +380,28 @@ def test_a_clone_for_deployment_cannot_be_pruned(predictor, tmp_path):
         clone.prune()
     with pytest.raises(InvalidOptionError, match="max_error_cost must be a positive share"):
         predictor.prune(0.0)
+
+
+def test_a_metric_that_was_not_saved_is_asked_for(curved_table, tmp_path):
+    def own(y_true, y_pred):
+        return -float(np.abs(y_true - y_pred).mean())
+
+    config = FitConfig(max_specs=2, n_folds=2, families=FAMILIES)
+    metric = make_metric(own, needs="value")
+    fitted = Predictor("y", path=tmp_path / "p", verbosity=0, eval_metric=metric)
+    fitted.fit(curved_table, config=config)
+    assert len(fitted.prune(100.0)._fitted().stack.weights) == 1
+    with pytest.raises(InvalidOptionError, match="own"):
+        Predictor.load(tmp_path / "p", verbosity=0).prune(100.0)
+
+
+def test_no_model_goes_where_none_may(predictor):
+    choose = partial(
+        pruning.keys_fast_enough, predictor._fitted(), predictor._fit_record(), Budget.start(60),
+        max_ms=None, report=print,
+    )  # fmt: skip
+    assert choose(max_error_cost=0) == tuple(predictor._fitted().stack.weights)
+    assert FitConfig(max_error_cost=0).max_error_cost == 0
 
 
 def test_each_model_of_a_bag_takes_its_time(predictor):

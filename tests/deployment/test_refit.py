@@ -20,12 +20,14 @@ def test_a_refitted_predictor_is_smaller_and_predicts_close_to_the_bags(tmp_path
 
 
 def test_rows_without_a_label_are_left_out_of_a_refit(tmp_path, regression_table):
-    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+    events = []
+    predictor = Predictor("y", path=tmp_path / "p", reporter=events.append).fit(
         regression_table, config=FitConfig(max_specs=1, n_folds=2)
     )
     table = regression_table.copy()
     table.loc[:3, "y"] = np.nan
     assert predictor.refit(table).predict(table).notna().all()
+    assert events[-1].text == "4 of 240 rows have no label and were dropped."
 
 
 def test_weights_count_in_a_refit(tmp_path, regression_table):

@@ -141,3 +141,5 @@ def test_long_codes_are_not_taken_for_each_other():
     code = 40_000_000_000_000_000_001
     encoder = CategoryEncoder().fit(column([str(code), "7.0", "a"] * 5))
     assert codes(encoder, [str(code), str(code + 1), "7"]) == [2, 1, 3]
+    wide = CategoryEncoder().fit(column([1.2345678901234568e16, 5.0, np.nan] * 5))
+    assert codes(wide, [12345678901234567, 5, 12345678901290000]) == [2, 3, 1]

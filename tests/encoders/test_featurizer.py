@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tabular_automl.core.errors import DataError, MissingColumnsError, NotFittedError
 from tabular_automl.data.schema import Kind
+from tabular_automl.deployment.row_reader import RowReader
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 
@@ -307,3 +308,16 @@ def test_a_date_of_which_only_the_distance_to_another_tells_something_is_needed(
     days = pd.date_range("2024-01-01", periods=60)
     table = pd.DataFrame({"start": days, "end": days + pd.to_timedelta(np.arange(60) % 7, "D")})
     assert {column.name for column in fitted(table)[0].schema.used} == {"start", "end"}
+
+
+def test_texts_in_columns_of_like_names_stay_apart(table):
+    reviews = table["review"].to_numpy()
+    both = pd.DataFrame({1: reviews, "1": reviews[::-1]})
+    featurizer, features = fitted(both, {1: "text", "1": "text"})
+    assert set(features.raw) == {"1", "1 (2)"}
+    assert features.raw["1"].tolist() == reviews.tolist()
+    assert features.raw["1 (2)"].tolist() == reviews[::-1].tolist()
+    again = Featurizer.from_state(featurizer.state()).transform(both)
+    assert again.raw["1 (2)"].tolist() == reviews[::-1].tolist()
+    row = RowReader(featurizer).read({1: "one", "1": "other"})
+    assert [row.raw[name][0] for name in ("1", "1 (2)")] == ["one", "other"]

@@ -79,6 +79,8 @@ def test_decimal_comma_is_chosen_when_it_reads_more_values():
     assert decimal_mark(["1,234", "5,678"]) == "."
     assert decimal_mark(["1.5", "2"]) == "."
     assert decimal_mark(["0,125", "1,250"]) == ","  # no group of digits comes after a 0
+    assert decimal_mark(["€0,125", "€1,250"]) == ","
+    assert decimal_mark(["10,125", "1,250"]) == "."
     encoder = NumericEncoder().fit(column(["1,5", "2,25", "1.234,5", "7"]))
     assert encoder.read(column(["1.000,25"]))[0] == 1000.25
 

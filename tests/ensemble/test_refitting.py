@@ -1,4 +1,5 @@
 import time
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -164,10 +165,20 @@ def test_a_model_that_tells_that_it_learned_as_much_may_take_all_the_time(
 
 
 def test_a_bag_of_little_weight_that_could_not_be_refitted_answers_with_one_model(trial):
-    bags = [linear_bag(trial, key) for key in "ab"]
-    found = lightened(bags, {"a": 0.95, "b": 0.05})
-    assert [len(bag.models) for bag in found] == [3, 1]
-    assert found[1].models[0] in bags[1].models
+    bags, notes = [linear_bag(trial, key) for key in "abcd"], []
+    importance = {"a": 0.05, "b": 0.04, "c": 0.06, "d": 0.85}
+    folds = make_folds(TASK, trial.train.y, n_folds=3)
+    found = lightened(bags, importance, folds, notes.append)
+    assert [len(bag.models) for bag in found] == [1, 1, 3, 3]  # c would make it .15 in all
+    assert [note.text.partition(",")[0] for note in notes] == ["b", "a"]
+
+
+def test_in_time_order_the_last_fold_answers_for_a_bag_of_little_weight(trial):
+    bag = linear_bag(trial, "a")
+    models = tuple(FittedSpec("linear", copy(each.model)) for each in bag.models)
+    folds = make_folds(TASK, trial.train.y, n_folds=3, time=np.arange(len(trial.train)))
+    (found,) = lightened([replace(bag, models=models)], {"a": 0.01}, folds, lambda note: None)
+    assert found.models == models[-1:]
 
 
 def test_a_failure_costs_nothing_but_the_refit(trial, monkeypatch):

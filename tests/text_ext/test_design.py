@@ -39,8 +39,8 @@ def test_numbers_count_in_whatever_unit_they_are():
 
 
 def test_lists_and_missing_values_of_any_kind_are_read_as_texts():
-    cells = np.empty(5, dtype=object)
-    cells[:] = ["a b", None, np.nan, pd.NA, np.array(["x", "y"])]
-    numeric = np.empty((5, 0), np.float32)
-    table = FeatureTable(numeric, np.empty((5, 0), np.int32), raw={"tags": cells})
-    assert texts_of(table, "tags") == ["a b", "", "", "", "['x' 'y']"]
+    cells = np.empty(6, dtype=object)
+    cells[:] = ["a b", None, np.nan, pd.NA, np.array(["x", "y"]), np.float32("nan")]
+    numeric = np.empty((6, 0), np.float32)
+    table = FeatureTable(numeric, np.empty((6, 0), np.int32), raw={"tags": cells})
+    assert texts_of(table, "tags") == ["a b", "", "", "", "['x' 'y']", ""]
