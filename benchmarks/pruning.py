@@ -1,15 +1,18 @@
 """What pruning gains in rows a second, and costs: ``python -m benchmarks.pruning FOLDER KEPT``.
 
 KEPT is what ``python -m benchmarks.run FOLDER --systems ours --keep KEPT`` left. Each predictor is
-pruned (`Predictor.prune`) at one cost after the other, and predicts the test part of its set. With
-``--beside RESULTS.csv`` and ``--peer SYSTEM``, the rows that run wrote of another library, how many
-times as many rows a second the fastest of them answers that is as accurate as the peer is.
+pruned (`Predictor.prune`) at one cost after the other, and predicts the test part of its set, in
+turn with the others. ``--beside RESULTS.csv --peer SYSTEM``, where run wrote the figures of this and
+of another library, tells how many times as many rows a second the fastest of them answers that is
+as accurate as the peer is: the factor by which it is faster than the whole predictor, from here, on
+top of that between the whole one and the peer, from there.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,24 +26,25 @@ from benchmarks.worker import keep_to_cores
 
 FIELDS = ("set", "seed", "max_error_cost", "n_models", "error", "rows_per_second", "n_test")
 COSTS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-_N_CALLS = 2  # of which the better one counts, as in `benchmarks.worker`
+_N_ROUNDS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prune each predictor that was kept, and write a row for each cost."""
     options = parse(arguments)
     keep_to_cores(options.threads)
-    peers = read_peers(options.beside, options.peer) if options.beside else {}
+    ours = read_figures(options.beside, "ours") if options.beside else {}
+    peers = read_figures(options.beside, options.peer) if options.beside else {}
     factors: dict[str, list[float]] = {}
     for data, seed, model in kept_predictors(options):
         rows = figures(model, options.folder, data, seed, options.costs)
         for row in rows:
             write_row(options.out, FIELDS, row)
         print(f"{data.name} {seed}: {told(rows)}", flush=True)
-        if (data.name, seed) not in peers:
-            continue
-        factor = at_same_accuracy(rows, *peers[data.name, seed])
-        factors.setdefault(data.name, []).append(factor)
+        key = data.name, seed
+        if key in ours and key in peers:
+            factor = at_same_accuracy(rows, ours[key][1], *peers[key])
+            factors.setdefault(data.name, []).append(factor)
     if factors:
         print(summary(factors, options.peer))
 
@@ -65,7 +69,7 @@ def summary(factors: Mapping[str, Sequence[float]], peer: str) -> str:
     return "\n".join([*lines, f"{told}; on {n_none} none is as accurate"])
 
 
-def read_peers(path: Path, system: str) -> dict[tuple[str, int], tuple[float, float]]:
+def read_figures(path: Path, system: str) -> dict[tuple[str, int], tuple[float, float]]:
     """Return error and rows a second of a system, by set and seed, where it did not fail."""
     with path.open(newline="") as file:
         return {
@@ -75,14 +79,24 @@ def read_peers(path: Path, system: str) -> dict[tuple[str, int], tuple[float, fl
         }
 
 
-def at_same_accuracy(rows: Sequence[dict[str, Any]], error: float, rows_per_second: float) -> float:
+def at_same_accuracy(
+    rows: Sequence[dict[str, Any]], own_speed: float, error: float, peers_speed: float
+) -> float:
     """Return by what factor the fastest row that is as accurate is faster; 0 without one.
 
     As accurate is what has an error on the test part that is lower, or higher by a thousandth at
     most: what a user could reach who knew that.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The first is of the whole predictor.
+    own_speed : float
+        Of the whole predictor, measured as the peer was.
+    error, peers_speed : float
     """
-    speeds = [row["rows_per_second"] for row in rows if row["error"] <= 1.001 * error]
-    return max(speeds, default=0.0) / rows_per_second
+    fine = [row["rows_per_second"] for row in rows if row["error"] <= 1.001 * error]
+    return max(fine, default=0.0) / rows[0]["rows_per_second"] * own_speed / peers_speed
 
 
 def figures(
@@ -94,26 +108,26 @@ def figures(
     test = read_split(folder, data, seed)[1]
     features = test.drop(columns=data.label)
     whole = Predictor.load(model, verbosity=0)
-    found = []
-    for cost in (0.0, *costs):
-        predictor = whole.prune(cost) if cost else whole
-        ask = predictor.predict_proba if data.is_classification else predictor.predict
-        seconds = []
-        for _ in range(_N_CALLS):
+    predictors = {cost: whole.prune(cost) if cost else whole for cost in (0.0, *costs)}
+    answers: dict[float, Any] = {}
+    seconds = dict.fromkeys(predictors, math.inf)
+    for _ in range(_N_ROUNDS):  # in turn: what comes first finds nothing warmed up
+        for cost, predictor in predictors.items():
+            ask = predictor.predict_proba if data.is_classification else predictor.predict
             started = time.perf_counter()
-            predictions: Any = ask(features)
-            seconds.append(time.perf_counter() - started)
-        if not data.is_classification:
-            predictions = predictions.to_numpy(float)
-        board = predictor.leaderboard()
+            answers[cost] = ask(features)
+            seconds[cost] = min(seconds[cost], time.perf_counter() - started)
+    found = []
+    for cost, predictor in predictors.items():
+        said = answers[cost] if data.is_classification else answers[cost].to_numpy(float)
         found.append(
             {
                 "set": data.name,
                 "seed": seed,
                 "max_error_cost": cost,
-                "n_models": int((board["weight"] > 0).sum()),
-                "error": error_of(data.eval_metric, test[data.label], predictions),
-                "rows_per_second": len(test) / min(seconds),
+                "n_models": int((predictor.leaderboard()["weight"] > 0).sum()),
+                "error": error_of(data.eval_metric, test[data.label], said),
+                "rows_per_second": len(test) / seconds[cost],
                 "n_test": len(test),
             }
         )

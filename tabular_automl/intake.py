@@ -131,7 +131,8 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
     codec = TargetCodec.fit(y, task, metric.loss)
     encoded = codec.encode(y)
     if codec.mark != ".":
-        report(Note(f"The comma in labels such as {y.dropna().iloc[0]!r} is a decimal mark."))
+        first = next(value for value in y.astype(object) if isinstance(value, str) and "," in value)
+        report(Note(f"The comma in labels such as {first!r} is taken for a decimal mark."))
     in_user_units = encoded if task.is_classification else read_numbers(y)
     if task.is_classification:
         metric = metric.bind(codec.classes.to_numpy())

@@ -54,6 +54,7 @@ _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken 
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
+_SHARE_FOR_GIVEAWAYS = 0.02  # of the time, for a note
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
 
 
@@ -102,7 +103,8 @@ def _fit_pipeline(
     samples = _without_idle_topics(
         samples, featurizer, target.codec.task, roles, config, machine, report
     )
-    _warn_of_giveaways(samples, featurizer, target.codec.task, config.seed, report)
+    share = budget.share(_SHARE_FOR_GIVEAWAYS)
+    _warn_of_giveaways(samples, featurizer, target.codec.task, config.seed, share, report)
     table = samples.table
     summary = summarize(target.features, featurizer)
     if not (table.n_features or table.raw_kinds):
@@ -210,10 +212,17 @@ def _without_idle_topics(
 
 
 def _warn_of_giveaways(
-    samples: Samples, featurizer: Featurizer, task: Task, seed: int, report: Reporter
+    samples: Samples,
+    featurizer: Featurizer,
+    task: Task,
+    seed: int,
+    budget: Budget,
+    report: Reporter,
 ) -> None:
     """Tell of columns that may be known only afterwards, as the label is."""
-    found = giveaways(samples, task, seed)
+    names = samples.table.numeric_names
+    of_two = names[len(names) - len(featurizer.pairs) :]  # days between dates are no one's alone
+    found = [each for each in giveaways(samples, task, seed, budget) if each not in of_two]
     for column in dict.fromkeys(featurizer.sources[name] for name in found):
         report(
             Note(

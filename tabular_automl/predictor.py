@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from tabular_automl.answers import Answers, check_time_limit
@@ -43,8 +44,16 @@ from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.deployment.refit import refit_pipeline
 from tabular_automl.fitted import FitRecord, FittedPipeline
-from tabular_automl.inspection.comparing import Comparison, Contestant, check_alike, compare
-from tabular_automl.inspection.drift import OnMismatch
+from tabular_automl.inspection.comparing import (
+    Comparison,
+    check_alike,
+    classes_of_both,
+    compare,
+    groups_of,
+    shown_in,
+)
+from tabular_automl.inspection.drift import OnMismatch, made_to_fit
+from tabular_automl.inspection.evaluation import read_labelled, read_labels
 from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
@@ -324,7 +333,7 @@ class Predictor(Answers):
         least; the others are weighed anew. The saved predictor stays as it is; `save` takes another
         path, or the same with ``overwrite=True``. The preset "deploy" drops models as part of a
         fit, where calibration and thresholds are chosen after that; here they stay. The score of
-        what is left is that of up to 5,000 rows, and `oof_predictions` has no others any more.
+        what is left is that of up to 5,000 rows; there are no `oof_predictions` any more.
 
         Parameters
         ----------
@@ -370,20 +379,25 @@ class Predictor(Answers):
         Raises
         ------
         InvalidOptionError
-            When the two predict different things.
+            When the two predict different things, or one knows other classes of two.
         """
-        one, of_other = self._fitted(), other._fitted()
-        check_alike(one, self.label, of_other, other.label)
-        asked, opposed = (
-            Contestant.of(
-                each._fitted(),
-                each._with_label(each.read(data, "evaluate")),
-                each.label,
-                on_mismatch,
-            )
-            for each in (self, other)
-        )
-        return compare(asked, opposed, self.metric)
+        if not isinstance(other, Predictor):
+            raise InvalidOptionError(must_be("other", "a fitted Predictor", other))
+        one, another = self._fitted(), other._fitted()
+        check_alike(one, self.label, another, other.label)
+        if not isinstance(data, (str, PathLike)):
+            data = read_table(data, purpose="evaluate")  # once, as it may not come twice
+        table = self._with_label(self.read(data, "evaluate"))
+        table = made_to_fit(one.featurizer, table, on_mismatch)
+        others_table = other._with_label(other.read(data, "evaluate"))
+        others_table = made_to_fit(another.featurizer, others_table, on_mismatch)
+        rows = read_labelled(one, table, self.label)
+        read_labels(another, others_table[other.label])  # its error names classes it does not know
+        classes = classes_of_both(one, another)
+        metric = self.metric.bind(np.array(classes, dtype=object)) if classes else self.metric
+        shown = [shown_in(classes, one, table, metric)]
+        shown.append(shown_in(classes, another, others_table, metric))
+        return compare(rows, groups_of(one, table), shown, metric)
 
     def clone_for_deployment(self, path: str | PathLike[str]) -> Predictor:
         """Save a copy that predicts equally, without out-of-fold predictions, and return it."""

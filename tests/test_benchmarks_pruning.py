@@ -58,11 +58,11 @@ def test_each_cost_has_a_row_beside_the_predictor_as_it_is(folder, capsys):
 def test_the_fastest_that_is_as_accurate_as_the_peer_counts(tmp_path):
     speeds = {0.10: 100.0, 0.11: 400.0, 0.20: 9_000.0}
     rows = [{"error": error, "rows_per_second": speed} for error, speed in speeds.items()]
-    assert pruning.at_same_accuracy(rows, 0.12, 200.0) == 2.0
-    assert pruning.at_same_accuracy(rows, 0.05, 200.0) == 0.0
+    assert pruning.at_same_accuracy(rows, 50.0, 0.12, 200.0) == 4.0 * 50.0 / 200.0
+    assert pruning.at_same_accuracy(rows, 50.0, 0.05, 200.0) == 0.0
     path = tmp_path / "results.csv"
     path.write_text(
         "set,system,seed,error,rows_per_second,failure\n"
         "a,peer,0,0.1,50,\na,ours,0,0.2,60,\nb,peer,0,,,killed\n"
     )
-    assert pruning.read_peers(path, "peer") == {("a", 0): (0.1, 50.0)}
+    assert pruning.read_figures(path, "peer") == {("a", 0): (0.1, 50.0)}

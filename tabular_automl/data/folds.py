@@ -136,8 +136,13 @@ def given_folds(fold: pd.Series, most: int | None = None) -> Folds:
         When there is no value, more than 50, one such as "train", or one that leaves no more than a
         tenth of the rows to train on.
     """
-    blank = fold.map(lambda value: isinstance(value, str) and not value.strip())
-    codes, names = _codes_of(fold.mask(blank.astype(bool)), "fold")
+    codes, names = _codes_of(fold, "fold")
+    blank = np.array([isinstance(name, str) and not name.strip() for name in names], dtype=bool)
+    renumbered = np.append(np.where(blank, -1, np.cumsum(~blank) - 1), -1)
+    codes, names = (
+        renumbered[codes],
+        [name for name, no in zip(names, blank, strict=True) if not no],
+    )
     for name in names:
         if str(name).strip().lower() in _WORDS_FOR_TRAINING:
             raise DataError(

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 _SHOWN = 5  # values that an error names
 _GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")  # 1,234 and 1,234.5
+_FRACTION = re.compile(r"(?<![\d.,])0,\d{3}(?!\d)")  # no group of digits comes after a 0
 _FAIR_SHARE = 0.1
 _MASKED = frozenset(
     {"boolean", "Float32", "Float64"}
@@ -116,7 +117,8 @@ def _mark_of(values: Any) -> str:
     texts = [value for value in values if isinstance(value, str)]
     with_comma = [text for text in texts if "," in text]
     n_groups = sum(_GROUPS.search(text) is not None for text in with_comma)
-    if n_groups > (1.0 - _FAIR_SHARE) * len(with_comma):
+    has_fraction = any(_FRACTION.search(text) for text in with_comma)
+    if n_groups > (1.0 - _FAIR_SHARE) * len(with_comma) and not has_fraction:
         return "."
     return decimal_mark(texts)
 

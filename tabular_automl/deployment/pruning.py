@@ -194,10 +194,16 @@ def pruned(
         return pipeline, record
     whole = pipeline.combine(held_out.predictions)
     told = pipeline.decide(whole) if record.metric.reads is Reads.LABEL else whole
-    record.metric.score(held_out.y, told, held_out.weight)  # a function may not have been saved
+    try:
+        record.metric.score(held_out.y, told, held_out.weight)
+    except InvalidOptionError:  # a function that was not saved
+        raise
+    except PLUG_IN_ERRORS:
+        if not isinstance(record.metric.function, OnLabels):
+            raise
     kept = keep_worthy(pipeline, record, Budget.unlimited(), max_error_cost, report)
     if kept is pipeline:
-        report(Note("All models stay: each is worth its time."))
+        report(Note(f"No model was dropped: the error would grow by more than {max_error_cost:g}."))
         return pipeline, record
     kept = _weighed_anew(kept, held_out, record.metric)
     weights, said = kept.stack.weights, held_out.predictions
@@ -257,7 +263,7 @@ def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
         answer = np.average(targets, axis=0, weights=weight)
     try:
         return metric.score(y, np.tile(answer, (n_rows, 1)), weight)
-    except PLUG_IN_ERRORS:  # it may not be made for that
+    except PLUG_IN_ERRORS:  # one of a plug-in may not be made for that, and no fit is to end by it
         return -math.inf
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
-from typing import Literal
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +16,20 @@ from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.factorizing import factorize
+from tabular_automl.data.labels import unwrapped
 from tabular_automl.data.schema import Kind
 from tabular_automl.fitted import FittedPipeline
-from tabular_automl.inspection.drift import OnMismatch, made_to_fit
-from tabular_automl.inspection.evaluation import LabelledRows, raw_figure, read_labelled
-from tabular_automl.metrics.base import Metric, OnLabels
-from tabular_automl.models.base import Prediction
+from tabular_automl.inspection.evaluation import LabelledRows
+from tabular_automl.metrics.base import Metric, OnLabels, Reads
 
-_N_DRAWS = 400
+_N_DRAWS, _FEWEST_DRAWS = 400, 100
+_MOST_SECONDS = 30.0  # for draws: a metric may be slow
 _FEWEST = 30  # rows, or groups of them, to say anything of chance
-_MOST_ROWS = 20_000  # that a draw has; of more rows the spread is worked out from that of so many
+_MOST_ROWS = 20_000  # that a draw has, unless ...
+_ROWS_OF_A_CLASS = 30  # ... the rarest class would have fewer than so many of them
 _TAILS = (0.025, 0.975)
 
+Rows = npt.NDArray[np.intp]
 Verdict = Literal["better", "worse", "no different beyond chance"]
 
 
@@ -73,76 +76,72 @@ class Comparison:
         )
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """A predictor with what it says of rows that both see.
+def compare(
+    rows: LabelledRows, groups: Rows | None, shown: Sequence[npt.NDArray[Any]], metric: Metric
+) -> Comparison:
+    """Return how much better the second is, with an interval of the paired bootstrap [1]_.
 
-    Attributes
+    Both are judged on the same draws of the rows, or of groups of rows, so that what makes rows
+    hard for both cancels out. Draws that a metric of the user's own cannot judge are left out.
+
+    Parameters
     ----------
-    pipeline : FittedPipeline
     rows : LabelledRows
-        With labels as this predictor codes them.
-    prediction : ndarray of shape (n_samples, n_outputs)
-    """
-
-    pipeline: FittedPipeline
-    rows: LabelledRows
-    prediction: Prediction
-
-    @classmethod
-    def of(
-        cls, pipeline: FittedPipeline, table: pd.DataFrame, label: Hashable, on_mismatch: OnMismatch
-    ) -> Contestant:
-        """Have a predictor answer a table with labels."""
-        table = made_to_fit(pipeline.featurizer, table, on_mismatch)
-        rows = read_labelled(pipeline, table, label)
-        return cls(pipeline, rows, pipeline.predict(table))
-
-    def figure(self, metric: Metric, rows: npt.NDArray[np.intp] | None = None) -> float:
-        """Return the metric's raw figure on all rows, or on some, which may come repeatedly."""
-        bound = metric.bind(self.pipeline.codec.classes.to_numpy())
-        if rows is None:
-            return raw_figure(self.pipeline, bound, self.rows, self.prediction)
-        weight = None if self.rows.weight is None else self.rows.weight[rows]
-        drawn = LabelledRows(self.rows.table.iloc[:0], self.rows.y[rows], weight)
-        return raw_figure(self.pipeline, bound, drawn, self.prediction[rows])
-
-
-def compare(one: Contestant, other: Contestant, metric: Metric, seed: int = 0) -> Comparison:
-    """Return how much better the other is, with an interval of the paired bootstrap [1]_.
-
-    Both see the same draws of the rows, or of the groups of rows that the first was told of, so
-    that what makes rows hard for both cancels out. Rows count by the weights of the first. Draws
-    that a metric of the user's own cannot judge are left out.
+    groups : ndarray of int, shape (n_samples,), or None
+        The group of each row: rows of one are no independent witnesses.
+    shown : sequence of two ndarray
+        What the metric reads of each predictor: see `shown_in`.
+    metric : Metric
 
     References
     ----------
     .. [1] B. Efron and R. J. Tibshirani (1993). An Introduction to the Bootstrap. Chapman & Hall.
     """
-    other = replace(other, rows=replace(other.rows, weight=one.rows.weight))
     sign = 1.0 if metric.greater_is_better else -1.0
-    figures = [each.figure(metric) for each in (one, other)]
+    figures = [metric.raw(rows.y, each, rows.weight) for each in shown]
     gain = sign * (figures[1] - figures[0])
-    units = _units(one)
-    share = min(1.0, _MOST_ROWS / max(1, sum(map(len, units))))
-    n_drawn = math.ceil(share * len(units))
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(_N_DRAWS if len(units) >= _FEWEST else 0):
-        rows = np.concatenate([units[i] for i in rng.integers(0, len(units), n_drawn)])
-        try:
-            drawn = sign * (other.figure(metric, rows) - one.figure(metric, rows))
-        except PLUG_IN_ERRORS:
-            if not isinstance(metric.function, OnLabels):
-                raise
-            continue
-        if math.isfinite(drawn):
-            found.append(drawn)
+
+    def gain_on(drawn: Rows) -> float:
+        weight = None if rows.weight is None else rows.weight[drawn]
+        one, other = (metric.raw(rows.y[drawn], each[drawn], weight) for each in shown)
+        return sign * (other - one)
+
+    draw, shrink = _drawing(rows, groups, is_classes=rows.y.dtype.kind in "iu")
+    found = [] if draw is None else _drawn_gains(draw, gain_on, metric)
     low, high = -math.inf, math.inf
-    if len(found) > _N_DRAWS // 2:
+    if len(found) >= _FEWEST_DRAWS:
         ends = np.quantile(found, _TAILS) - np.mean(found)
-        low, high = (gain + ends * math.sqrt(n_drawn / len(units))).tolist()
-    n_rows = len(one.rows.y)
-    return Comparison(metric.name, figures[0], figures[1], gain, low, high, n_rows)
+        low, high = (gain + shrink * ends).tolist()
+    return Comparison(metric.name, figures[0], figures[1], gain, low, high, len(rows.y))
+
+
+def shown_in(
+    classes: Sequence[Hashable], pipeline: FittedPipeline, table: pd.DataFrame, metric: Metric
+) -> npt.NDArray[Any]:
+    """Return what a metric reads of a predictor: values, or what it says of the given classes."""
+    prediction = pipeline.predict(table)
+    if not pipeline.task.is_classification:
+        return pipeline.decide(prediction) if metric.reads is Reads.LABEL else prediction
+    place = np.array([classes.index(unwrapped(each)) for each in pipeline.codec.classes])
+    if metric.reads is Reads.LABEL:
+        return place[pipeline.decide(prediction)]
+    found = np.zeros((len(prediction), len(classes)))
+    found[:, place] = prediction
+    return found
+
+
+def classes_of_both(one: FittedPipeline, other: FittedPipeline) -> list[Hashable]:
+    """Return the classes of the first in its order, then those that only the other knows."""
+    known = [unwrapped(each) for each in one.codec.classes]
+    return [*known, *(each for each in map(unwrapped, other.codec.classes) if each not in known)]
+
+
+def groups_of(pipeline: FittedPipeline, table: pd.DataFrame) -> Rows | None:
+    """Return the group of each row, where training had a column of them and the table has it."""
+    for column in pipeline.featurizer.schema.of_kind(Kind.GROUP):
+        if column.name in table.columns:
+            return factorize(table[column.name], mark_missing=False)[0]
+    return None
 
 
 def check_alike(
@@ -160,15 +159,64 @@ def check_alike(
             f"other must predict what this predictor does, {label!r} ({kinds[0]}), got a predictor "
             f"of {other_label!r} ({kinds[1]})."
         )
+    if one.task.n_classes == 2 and len(classes_of_both(one, other)) > 2:
+        known = [list(map(unwrapped, each.codec.classes)) for each in (one, other)]
+        raise InvalidOptionError(
+            f"other must know the classes that this predictor does, {known[0]}, got {known[1]}."
+        )
 
 
-def _units(contestant: Contestant) -> list[npt.NDArray[np.intp]]:
-    """Return the rows that count, each alone, or together with those of its group."""
-    weight, table = contestant.rows.weight, contestant.rows.table
-    counted = np.arange(len(contestant.rows.y)) if weight is None else np.flatnonzero(weight > 0)
-    columns = contestant.pipeline.featurizer.schema.of_kind(Kind.GROUP)
-    if not columns or columns[0].name not in table.columns:
-        return list(counted[:, None])
-    codes = factorize(table[columns[0].name], mark_missing=False)[0][counted]
-    order = np.argsort(codes, kind="stable")
-    return np.split(counted[order], np.flatnonzero(np.diff(codes[order])) + 1)
+def _drawing(
+    rows: LabelledRows, groups: Rows | None, *, is_classes: bool
+) -> tuple[Callable[[], Rows] | None, float]:
+    """Return what draws rows, None where too few count, and what the gains' spread is to shrink by.
+
+    Of single rows, fewer may be drawn than there are. Groups are all drawn, and thinned where they
+    are large, which makes the spread a little too large.
+    """
+    rng = np.random.default_rng(0)
+    counted = np.arange(len(rows.y)) if rows.weight is None else np.flatnonzero(rows.weight > 0)
+    if groups is None:
+        n_rows, n_drawn = len(counted), min(len(counted), _MOST_ROWS)
+        if is_classes and n_rows:
+            n_of_class = np.bincount(rows.y[counted])
+            rarest = n_of_class[n_of_class > 0].min()
+            n_drawn = min(n_rows, max(n_drawn, math.ceil(_ROWS_OF_A_CLASS * n_rows / rarest)))
+        if n_rows < _FEWEST:
+            return None, 1.0
+        return lambda: counted[rng.integers(0, n_rows, n_drawn)], math.sqrt(n_drawn / n_rows)
+    order = counted[np.argsort(groups[counted], kind="stable")]
+    units = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    if len(units) < _FEWEST:
+        return None, 1.0
+    most = max(1, _MOST_ROWS // len(units))
+
+    def draw() -> Rows:
+        chosen = (units[i] for i in rng.integers(0, len(units), len(units)))
+        return np.concatenate(
+            [
+                each if len(each) <= most else rng.choice(each, most, replace=False)
+                for each in chosen
+            ]
+        )
+
+    return draw, 1.0
+
+
+def _drawn_gains(
+    draw: Callable[[], Rows], gain_on: Callable[[Rows], float], metric: Metric
+) -> list[float]:
+    """Return the gains on draws, as many as there is time for."""
+    start, found = time.monotonic(), []
+    for _ in range(_N_DRAWS):
+        if time.monotonic() - start > _MOST_SECONDS:
+            break
+        try:
+            gain = gain_on(draw())
+        except PLUG_IN_ERRORS:
+            if not isinstance(metric.function, OnLabels):
+                raise
+            continue
+        if math.isfinite(gain):
+            found.append(gain)
+    return found

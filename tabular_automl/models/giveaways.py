@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.core.budget import Budget
+from tabular_automl.core.imports import seconds_to_import
 from tabular_automl.data.table import Samples
 from tabular_automl.data.task import Task
 
@@ -19,7 +21,7 @@ _LEAST_RANK_CORRELATION = 0.9999
 _LEAST_KNOWN = 0.9  # of the values
 
 
-def giveaways(samples: Samples, task: Task, seed: int) -> list[str]:
+def giveaways(samples: Samples, task: Task, seed: int, budget: Budget) -> list[str]:
     """Return the names of features each of which tells the label of nearly every row by itself.
 
     A small tree of one feature is to know the class of rows that it has not seen; a value is to
@@ -32,10 +34,13 @@ def giveaways(samples: Samples, task: Task, seed: int) -> list[str]:
         classes than the tree has leaves (16), nothing is said.
     task : Task
     seed : int
+    budget : Budget
+        Once it has expired, no more features are looked at.
     """
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(samples))[:_MOST_ROWS]
-    if len(rows) < _FEWEST_ROWS or task.n_classes > _MOST_LEAVES:
+    few = len(rows) < _FEWEST_ROWS or task.n_classes > _MOST_LEAVES
+    if few or budget.remaining() < seconds_to_import(("sklearn",)):
         return []
     table, y = samples.table, samples.y[rows]
     names = [*table.numeric_names, *table.code_names][:_MOST_FEATURES]
@@ -44,7 +49,13 @@ def giveaways(samples: Samples, task: Task, seed: int) -> list[str]:
     codes = table.codes[rows][:, : len(names) - n_numeric].astype(np.float64)
     matrix = np.hstack([numeric, codes])
     tells = _tells_class if task.is_classification else _tells_order
-    return [name for name, values in zip(names, matrix.T, strict=True) if tells(values, y)]
+    found = []
+    for name, values in zip(names, matrix.T, strict=True):
+        if budget.expired():
+            break
+        if tells(values, y):
+            found.append(name)
+    return found
 
 
 def _tells_class(values: npt.NDArray[np.float64], y: npt.NDArray[Any]) -> bool:

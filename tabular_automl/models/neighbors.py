@@ -111,8 +111,9 @@ class Neighbors(Model):
 
         few = len(queries) * len(self.rows) < _CELLS_FOR_THREADS
         n_threads = 1 if few else self.setting.n_threads
+        blocks = self._blocks(len(queries), n_threads)
         with one_blas_thread() if len(queries) > _FEW_QUERIES else nullcontext():
-            parts = run_parallel(averages, self._blocks(len(queries)), n_threads)
+            parts = run_parallel(averages, blocks, n_threads)
         return np.concatenate([np.empty((0, self.setting.task.n_outputs)), *parts])
 
     def state(self) -> State:
@@ -203,9 +204,11 @@ class Neighbors(Model):
         """What imagined neighbours at the base rate say, shape (n_classes,)."""
         return _PRIOR_ROWS * self._base
 
-    def _blocks(self, n_queries: int) -> Iterator[slice]:
+    def _blocks(self, n_queries: int, n_threads: int = 1) -> Iterator[slice]:
+        """Cut the queries into blocks whose distances, of all threads together, are bounded."""
         cells = max(len(self.rows), _MOST_NEIGHBORS * self.rows.shape[1], 1)
-        size = max(1, _BLOCK_CELLS // (cells * self.setting.n_threads))
+        n_kernels = _BLOCK_CELLS // (cells * n_threads * _ROWS_OF_A_KERNEL)
+        size = max(1, n_kernels) * _ROWS_OF_A_KERNEL
         for first in range(0, n_queries, size):
             yield slice(first, first + size)
 

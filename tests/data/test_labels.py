@@ -101,3 +101,8 @@ def test_one_mistyped_label_does_not_divide_all_others():
     assert mark_of(y) == "."
     with pytest.raises(LabelError, match="got '12,50' in row 59"):
         read_numbers(y)
+
+
+def test_a_few_fractions_among_what_looks_like_groups_tell_the_decimal_mark():
+    y = pd.Series([*[f"{i},250" for i in range(1, 96)], "0,500"])
+    assert read_numbers(y).tolist()[-2:] == [95.25, 0.5]

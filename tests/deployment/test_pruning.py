@@ -349,6 +349,8 @@ def test_a_pruned_predictor_has_what_is_left_and_is_saved_as_such(
     assert board.loc["ensemble", "score"] == pytest.approx(whole.loc[kept, "score"], rel=1e-5)
     loaded = Predictor.load(smaller.save(tmp_path / "smaller"))
     assert loaded.predict(curved_table).equals(smaller.predict(curved_table))
+    with pytest.raises(NotFittedError):
+        loaded.oof_predictions()
     assert loaded.disk_usage().sum() < predictor.disk_usage().sum()
     assert len(loaded.predict_interval(curved_table)) == len(curved_table)
     assert list(predictor._fitted().stack.weights) != [kept]
@@ -395,7 +397,8 @@ def test_a_metric_that_was_not_saved_is_asked_for(curved_table, tmp_path):
         Predictor.load(tmp_path / "p", verbosity=0).prune(100.0)
 
 
-def test_no_model_goes_where_none_may(predictor):
+def test_no_model_goes_where_none_may(predictor, monkeypatch):
+    monkeypatch.setattr(pruning, "keep_worthy", lambda *_: pytest.fail("asked what is worthy"))
     choose = partial(
         pruning.keys_fast_enough, predictor._fitted(), predictor._fit_record(), Budget.start(60),
         max_ms=None, report=print,

@@ -1,6 +1,7 @@
 """validate: what departs is found and named, what is only chance is not."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -232,7 +233,13 @@ def test_a_policy_decides_about_scores_as_well(predictor, new_rows):
     broken.loc["id3", "size"] = "huge"
     missing = new_rows.assign(city=None)
     missing.loc["id3", "size"] = np.nan
-    for method in (predictor.evaluate, predictor.leaderboard, predictor.feature_importance):
+    compare = partial(predictor.compare, predictor)
+    for method in (
+        predictor.evaluate,
+        predictor.leaderboard,
+        predictor.feature_importance,
+        compare,
+    ):
         with pytest.raises(MissingColumnsError, match="'city'"):
             method(broken)
         with pytest.warns(MismatchWarning, match="'huge' in row 'id3'") as told:
