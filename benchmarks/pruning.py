@@ -2,7 +2,7 @@
 
 KEPT is what ``python -m benchmarks.run FOLDER --systems ours --keep KEPT`` left. Each predictor is
 pruned (`Predictor.prune`) at one cost after the other, and predicts the test part of its set, in
-turn with the others. ``--beside RESULTS.csv --peer SYSTEM``, where run wrote the figures of this and
+turn with the others. ``--beside RESULTS.csv --peer SYSTEM``, where run wrote figures of this and
 of another library, tells how many times as many rows a second the fastest of them answers that is
 as accurate as the peer is: the factor by which it is faster than the whole predictor, from here, on
 top of that between the whole one and the peer, from there.

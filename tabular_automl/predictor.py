@@ -162,7 +162,7 @@ class Predictor(Answers):
             with "balanced", 20 seconds with "fast" (more above 50,000 rows), and less where more
             models no longer help.
         presets : {"best", "deploy", "balanced", "fast"}
-            "deploy" is as "best" with fewer models, for an out-of-fold error up to 2 % larger.
+            "deploy" is as "best" with fewer models, for an out-of-fold error up to 5 % larger.
         columns : mapping, optional
             Column to kind ("numeric", "category", "datetime", "text", "image", "identifier",
             "ignored"), where the inferred one is wrong, or to role ("weight", "group", "time",
@@ -326,7 +326,7 @@ class Predictor(Answers):
         refitted.path = None
         return refitted
 
-    def prune(self, max_error_cost: float = 0.02) -> Predictor:
+    def prune(self, max_error_cost: float = 0.05) -> Predictor:
         """Return a smaller, faster predictor: without the models that are not worth their time.
 
         Models go one after the other, first whose loss of out-of-fold score by the time saved is

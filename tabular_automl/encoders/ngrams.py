@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,14 +24,18 @@ def words_of(text: str) -> list[str]:
 
 def word_grams(text: str) -> list[str]:
     """Return the words of a text in lower case, then its pairs of neighbours."""
-    words = words_of(text)
+    return _with_pairs(words_of(text))
+
+
+def _with_pairs(words: list[str]) -> list[str]:
     return words + [f"{first} {second}" for first, second in pairwise(words)]
 
 
 def short_grams(text: str) -> list[str]:
     """Return the words and pairs of a short text, and the 2- and 3-grams within each word."""
-    grams = word_grams(text)
-    for word in words_of(text):
+    words = words_of(text)
+    grams = _with_pairs(words)
+    for word in words:
         padded = f"<{word}>"
         grams += [padded[i : i + 2] for i in range(len(padded) - 1)]
         grams += [padded[i : i + 3] for i in range(len(padded) - 2)]
@@ -50,10 +54,7 @@ def count_all(texts: Sequence[str], analyse: Analyser) -> tuple[csr_matrix, list
 
 def count_known(texts: Sequence[str], analyse: Analyser, index: dict[str, int]) -> csr_matrix:
     """Return the counts of the grams in ``index``, sparse (n_texts, n_grams)."""
-    rows = []
-    for text in texts:
-        found = (index.get(gram) for gram in analyse(text))
-        rows.append([i for i in found if i is not None])
+    rows = [[index[gram] for gram in analyse(text) if gram in index] for text in texts]
     return _as_counts(rows, len(index))
 
 
@@ -98,7 +99,7 @@ def _as_counts(rows: list[list[int]], n_grams: int) -> Any:
     from scipy.sparse import csr_matrix
 
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    indices = np.fromiter((i for row in rows for i in row), dtype=np.int64, count=int(indptr[-1]))
+    indices = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(indptr[-1]))
     ones = np.ones(len(indices), dtype=np.float32)
     counts = csr_matrix((ones, indices, indptr), shape=(len(rows), n_grams))
     counts.sum_duplicates()

@@ -61,6 +61,9 @@ _MARKS = {
     "punctuation": re.compile(r"[^\w\s]"),
 }
 _STATISTICS = ("chars", "words", *_MARKS)
+_ASCII = "".join(map(chr, range(128)))
+_ASCII_MARKS = ["".join(mark.findall(_ASCII)).encode() for mark in _MARKS.values()]
+_ASCII_WORDS_APART = re.sub(r"\W", " ", _ASCII).encode() + bytes(128)
 
 
 class TextEncoder(ColumnEncoder):
@@ -312,6 +315,15 @@ def _statistics(texts: list[str]) -> npt.NDArray[np.float32]:
     """Return length in characters and words, and shares of marks, shape (n_texts, 5)."""
     rows = []
     for text in texts:
-        shares = [len(mark.findall(text)) / len(text) for mark in _MARKS.values()]
-        rows.append([len(text), len(_WORD.findall(text)), *shares])
+        n_words, *n_marks = _words_and_marks(text)
+        rows.append([len(text), n_words, *(count / len(text) for count in n_marks)])
     return np.array(rows, dtype=np.float32).reshape(len(texts), len(_STATISTICS))
+
+
+def _words_and_marks(text: str) -> list[int]:
+    """Return how many words a text has, and how many of each kind of mark."""
+    if text.isascii():  # several times as quick
+        raw = text.encode()
+        n_words = len(raw.translate(_ASCII_WORDS_APART).split())
+        return [n_words, *(len(raw) - len(raw.translate(None, marks)) for marks in _ASCII_MARKS)]
+    return [len(_WORD.findall(text)), *(len(mark.findall(text)) for mark in _MARKS.values())]

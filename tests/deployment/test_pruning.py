@@ -441,7 +441,7 @@ def test_both_limits_hold_together(curved_table, tmp_path, fixed_clock):
 
 def test_deploy_keeps_what_is_worth_its_time_in_one_model_each(binary_table, tmp_path):
     config = FitConfig(max_specs=3, n_folds=2)
-    assert resolve_config("deploy", config).max_error_cost == 0.02
+    assert resolve_config("deploy", config).max_error_cost == 0.05
     predictor = Predictor("y", eval_metric="accuracy", path=tmp_path / "p", verbosity=0)
     predictor.fit(binary_table, presets="deploy", config=config)
     assert {len(bag.models) for bag in predictor._fitted().stack.bags} == {1}

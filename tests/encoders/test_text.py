@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabular_automl.encoders.text import TextEncoder
+from tabular_automl.encoders.text import _MARKS, _WORD, TextEncoder, _words_and_marks
 
 WORDS = [
     "good",
@@ -150,3 +150,15 @@ def test_many_texts_are_projected_in_parts(monkeypatch):
     whole = encoder.transform(texts(150, seed=1)).numeric
     monkeypatch.setattr("tabular_automl.encoders.text._BLOCK", 40)
     np.testing.assert_array_equal(encoder.transform(texts(150, seed=1)).numeric, whole)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_marks_of_plain_texts_are_counted_as_those_of_others(seed):
+    rng = np.random.default_rng(seed)
+    plain = ["".join(rng.choice(list(map(chr, range(1, 128))), 60)) for _ in range(40)]
+    counts = [_words_and_marks(text) for text in plain]
+    assert counts == [
+        [len(_WORD.findall(text)), *(len(mark.findall(text)) for mark in _MARKS.values())]
+        for text in plain
+    ]
+    assert _words_and_marks("Zürich, 8000!") == [2, 4, 1, 2]
