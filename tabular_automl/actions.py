@@ -196,8 +196,8 @@ def compare(arguments: argparse.Namespace) -> int:
         print(json.dumps({**told, "verdict": found.verdict}, indent=2))
     else:
         print(found)
-    wanted = ("better",) if arguments.if_better else ("better", "no different beyond chance")
-    return OK if found.verdict in wanted else FAILED
+    fine = found.verdict == "better" if arguments.if_better else found.verdict != "worse"
+    return OK if fine else FAILED
 
 
 def validate(arguments: argparse.Namespace) -> int:

@@ -139,10 +139,7 @@ def given_folds(fold: pd.Series, most: int | None = None) -> Folds:
     codes, names = _codes_of(fold, "fold")
     blank = np.array([isinstance(name, str) and not name.strip() for name in names], dtype=bool)
     renumbered = np.append(np.where(blank, -1, np.cumsum(~blank) - 1), -1)
-    codes, names = (
-        renumbered[codes],
-        [name for name, no in zip(names, blank, strict=True) if not no],
-    )
+    codes, names = renumbered[codes], np.asarray(names, dtype=object)[~blank]
     for name in names:
         if str(name).strip().lower() in _WORDS_FOR_TRAINING:
             raise DataError(

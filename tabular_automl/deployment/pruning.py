@@ -203,7 +203,7 @@ def pruned(
             raise
     kept = keep_worthy(pipeline, record, Budget.unlimited(), max_error_cost, report)
     if kept is pipeline:
-        report(Note(f"No model was dropped: the error would grow by more than {max_error_cost:g}."))
+        report(Note("No model was dropped."))
         return pipeline, record
     kept = _weighed_anew(kept, held_out, record.metric)
     weights, said = kept.stack.weights, held_out.predictions

@@ -322,7 +322,7 @@ def _statistics(texts: list[str]) -> npt.NDArray[np.float32]:
 
 def _words_and_marks(text: str) -> list[int]:
     """Return how many words a text has, and how many of each kind of mark."""
-    if text.isascii():  # several times as quick
+    if text.isascii():  # two to five times as quick, of short texts and of long ones
         raw = text.encode()
         n_words = len(raw.translate(_ASCII_WORDS_APART).split())
         return [n_words, *(len(raw) - len(raw.translate(None, marks)) for marks in _ASCII_MARKS)]
