@@ -170,6 +170,7 @@ def _validate(model: Model, request: BagRequest, fold: int) -> FoldFit:
     prediction = np.asarray(model.predict(valid.table), dtype=np.float64)
     seconds = time.monotonic() - start
     check_prediction(prediction, len(valid), request.setting.task)
+    model.set_aside()
     return FoldFit(model, prediction, seconds)
 
 

@@ -234,6 +234,8 @@ def _refit_within(bag: Bag, request: RefitRequest, budget: Budget, needed: float
     def fit_and_check() -> Bag:
         refitted = refit_bag(bag, samples, budget)
         check_prediction(refitted.predict(rows), len(rows), task)
+        for fitted in refitted.models:
+            fitted.model.set_aside()
         return refitted
 
     start = time.monotonic()

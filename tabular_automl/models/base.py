@@ -134,6 +134,13 @@ class Model(ABC):
     def restore(self, state: State) -> None:
         """Become the fitted model that `state` came from."""
 
+    def set_aside(self) -> None:
+        """Take less memory until `predict` is asked again; by default nothing.
+
+        A fit holds many models that have predicted all that they are needed for until its end.
+        """
+        return None
+
     def vet(self, table: FeatureTable) -> None:
         """Look at what native code would take on trust, after `restore`; by default nothing.
 

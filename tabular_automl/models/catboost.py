@@ -173,6 +173,11 @@ class CatBoost(Model):
         self.pairs = Pairs.from_state(state)
         self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
+    def set_aside(self) -> None:
+        """Let go of the trees as the library has read them."""
+        if self._booster is not None:
+            self._booster.set_aside()
+
     def vet(self, table: FeatureTable) -> None:
         """Read the trees, and see whether they are for these features; see `Model.vet`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -42,6 +43,15 @@ if TYPE_CHECKING:
     import lightgbm
 
 _BLOB = "booster.txt"
+_END_OF_TREES = b"end of trees"
+_PARAMETERS = b"\nparameters:"
+_PART_BYTES = 700_000  # of the text, written at a time
+_SIZES = re.compile(rb"\ntree_sizes=[^\n]*")
+# Lines of a tree about how it was grown.
+_UNREAD = re.compile(
+    rb"^(?:split_gain|leaf_weight|leaf_count|internal_(?:value|weight|count))=[^\n]*\n",
+    re.MULTILINE,
+)
 _OBJECTIVES = {
     "log_loss": "multiclass",
     "squared_error": "regression",
@@ -196,6 +206,11 @@ class LightGBM(Model):
         self.pairs = Pairs.from_state(state)
         self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
+    def set_aside(self) -> None:
+        """Let go of the trees as the library has read them."""
+        if self._booster is not None:
+            self._booster.set_aside()
+
     def vet(self, table: FeatureTable) -> None:
         """Read the trees, and see whether all their paths end; see `Model.vet`."""
         if self._booster is None:
@@ -327,7 +342,32 @@ def _part_of_rows(n_samples: int) -> float:
 
 def _stored(booster: lightgbm.Booster, n_rounds: int) -> Stored[lightgbm.Booster]:
     """Return the trees as text: the training data is let go, and a restored model is the same."""
-    return Stored(booster.model_to_string(num_iteration=n_rounds).encode(), _read)
+    return Stored(_written(booster, n_rounds), _read)
+
+
+def _written(booster: lightgbm.Booster, n_rounds: int) -> bytes:
+    """Return the first rounds in LightGBM's text, without what no prediction reads.
+
+    That is half of it. It is asked for in parts of few rounds, as LightGBM writes a text of more
+    than a megabyte twice over, and it passes through four copies.
+    """
+    n_rounds = min(n_rounds, booster.current_iteration())
+    trees: list[bytes] = []
+    first, step = 0, 1
+    while first < n_rounds:
+        count = min(step, n_rounds - first)
+        part = booster.model_to_string(num_iteration=count, start_iteration=first).encode()
+        before, _, after = part.partition(_END_OF_TREES)
+        head, *grown = before.split(b"\nTree=")
+        for tree in grown:
+            _, _, fields = _UNREAD.sub(b"", tree.strip()).partition(b"\n")
+            trees.append(b"Tree=%d\n%s\n\n\n" % (len(trees), fields))
+        first, step = first + count, max(1, _PART_BYTES * count // len(part))
+    # LightGBM finds the trees by their sizes.
+    sizes = b"\ntree_sizes=" + b" ".join(b"%d" % len(tree) for tree in trees)
+    head = _SIZES.sub(sizes, head, count=1)
+    parameters = after[after.index(_PARAMETERS) :]
+    return b"".join([head, b"\n", *trees, _END_OF_TREES, b"\n", parameters])
 
 
 def _read(raw: bytes) -> lightgbm.Booster:

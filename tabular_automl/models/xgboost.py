@@ -173,6 +173,11 @@ class XGBoost(Model):
         saved = ReadBack.of(state, self.setting.task, _BLOB, _read)
         self.outputs, self.chosen, self._booster = saved.outputs, saved.chosen, saved.booster
 
+    def set_aside(self) -> None:
+        """Let go of the trees as the library has read them."""
+        if self._booster is not None:
+            self._booster.set_aside()
+
     def vet(self, table: FeatureTable) -> None:
         """Read the trees, and see whether all their paths end; see `Model.vet`."""
         if self._booster is None:

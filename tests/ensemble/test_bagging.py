@@ -23,6 +23,7 @@ class Witness(Model):
     """Predicts each row's number, and fails the test when it is shown a row it was trained on."""
 
     interruptible = True
+    n_predictions = 0
 
     def fit(self, train, valid, budget):
         self.seen = set(train.table.numeric[:, 0].tolist())
@@ -32,7 +33,11 @@ class Witness(Model):
     def predict(self, table):
         rows = table.numeric[:, 0]
         assert not self.seen & set(rows.tolist())
+        self.n_predictions += 1
         return rows.reshape(-1, 1).astype(float)
+
+    def set_aside(self):
+        self.set_aside_after = self.n_predictions
 
     def state(self):
         return State()
@@ -117,6 +122,12 @@ def test_a_family_may_train_all_folds_together():
 def test_each_fold_has_its_own_seed():
     fit = fit_bag(request_of("witness"), UNLIMITED, Machine(2, 10**9))
     assert len({fitted.model.setting.seed for fitted in fit.bag.models}) == 4
+
+
+@pytest.mark.parametrize("family", ["witness", "together"])
+def test_models_that_have_been_validated_are_set_aside(family):
+    fit = fit_bag(request_of(family), UNLIMITED, Machine(2, 10**9))
+    assert [fitted.model.set_aside_after for fitted in fit.bag.models] == [1, 1, 1, 1]
 
 
 def test_waves_share_the_budget_equally():

@@ -278,6 +278,44 @@ def test_state_holds_one_native_blob() -> None:
     assert not state.arrays
 
 
+@pytest.mark.parametrize("part_bytes", [1, 20_000, 10**9])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
+@pytest.mark.parametrize("linear_tree", [False, True])
+def test_trees_are_written_in_parts_and_without_what_no_prediction_reads(
+    task: Task, linear_tree: bool, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = samples(task)
+    objective = {2: "binary", 4: "multiclass"}.get(task.n_classes, "regression")
+    n_classes = task.n_classes if objective == "multiclass" else 1
+    options = {"objective": objective, "num_class": n_classes, "linear_tree": linear_tree}
+    options |= {"num_leaves": 15, "verbosity": -1, "num_threads": 1}
+    dataset = lightgbm.Dataset(data.table.matrix(), data.y, params=options, categorical_feature=[3])
+    trained = lightgbm.train(options, dataset, 30)
+    whole = trained.model_to_string(num_iteration=20).encode()
+    monkeypatch.setattr(lightgbm_family, "_PART_BYTES", part_bytes)
+    stored = lightgbm_family._stored(trained, 20)
+    assert len(stored.raw) < 0.85 * len(whole)
+    assert b"leaf_weight=" in whole
+    assert not re.search(rb"^(leaf_weight|leaf_count|split_gain|internal_\w+)=", stored.raw, re.M)
+    matrix = data.table.matrix()
+    expected = trained.predict(matrix, num_iteration=20)
+    np.testing.assert_array_equal(stored.get().predict(matrix), expected)
+    assert stored.get().num_trees() == 20 * trained.num_model_per_iteration()
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "catboost"])
+def test_boosters_that_are_set_aside_predict_as_before(family: str) -> None:
+    train, valid = split(samples(MULTICLASS))
+    spec = ModelSpec.make(family, n_rounds=10)
+    model = MODELS.get(family)(spec.params, Setting(MULTICLASS, "log_loss"))
+    model.fit(train, valid, Budget.unlimited())
+    expected, state = model.predict(valid.table), model.state()
+    model.set_aside()
+    assert model._booster._booster is None
+    assert model.state().blobs == state.blobs
+    np.testing.assert_array_equal(model.predict(valid.table), expected)
+
+
 def test_bins_are_made_once_for_all_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples(BINARY)
     tables = []

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tabular_automl.core.errors import ArtifactError
+from tabular_automl.models import stored_trees
 from tabular_automl.models.stored_trees import Stored, all_paths_end, require_walkable
 
 
@@ -32,6 +34,27 @@ def test_stored_trees_are_copied_as_bytes():
     copied = copy.deepcopy(stored)
     assert copied.raw == b"abc"
     assert copied.get() == 3
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_trees_set_aside_are_read_again_from_fewer_bytes(packs, monkeypatch):
+    if not packs:
+        monkeypatch.setattr(stored_trees, "_codec", lambda: None)
+    raw, reads = b"tree" * 1_000, []
+
+    def read(raw):
+        reads.append(raw)
+        return set()
+
+    stored = Stored(raw, read)
+    first = weakref.ref(stored.get())
+    for _ in range(2):
+        stored.set_aside()
+    assert first() is None
+    assert (len(stored._kept) < len(raw) / 10) == packs
+    assert stored.get() is stored.get()
+    assert stored.raw == copy.deepcopy(stored).raw == raw
+    assert reads == [raw, raw]
 
 
 @pytest.mark.parametrize(
