@@ -16,6 +16,7 @@ from typing import IO, Any
 from tabular_automl import actions
 from tabular_automl.actions import FAILED, INTERRUPTED, OK, PROGRAM, tell
 from tabular_automl.core.errors import AutoMLError, unknown_name
+from tabular_automl.core.parallel import keep_few_arenas
 
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
@@ -100,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         With code 2 on wrong usage, with code 0 after ``--help`` and ``--version``.
     """
     arguments = build_parser().parse_args(argv)
+    keep_few_arenas()
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -54,6 +54,7 @@ _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken 
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
+_SHARE_FOR_TOPICS = 0.25  # of the time, to find the topics of all training rows' texts
 _SHARE_FOR_GIVEAWAYS = 0.02  # of the time, for a note
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
 
@@ -98,7 +99,9 @@ def _fit_pipeline(
     roles = read_roles(schema, target.features)  # its errors come before the long work
     given = None if roles.fold is None else given_folds(roles.fold)  # and so do these
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))
-    table = featurizer.fit_transform(target.features)
+    share = budget.share(_SHARE_FOR_TOPICS)
+    table = featurizer.fit_transform(target.features, share, workbook.without_topics)
+    _tell_of_missing_topics(featurizer, report, again=workbook.without_topics is not None)
     samples = Samples(table, target.encoded, roles.weight)
     samples = _without_idle_topics(
         samples, featurizer, target.codec.task, roles, config, machine, report
@@ -123,7 +126,7 @@ def _fit_pipeline(
     budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
     stack_request = _stack_request(target, samples, roles, plan, machine, config, report)
     _report_plan(plan, target, stack_request.folds, report)
-    workbook.begin(plan.n_folds, plan.holdout_fraction)
+    workbook.begin(plan.n_folds, plan.holdout_fraction, featurizer.without_topics)
     budget.heed_stop()
     try:
         stack_fit = fit_stack(
@@ -209,6 +212,19 @@ def _without_idle_topics(
     )
     kept = featurizer.forget_topics(set(columns))
     return replace(samples, table=samples.table.of_numeric(kept))
+
+
+def _tell_of_missing_topics(featurizer: Featurizer, report: Reporter, *, again: bool) -> None:
+    """Tell of columns whose texts there was no time to find topics in."""
+    if not featurizer.without_topics:
+        return
+    told = ", ".join(map(repr, featurizer.without_topics))
+    reason = (
+        "as they were in the fit that is continued; start again with overwrite to have them."
+        if again
+        else "there is no time to find them in so many texts; allow more, or fit on fewer rows."
+    )
+    report(Note(f"Topics of {told} are left out: {reason}"))
 
 
 def _warn_of_giveaways(

@@ -166,6 +166,28 @@ def test_topics_of_a_text_that_tells_nothing_are_left_out_and_the_text_is_still_
     assert one[True] == pytest.approx(expected[True].iloc[0], abs=1e-6)
 
 
+def test_texts_that_take_too_long_to_read_have_no_topics_and_none_when_resumed(
+    tmp_path, table_of_texts, monkeypatch
+):
+    monkeypatch.setattr("tabular_automl.encoders.topics_in_time.FEW_ROWS", 100)
+    monkeypatch.setattr("tabular_automl.pipeline._SHARE_FOR_TOPICS", 0.0)
+    events = []
+    config = FitConfig(families=("lightgbm",), n_folds=3, max_specs=1)
+    predictor = Predictor("y", path=tmp_path / "p", reporter=events.append)
+    predictor.fit(table_of_texts, config=config, time_limit=60)
+    notes = [event.text for event in events if hasattr(event, "text")]
+    assert any(note.startswith("Topics of 'subject', 'author' are left out:") for note in notes)
+    expected = predictor.predict_proba(table_of_texts)
+    features = predictor._fitted().featurizer.transform(table_of_texts)
+    assert not any(":topic" in name for name in features.names)
+    again = Predictor("y", path=tmp_path / "p", reporter=events.append)
+    again.fit(table_of_texts, config=config, resume=True)
+    notes = [event.text for event in events if hasattr(event, "text")]
+    assert any(note.startswith("Continuing: ") for note in notes)
+    assert any("as they were in the fit that is continued" in note for note in notes)
+    pd.testing.assert_frame_equal(again.predict_proba(table_of_texts), expected)
+
+
 def test_a_spec_that_replaces_one_and_fails_is_listed_once(tmp_path, regression_table):
     own = ModelSpec.make("lightgbm", "lightgbm", num_leaves=5)
     config = FitConfig(specs=(own,), families=("linear", "lightgbm"), max_specs=2, n_folds=2)

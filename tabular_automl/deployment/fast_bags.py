@@ -206,10 +206,11 @@ def _splits(model: Model) -> list[tuple[int, float]]:
         some = slice(None, 20_000)
         pairs = model.nodes.feature[inner][some], model.nodes.threshold[inner][some]
         return list(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
-    if not isinstance(model, LightGBM) or "booster.txt" not in model.state().blobs:
+    text = model.state().blobs.get("booster.txt") if isinstance(model, LightGBM) else None
+    if text is None:
         return []
     pairs_of_lines = []
-    for line in model.state().blobs["booster.txt"].decode().splitlines():
+    for line in text.decode().splitlines():
         name, _, values = line.partition("=")
         if name == "split_feature":
             features = [int(value) for value in values.split()]
@@ -242,7 +243,7 @@ def _join_any(models: list[Any], table: FeatureTable, n_threads: int) -> Joined:
         if answer is None:
             raise ValueError("these models cannot be joined")
         return _JoinedByFamily(answer)
-    if family in _BOOSTED and not all(model.state().blobs for model in models):
+    if family in _BOOSTED and any(model.outputs.is_constant for model in models):
         raise ValueError("a fold has no trees, since its target was constant")
     if family is LightGBM:
         return JoinedLightGBM(models, table.n_features, n_threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Mapping, Sequence, Set
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.artifacts.state import State
+from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import (
     AutoMLError,
     DataError,
@@ -36,6 +37,7 @@ from tabular_automl.encoders.intervals import Instants, Pair, choose_pairs, inte
 from tabular_automl.encoders.numeric import NumericEncoder
 from tabular_automl.encoders.repeats import informative
 from tabular_automl.encoders.storage import FEW_ROWS, is_narrow_float
+from tabular_automl.encoders.topics_in_time import learn_in_time
 
 OnError = Literal["raise", "coerce"]
 
@@ -67,6 +69,8 @@ class Featurizer:
         column of the two for the days between them.
     fills : Fills
         What stands for missing numbers where training had none.
+    without_topics : list of column names
+        Those whose texts `fit_transform` had no time to find topics in.
     """
 
     def __init__(self, schema: Schema, read_untouched: Set[Kind] = frozenset(Kind)) -> None:
@@ -80,17 +84,40 @@ class Featurizer:
         self._n_levels: tuple[int, ...] = ()
         self._plain = PlainNumbers([])
         self.fills = Fills.nothing(0)
+        self.without_topics: list[Hashable] = []
 
-    def fit_transform(self, table: pd.DataFrame) -> FeatureTable:
-        """Learn every encoder and return the features of the training table."""
+    def fit_transform(
+        self,
+        table: pd.DataFrame,
+        budget: Budget | None = None,
+        without_topics: Collection[Hashable] | None = None,
+    ) -> FeatureTable:
+        """Learn every encoder and return the features of the training table.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_samples, n_columns)
+        budget : Budget, optional
+            For the topics of texts, of all columns together; see `learn_in_time`.
+        without_topics : collection of column names, optional
+            Those of the fit that this one continues. The others take the time that they need then:
+            ``budget`` does not count.
+        """
+        if budget is None or without_topics is not None:
+            budget = Budget.unlimited()
+        self.without_topics = []
         positions = self._positions(table)
         encoders, blocks = [], []
         instants: Instants = {}
         for column in self.schema.used:
             encoder = ENCODERS.get(str(column.encoder))()
             values = table.iloc[:, positions[column.name]]
-            blocks.append(_learnt(encoder, values, instants))
+            own = Budget.start(0) if column.name in (without_topics or ()) else budget
+            block, too_slow = _learnt(encoder, values, own, instants)
+            blocks.append(block)
             encoders.append(encoder)
+            if too_slow:
+                self.without_topics.append(column.name)
         self._arrange(encoders, blocks, instants, len(table))
         out = self._blank(table, positions)
         block_of = dict(zip(map(id, encoders), blocks, strict=True))
@@ -427,12 +454,14 @@ def _is_plain_category(encoder: ColumnEncoder) -> bool:
     return type(encoder) is CategoryEncoder and encoder.spelling is None
 
 
-def _learnt(encoder: ColumnEncoder, column: pd.Series, instants: Instants) -> FeatureTable:
-    """Fit an encoder and return its features, the times of a date column noted in passing."""
+def _learnt(
+    encoder: ColumnEncoder, column: pd.Series, budget: Budget, instants: Instants
+) -> tuple[FeatureTable, bool]:
+    """Return what `learn_in_time` does, the times of a date column noted in passing."""
     if isinstance(encoder, DatetimeEncoder):
-        return _transformed(encoder.fit(column), column, instants)
+        return _transformed(encoder.fit(column), column, instants), False
     try:
-        return encoder.fit_transform(column)
+        return learn_in_time(encoder, column, budget)
     except PLUG_IN_ERRORS as error:
         if isinstance(error, AutoMLError) or type(encoder).__module__.startswith(_OWN_ENCODERS):
             raise

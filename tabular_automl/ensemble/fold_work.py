@@ -91,6 +91,7 @@ class FoldFit:
         model = FittedSpec.from_state(state.children["fitted"]).model
         model.hurried = bool(state.meta.get("hurried", False))
         model.converged_after = state.meta.get("converged_after")
+        model.set_aside()
         return cls(
             model=model,
             prediction=state.arrays["prediction"],

@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.artifacts.storage import library_version
 from tabular_automl.core.errors import ArtifactError, InvalidOptionError, PathError, ResumeError
 from tabular_automl.core.events import Note, Reporter
+from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.fingerprint import fingerprint_table, table_differences
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.ensemble.fold_work import BagRequest, FoldFit
@@ -88,11 +89,15 @@ class Workbook:
     Attributes
     ----------
     folds : mapping of str to object
-        Settings of a `FitConfig` that make the folds of the earlier fit; empty without one.
+        Settings of a `FitConfig` that make the folds of the earlier fit; empty without one, and
+        where no fold was finished.
+    without_topics : list of column names or None
+        Whose topics the earlier fit had no time to find; None as above.
     """
 
     def __init__(self, journal: Journal | None, identity: FitIdentity, report: Reporter) -> None:
         self.folds: Mapping[str, Any] = {}
+        self.without_topics: list[Hashable] | None = None
         self._journal = journal
         self._identity = identity
         self._report = report
@@ -132,17 +137,27 @@ class Workbook:
                 f"{'; '.join(different)}. Give what it was started with, or choose another path, "
                 "or start again with overwrite."
             )
-        book.folds = meta["folds"]
         for key in keys:
             if key != _HEADER:
                 book._finished |= journal.read(key).children
+        if book._finished:  # or all may be as the time allows now
+            book.folds = meta["folds"]
+            book.without_topics = [name_from_json(name) for name in meta.get("without_topics", [])]
         report(Note(f"Continuing: {len(book._finished)} folds are finished already."))
         return book
 
-    def begin(self, n_folds: int, holdout_fraction: float | None) -> None:
+    def begin(
+        self, n_folds: int, holdout_fraction: float | None, without_topics: Sequence[Hashable] = ()
+    ) -> None:
         """Write what the fit is and how its folds are made, unless an earlier fit has done so.
 
         Whatever else the journal holds is removed: folds of nobody knows which table among it.
+
+        Parameters
+        ----------
+        n_folds : int
+        holdout_fraction : float or None
+        without_topics : sequence of column names
 
         Raises
         ------
@@ -159,8 +174,10 @@ class Workbook:
             return
         self._journal.clear()
         known = {"table": self._identity.table, "settings": self._identity.settings}
+        names = [name_to_json(name) for name in without_topics]
         try:
-            self._journal.append(_HEADER, State(meta={**known, "folds": self.folds}))
+            meta = {**known, "folds": self.folds, "without_topics": names}
+            self._journal.append(_HEADER, State(meta=meta))
         except PathError as error:
             self._journal.clear()  # the folder of the refused entry
             raise PathError(

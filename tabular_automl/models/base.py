@@ -137,7 +137,8 @@ class Model(ABC):
     def set_aside(self) -> None:
         """Take less memory until `predict` is asked again; by default nothing.
 
-        A fit holds many models that have predicted all that they are needed for until its end.
+        A fit holds many models, most of which it does not ask again. What they predict, and their
+        state, stay as they were.
         """
         return None
 

@@ -451,6 +451,22 @@ def check_saving_keeps_what_a_refit_needs(candidate: Candidate) -> None:
         )
 
 
+def check_setting_aside_changes_nothing(candidate: Candidate) -> None:
+    """Check that a model that was set aside, once and twice, predicts and is saved as before."""
+    model, trial = candidate.fit(BINARY)
+    expected = model.predict(trial.valid.table)
+    for times in ("once", "twice"):
+        model.set_aside()
+        again = candidate.build(BINARY)
+        again.restore(through_files(model.state()))
+        for each, what in ((again, "be saved"), (model, "predict")):
+            require(
+                np.allclose(each.predict(trial.valid.table), expected, rtol=1e-6, atol=1e-8),
+                f"{candidate.name} must {what} as before when it has been set aside {times}.",
+            )
+        model.set_aside()
+
+
 _CHECKS = (
     check_hyperparameters_are_declared,
     check_construction_only_stores,
@@ -477,6 +493,7 @@ _CHECKS = (
     check_state_is_plain_data,
     check_state_restores_equal_predictions,
     check_saving_keeps_what_a_refit_needs,
+    check_setting_aside_changes_nothing,
 )
 
 

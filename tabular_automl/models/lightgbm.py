@@ -362,7 +362,8 @@ def _written(booster: lightgbm.Booster, n_rounds: int) -> bytes:
         for tree in grown:
             _, _, fields = _UNREAD.sub(b"", tree.strip()).partition(b"\n")
             trees.append(b"Tree=%d\n%s\n\n\n" % (len(trees), fields))
-        first, step = first + count, max(1, _PART_BYTES * count // len(part))
+        n_bytes = max(1, len(before) - len(head))  # of the trees: the head is no less with fewer
+        first, step = first + count, max(1, _PART_BYTES * count // n_bytes)
     # LightGBM finds the trees by their sizes.
     sizes = b"\ntree_sizes=" + b" ".join(b"%d" % len(tree) for tree in trees)
     head = _SIZES.sub(sizes, head, count=1)

@@ -24,6 +24,8 @@ _PACKING = "zstd"
 class Stored(Generic[Booster]):
     """Saved trees, read when they are first asked for, by whichever thread asks first.
 
+    And read again when they are asked for after `set_aside`.
+
     Reading them imports their library, which takes longer than all else that loading a predictor
     does; and a compiled predictor reads them in its own way.
 
@@ -66,11 +68,11 @@ class Stored(Generic[Booster]):
     def set_aside(self) -> None:
         """Let go of the booster until it is asked for again, and keep the bytes packed.
 
-        A booster takes two to four times the memory of its bytes, and those three times that of
-        what they are packed into, at some hundred megabytes a second.
+        LightGBM's takes four times the memory of its bytes, and those three times that of what they
+        are packed into, at a few hundred megabytes a second.
         """
         with self.lock:
-            self._booster = None
+            self._booster, self.n_threads = None, 0
             if not self._n_packed:
                 self._kept, self._n_packed = _packed(self._kept)
 

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from tabular_automl.core import containers
+from tabular_automl.core import containers, parallel
 from tabular_automl.core.parallel import Machine, in_own_thread, release_memory, run_parallel
 
 
@@ -79,3 +79,36 @@ def test_memory_that_was_used_since_is_no_longer_free(monkeypatch):
     assert Machine(n_cores=2, n_bytes=30).by_now().n_bytes == 30
     elsewhere = Machine(n_cores=2, n_bytes=100, cluster=object())
     assert elsewhere.by_now() is elsewhere
+
+
+class _Library:
+    """Stands for the C library, and notes what `mallopt` is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def mallopt(self, *arguments):
+        self.told.append(arguments)
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted", "told"),
+    [("linux", None, [(-8, 2)]), ("linux", "4", []), ("darwin", None, [])],
+)
+def test_threads_share_two_heaps_unless_the_user_says_otherwise(
+    platform, wanted, told, monkeypatch
+):
+    library = _Library()
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", wanted)
+    monkeypatch.setattr(parallel.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(parallel.sys, "platform", platform)
+    parallel.keep_few_arenas()
+    assert library.told == told
+
+
+def test_a_c_library_without_mallopt_is_left_alone(monkeypatch):
+    monkeypatch.setattr(parallel.ctypes, "CDLL", lambda name: object())
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    parallel.keep_few_arenas()

@@ -240,6 +240,16 @@ def test_a_fit_that_starts_anew_keeps_the_earlier_work_until_it_begins(journal):
     assert not opened(journal).holds(bag_request())
 
 
+def test_columns_without_topics_are_told_to_the_fit_that_continues(journal):
+    book = Workbook.open(journal, IDENTITY, silent)
+    assert book.without_topics is None
+    book.begin(3, None, ["review", ("a", 1)])
+    assert opened(journal).without_topics is None
+    assert not opened(journal).folds
+    fit_bag(bag_request(), Budget.unlimited(), Machine(1, 10**9), memory=book)
+    assert opened(journal).without_topics == ["review", ("a", 1)]
+
+
 def test_the_last_write_ends_with_its_seconds(journal, monkeypatch):
     monkeypatch.setattr(resuming, "_WRITING_SHARE", 0.0)
     folds = fit_folds_of(bag_request())

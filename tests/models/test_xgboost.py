@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import threading
 import time
 import warnings
@@ -279,6 +280,15 @@ def test_the_number_of_threads_never_changes_under_a_prediction(
         list(pool.map(lambda job: job[0].predict(job[1]), jobs * 5))
     assert watched.n_calls == 20
     assert not watched.is_disturbed
+
+
+def test_a_booster_that_is_read_again_predicts_with_the_threads_it_is_told() -> None:
+    model, valid = fit(REGRESSION, n_rounds=3)
+    for _ in range(2):
+        model.predict(valid.table)
+        config = json.loads(model._booster.get().save_config())
+        assert config["learner"]["generic_param"]["nthread"] == "1"
+        model.set_aside()
 
 
 class Watched:
