@@ -148,6 +148,11 @@ class Forgetful(Stumpless):
         self.coef = 0.5 * state.arrays["coef"]
 
 
+class Careless(Stumpless):
+    def set_aside(self) -> None:
+        self.coef = 0.5 * self.coef
+
+
 class Unrefittable(Stumpless):
     def fit(self, train: Samples, valid: Samples | None, budget: Budget) -> Self:
         self.ridge = 2.0
@@ -199,6 +204,7 @@ class Lazy(Stumpless):
         (Scribbling, "must leave features, targets and weights unchanged"),
         (Restless, "must give the same binary predictions with one seed"),
         (Forgetful, "A restored Forgetful must predict"),
+        (Careless, "must be saved as before when it has been set aside once"),
         (Unrefittable, "A restored Unrefittable must give fitted_params as before"),
         (Fading, r"must learn as much from its fitted_params.*10.0, got amount_learned\(\) 5.0"),
         (Pickling, r"arrays\['coef'\] must be an array of numbers.*got object"),

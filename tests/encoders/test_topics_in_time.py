@@ -51,7 +51,7 @@ def test_topics_of_few_rows_and_of_no_texts_take_what_they_take(column):
 def test_texts_that_come_back_are_timed_once(monkeypatch):
     column = pd.concat([texts(50)] * 40, ignore_index=True)
     seconds = {}
-    monkeypatch.setattr(topics_in_time, "_ROWS_TIMED", 50)
+    monkeypatch.setattr(topics_in_time, "_ROWS_TIMED", 1_000)
     encoder = TextEncoder().fit(column)
     monkeypatch.setattr(encoder, "transform", lambda rows: seconds.setdefault("rows", len(rows)))
     topics_in_time._seconds(encoder, column)

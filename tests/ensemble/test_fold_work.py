@@ -42,6 +42,7 @@ def test_a_fold_comes_back_from_its_data(request_of):
     assert again.predict_seconds == fit.predict_seconds
     assert again.model.hurried
     assert again.model.converged_after == 3.5
+    assert len(again.model._booster._kept) < len(again.model._booster.raw)  # it is set aside
     _, valid = request.samples_of(1)
     np.testing.assert_array_equal(again.model.predict(valid.table), fit.prediction)
 

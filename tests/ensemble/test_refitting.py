@@ -78,6 +78,15 @@ def test_each_bag_becomes_one_model_in_its_old_place(trial):
     assert refit(trial, [linear_bag(trial, "a"), linear_bag(trial, "b", 1)]) == ([1, 1], [])
 
 
+def test_a_model_of_all_rows_is_set_aside_once_it_has_predicted(trial, monkeypatch):
+    asked = []
+    predict = Linear.predict
+    monkeypatch.setattr(Linear, "predict", lambda *each: asked.append("predict") or predict(*each))
+    monkeypatch.setattr(Linear, "set_aside", lambda model: asked.append("set aside"))
+    refit(trial, [linear_bag(trial, "a")])
+    assert asked[-2:] == ["predict", "set aside"]
+
+
 def test_the_model_of_a_holdout_is_replaced_by_one_of_all_rows(trial):
     half = trial.train.take(np.arange(len(trial.train) // 2))
     bag = linear_bag(replace(trial, train=half), "a", 1)
