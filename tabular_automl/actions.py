@@ -10,12 +10,13 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tabular_automl.core.errors import (
     DataError,
@@ -52,6 +53,21 @@ def tell(message: object) -> None:
         print(f"{PROGRAM}: {message}", file=sys.stderr)
 
 
+@contextmanager
+def _read_or_not() -> Iterator[None]:
+    """Let figures that nobody reads to their end, as behind grep -q, change no exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        drop_the_rest(sys.stdout)
+
+
+def drop_the_rest(stream: IO[str]) -> None:
+    """Send nowhere what is yet to be written to a stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@_warning_in_a_sentence()
 def fit(arguments: argparse.Namespace) -> int:
     """Fit and save a predictor, and evaluate it where a test table is given."""
     from tabular_automl import FitConfig, Predictor
@@ -136,12 +152,13 @@ def _check_test(path: str, label: Hashable) -> None:
     """
     from tabular_automl.data.batches import read_batches
 
-    batch = next(read_batches(path, n_rows=1))
-    if not len(batch):
-        raise DataError(f"--test must be a table with rows, got none in {path!r}.")
-    if label not in batch.columns:
-        sentence = unknown_name("label column", label, batch.columns)
-        raise LabelError(f"--test must be a table with the label: {sentence}")
+    for batch in read_batches(path, n_rows=1):
+        if label not in batch.columns:
+            sentence = unknown_name("label column", label, batch.columns)
+            raise LabelError(f"--test must be a table with the label: {sentence}")
+        if len(batch):  # of a folder, the first files may have none
+            return
+    raise DataError(f"--test must be a table with rows, got none in {path!r}.")
 
 
 @_warning_in_a_sentence()
@@ -191,22 +208,25 @@ def compare(arguments: argparse.Namespace) -> int:
     """Print whether another predictor is better on a table with labels."""
     predictor, other = _load(arguments.model), _load(arguments.other)
     found = predictor.compare(other, arguments.data, on_mismatch=arguments.on_mismatch)
-    if arguments.json:
-        told = {name: _finite(value) for name, value in dataclasses.asdict(found).items()}
-        print(json.dumps({**told, "verdict": found.verdict}, indent=2))
-    else:
-        print(found)
+    with _read_or_not():
+        if arguments.json:
+            told = {name: _finite(value) for name, value in dataclasses.asdict(found).items()}
+            print(json.dumps({**told, "verdict": found.verdict}, indent=2))
+        else:
+            print(found)
     fine = found.verdict == "better" if arguments.if_better else found.verdict != "worse"
     return OK if fine else FAILED
 
 
+@_warning_in_a_sentence()
 def validate(arguments: argparse.Namespace) -> int:
     """Print how a table departs from that of training."""
     report = _load(arguments.model).validate(arguments.data)
-    if arguments.json:
-        _print_json(report.to_frame())
-    else:
-        print(report)
+    with _read_or_not():
+        if arguments.json:
+            _print_json(report.to_frame())
+        else:
+            print(report)
     return OK if report.can_predict else FAILED
 
 
@@ -238,6 +258,7 @@ def importance(arguments: argparse.Namespace) -> int:
     return OK
 
 
+@_warning_in_a_sentence()
 def schema(arguments: argparse.Namespace) -> int:
     """Print the kind of each column, with the reason."""
     import pandas as pd
@@ -250,6 +271,7 @@ def schema(arguments: argparse.Namespace) -> int:
     return OK
 
 
+@_warning_in_a_sentence()
 def export(arguments: argparse.Namespace) -> int:
     """Write a predictor as an ONNX model."""
     exported = _load(arguments.model).export_onnx(

@@ -207,7 +207,7 @@ class Answers:
             Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; replaced when it exists.
         proba : bool
             Write the probability of each class instead of the label.
-        keep : sequence of column names
+        keep : column name or sequence of column names
             Columns of the source to copy, and those of the index of a Parquet file. In a CSV file,
             those that the models do not use stay as they are written, such as 00012.
         batch_rows : int, optional
@@ -224,8 +224,9 @@ class Answers:
 
         check_on_mismatch(on_mismatch)  # before anything is written
         pipeline = self._fitted()
+        keep = (keep,) if isinstance(keep, str) else tuple(dict.fromkeys(keep))
         options = StreamOptions(
-            keep=tuple(dict.fromkeys(keep)),
+            keep=keep,
             as_text=(*read_as_text(pipeline.featurizer), *text_label(pipeline, self.label)),
             copied=only_copied(pipeline, self.label, keep),
             batch_rows=batch_rows,

@@ -7,14 +7,14 @@ them, so that ``--help`` and usage errors answer at once.
 from __future__ import annotations
 
 import argparse
-import os
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tabular_automl import actions
-from tabular_automl.actions import FAILED, INTERRUPTED, OK, PROGRAM, tell
+from tabular_automl.actions import FAILED, INTERRUPTED, OK, PROGRAM, drop_the_rest, tell
 from tabular_automl.core.errors import AutoMLError, unknown_name
 from tabular_automl.core.parallel import keep_few_arenas
 
@@ -33,7 +33,7 @@ tables are CSV or TSV files, compressed or not, Parquet files, or folders of fil
 exit codes:
   0    done
   1    the data, the settings or a path cannot be used; one sentence on stderr says why.
-       of validate also: predict would refuse the table
+       of validate also: predict would refuse the table; of compare: the other is worse
   2    wrong usage of the command line
   130  interrupted with Ctrl-C
   143  ended by SIGTERM
@@ -102,9 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     keep_few_arenas()
+    code = OK
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        code = arguments.run(arguments)
+        if sys.stdout is not None:  # as in programs without a console
+            sys.stdout.flush()
         return code
     except AutoMLError as error:
         tell(error)
@@ -113,8 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of stdout, such as head, has seen enough: a fit is saved
-        _drop_the_rest(sys.stdout)
-        return OK
+        drop_the_rest(sys.stdout)
+        return code
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        tell("what was to be printed could not be written: the disk is full; make room")
+        drop_the_rest(sys.stdout)
+        return FAILED
     finally:
         _flush_messages()
 
@@ -125,11 +133,7 @@ def _flush_messages() -> None:
         if sys.stderr is not None:
             sys.stderr.flush()
     except OSError:
-        _drop_the_rest(sys.stderr)
-
-
-def _drop_the_rest(stream: IO[str]) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        drop_the_rest(sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -210,8 +214,8 @@ def _add_fit(commands: Any) -> None:
         "--max-error-cost",
         type=float,
         metavar="SHARE",
-        help="drop models not worth their time while the error grows by at most this share (0.01; "
-        "0: none)",
+        help="drop models not worth their time while the error grows by at most this share, such "
+        "as 0.01 (default: 0.001 from 1,000 rows on, 0.05 with deploy; 0: none)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")

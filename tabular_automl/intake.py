@@ -65,7 +65,7 @@ class FitRequest:
 
 _WORDS_FOR_MISSING = (
     "Were they a class of their own, such as 'NA'? pandas reads such cells of a file as missing: "
-    "pass a table read with keep_default_na=False."
+    "write another word there, or pass a table read with keep_default_na=False."
 )
 
 

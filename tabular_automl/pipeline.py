@@ -44,18 +44,20 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Reads
+from tabular_automl.metrics.losses import learning_weight, loss_of_models
 from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.models.giveaways import giveaways
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
-_LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
 _SHARE_FOR_TOPICS = 0.25  # of the time, to find the topics of all training rows' texts
 _SHARE_FOR_GIVEAWAYS = 0.02  # of the time, for a note
+_SHARE_TO_WEIGH = 0.6  # of the time to choose an ensemble, where a decision rule comes after it
+_SECONDS_ONCE_STOPPED = 5.0  # what schedulers leave between two signals is some times as long
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
 
 
@@ -102,7 +104,8 @@ def _fit_pipeline(
     share = budget.share(_SHARE_FOR_TOPICS)
     table = featurizer.fit_transform(target.features, share, workbook.without_topics)
     _tell_of_missing_topics(featurizer, report, again=workbook.without_topics is not None)
-    samples = Samples(table, target.encoded, roles.weight)
+    weight = learning_weight(target.metric.loss, target.in_user_units, roles.weight)
+    samples = Samples(table, target.encoded, weight)
     samples = _without_idle_topics(
         samples, featurizer, target.codec.task, roles, config, machine, report
     )
@@ -120,6 +123,8 @@ def _fit_pipeline(
         frozenset(table.raw_kinds.values()),
         least_seconds(config, table, target.codec.task, machine),
         len(of_several_values(table)),
+        None if roles.group is None else roles.group.nunique(dropna=False),
+        int(np.bincount(target.encoded).min()) if target.codec.task.n_classes == 2 else None,
     )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)
@@ -138,7 +143,7 @@ def _fit_pipeline(
     if budget.stopped:
         report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
     before_refit = budget.earlier(stack_fit.refit_seconds).unstoppable()
-    time_left = partial(_time_to_choose, before_refit, budget.unstoppable(), plan.reserve)
+    time_left = partial(_time_to_choose, before_refit, budget, plan.reserve)
     assemble = partial(_assemble, stack_request, stack_fit, plan, featurizer, config)
     pipeline, record = _as_chosen(assemble, choose, time_left, refit=plan.refit)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
@@ -155,7 +160,12 @@ def _time_to_choose(before_refit: Budget, budget: Budget, reserve: float, kept: 
     """Return the time up to a kept part of the reserve, or half of the reserve from now.
 
     However late the layers ended: an ensemble is worth more than a refit, whose time it takes then.
+    Who interrupts a fit waits for no more than that half, whatever is left of the limit.
     """
+    if budget.stopped:
+        seconds = max(_SECONDS_ONCE_STOPPED, _ENSEMBLE_SHARE * reserve)
+        return budget.unstoppable().within(seconds)
+    budget = budget.unstoppable()
     planned = before_refit.earlier(kept * reserve)
     least = budget.earlier(_SAVE_SHARE * reserve).within(_ENSEMBLE_SHARE * reserve)
     return max(planned, least, key=lambda each: each.deadline)
@@ -220,7 +230,8 @@ def _tell_of_missing_topics(featurizer: Featurizer, report: Reporter, *, again: 
         return
     told = ", ".join(map(repr, featurizer.without_topics))
     reason = (
-        "as they were in the fit that is continued; start again with overwrite to have them."
+        "as they were in the fit that is continued; start again with overwrite=True (--overwrite) "
+        "to have them."
         if again
         else "there is no time to find them in so many texts; allow more, or fit on fewer rows."
     )
@@ -243,7 +254,8 @@ def _warn_of_giveaways(
         report(
             Note(
                 f"The column {column!r} alone tells the label of nearly every row. If it is not "
-                f"known yet when you predict, leave it out: columns={{{column!r}: 'ignored'}}."
+                f"known yet when you predict, leave it out: columns={{{column!r}: 'ignored'}} "
+                f"(on the command line: --column {column}=ignored)."
             )
         )
 
@@ -305,7 +317,7 @@ def _stack_request(
     report: Reporter,
 ) -> StackRequest:
     """Put together what the layers work on."""
-    loss = _LOSS_OF_MODELS.get(target.metric.loss, target.metric.loss)
+    loss = loss_of_models(target.metric.loss)
     return StackRequest(
         samples=samples,
         folds=_make_folds(target, plan, roles, config.seed),
@@ -351,7 +363,9 @@ def _assemble(
     candidates = stack_fit.candidates
     may_stay = [i for i, c in enumerate(candidates) if allowed is None or c.bag.key in allowed]
     weights = np.zeros(len(candidates))
-    weights[may_stay] = ensemble_weights(request, [candidates[i] for i in may_stay], budget)
+    # A decision rule is worth more than the last weights.
+    share = budget.share(_SHARE_TO_WEIGH) if judge.metric.reads is Reads.LABEL else budget
+    weights[may_stay] = ensemble_weights(request, [candidates[i] for i in may_stay], share)
     oof = blend([candidate.prediction for candidate in candidates], weights)
     temperature, rule, calibrated = _calibrate(judge, oof, rows, config, budget)
     by_key = {c.bag.key: float(w) for c, w in zip(candidates, weights, strict=True)}

@@ -19,6 +19,7 @@ from tabular_automl.data.task import Task
 from tabular_automl.ensemble.candidates import PlannedSpec
 from tabular_automl.models.base import MODELS
 from tabular_automl.models.portfolio import PORTFOLIO, Entry
+from tabular_automl.models.quick_boosting import MOST_FEATURES
 
 _SMALL_TABLE = 50_000  # rows up to which the time without a limit does not grow
 _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on boosters, 2 cores
@@ -29,6 +30,7 @@ _ENOUGH_FOR_ONE_MODEL = 1_000  # rows, to answer with one model of all instead o
 _HOLDOUT_TO_LEARN_FROM = 0.095  # of the rows, to take the time of the models for one of all
 _REFIT_SHARE = 0.75  # of a fold's part of the time: some specs earn no weight
 _REFIT_SHARE_OF_HOLDOUT = 0.25  # of the time
+_MOST_HELD_OUT, _RARE_TO_JUDGE = 0.33, 50  # share of the rows; rows of the rarer of two classes
 _MOST_FOLDS = 8  # unless more are asked for
 _FEW_ROWS, _FOLDS_OF_FEW_ROWS = 80, 5
 _ENOUGH_TO_CHOOSE_BY = 2_500  # rows, for fewer folds where they are for choosing only: ...
@@ -64,6 +66,10 @@ class Shape:
         What `Model.least_seconds` says of the families that read them, by name.
     n_numbers : int
         Numeric features of three and more values.
+    n_groups : int or None
+        Groups of rows that stay together, where there are some.
+    n_rarest : int or None
+        Rows of the rarer of two classes.
     """
 
     n_samples: int
@@ -73,6 +79,8 @@ class Shape:
     raw_kinds: frozenset[Kind] = frozenset()
     least_seconds: Mapping[str, float] = field(default_factory=dict)
     n_numbers: int = 2
+    n_groups: int | None = None
+    n_rarest: int | None = None
 
     @property
     def each_validated(self) -> bool:
@@ -224,13 +232,15 @@ def _folds(
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
     n_cores = machine.fold_cores(_MOST_FOLDS)
     most = _most_folds(config, shape, limit, n_cores)
+    if shape.n_groups is not None:
+        most = min(most, max(2, shape.n_groups))
     if limit is None:  # the same folds, and so the same predictor, on any number of cores
         return None, most, f"{most} folds, the most that is known to help."
     most = _even(most, n_cores)
     has_images = Kind.IMAGE in shape.raw_kinds
     enough = _ENOUGH_IMAGES_FOR_HOLDOUT if has_images else _ENOUGH_FOR_HOLDOUT
     if affordable < 0.7 and shape.n_samples >= enough:
-        fraction = _enough_to_judge(0.1, shape.n_samples)
+        fraction = _holdout(shape)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
     n_folds = _even(int(min(most, max(4, affordable))), n_cores)
     return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
@@ -273,6 +283,17 @@ def _cells(task: Task, shape: Shape) -> float:
 def _enough_to_judge(fraction: float, n_samples: int) -> float:
     """Shrink a holdout on large tables: 25,000 rows are enough to choose models by."""
     return min(fraction, max(0.02, 25_000 / n_samples))
+
+
+def _holdout(shape: Shape) -> float:
+    """Return the share of rows to hold out: more where one of two classes is rare.
+
+    What is chosen on a handful of them is chosen by chance, and a model of all rows follows.
+    """
+    fraction = _enough_to_judge(0.1, shape.n_samples)
+    if not shape.n_rarest:
+        return fraction
+    return max(fraction, min(_MOST_HELD_OUT, _RARE_TO_JUDGE / shape.n_rarest))
 
 
 def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: float | None) -> int:
@@ -359,24 +380,50 @@ def _first_layer(
     check_names(config)
     planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
     left_out: list[tuple[str, str]] = []
+    unsuited: dict[str, Entry] = {}  # the first of each family
     for entry in (*_readers(shape), *PORTFOLIO):
         if not _is_wanted(entry, config):
             continue
         reason = _reason_against(entry, config, task, shape)
         reason = reason or _too_long(entry, config, shape, limit, n_folds)
+        if reason is None and not entry.suits(task, shape.n_samples):
+            reason = "not worth its time on a table of this size and task"
+            unsuited.setdefault(entry.family, entry)
         if reason is None:
             planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after, entry.like))
         else:
             left_out.append((entry.key, reason))
+    if not planned and config.families is not None:  # whoever names a family wants it all the same
+        planned = [PlannedSpec(entry.spec(), entry.cost) for entry in unsuited.values()]
+        asked = {entry.key for entry in unsuited.values()}
+        left_out = [(key, reason) for key, reason in left_out if key not in asked]
+    left_out += _not_tried(config, shape)
     if config.max_specs is not None:
         left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
         planned = planned[: config.max_specs]
     if not planned:
+        why = "".join(f"; {key}: {reason}" for key, reason in left_out)
         raise InvalidOptionError(
-            "families and exclude must leave at least one model to fit; "
-            f"got families={config.families!r}, exclude={config.exclude!r}."
+            "families and exclude must leave at least one model to fit, got "
+            f"families={config.families!r}, exclude={config.exclude!r}{why}."
         )
     return tuple(planned), tuple(left_out)
+
+
+def _not_tried(config: FitConfig, shape: Shape) -> list[tuple[str, str]]:
+    """Return those of the families asked for of which no model would be tried, with the reason."""
+    entries = (*_readers(shape), *PORTFOLIO)
+    tried = {name for entry in entries for name in (entry.key, entry.family)}
+    tried |= {spec.family for spec in config.specs}
+    found = []
+    for name in config.families or ():
+        if name not in tried:
+            reads = sorted(MODELS.get(name).reads)
+            lacking = f"the table has no column of kind {' or '.join(reads)}"
+            found.append(
+                (name, lacking if reads else "tried only where FitConfig(specs=...) has it")
+            )
+    return found
 
 
 def _readers(shape: Shape) -> list[Entry]:
@@ -458,10 +505,11 @@ def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -
     """Return why a wanted entry is not tried; None when it is."""
     if entry.key in {spec.key for spec in config.specs}:
         return "replaced by a spec of yours with the same key"
-    if not entry.suits(task, shape.n_samples):
-        return "not worth its time on a table of this size and task"
-    if entry.params.get("n_pairs") and shape.n_numbers < 2:
-        return "there are no two columns of numbers to make features of"
+    if entry.params.get("n_pairs"):
+        if shape.n_numbers < 2:
+            return "there are no two columns of numbers to make features of"
+        if shape.n_features > MOST_FEATURES:
+            return f"features of two others are made of up to {MOST_FEATURES} columns"
     absent = [m for m in MODELS.get(entry.family).modules if not is_installed(m)]
     if absent:
         return f"the package {absent[0]!r} is not installed: pip install 'tabular-automl[all]'"

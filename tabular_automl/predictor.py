@@ -50,6 +50,7 @@ from tabular_automl.inspection.comparing import (
     classes_of_both,
     compare,
     groups_of,
+    labelled_in,
     shown_in,
 )
 from tabular_automl.inspection.drift import OnMismatch, made_to_fit
@@ -200,7 +201,7 @@ class Predictor(Answers):
         check_names(settings)
         path = self._given_path or (self.path if resume and self.path else _fresh_path())
         journal = Journal(path / JOURNAL)
-        may_replace = overwrite or (resume and not journal.is_empty)
+        may_replace = overwrite or (resume and journal.is_begun)
         check_writable(path, overwrite=may_replace, n_bytes=ROOM_TO_FIT)
         with (
             make_reporter(self.verbosity, reporter=self._reporter) as report,
@@ -322,7 +323,8 @@ class Predictor(Answers):
         if n_missing:
             with make_reporter(self.verbosity, reporter=self._reporter) as report:
                 report(Note(f"{n_missing} of {len(table)} rows have no label and were dropped."))
-        refitted = self._copy(refit_pipeline(pipeline, table, self.label), record)
+        refitted = refit_pipeline(pipeline, table, self.label, self.metric.loss)
+        refitted = self._copy(refitted, record)
         refitted.path = None
         return refitted
 
@@ -397,13 +399,19 @@ class Predictor(Answers):
         metric = self.metric.bind(np.array(classes, dtype=object)) if classes else self.metric
         shown = [shown_in(classes, one, table, metric)]
         shown.append(shown_in(classes, another, others_table, metric))
+        rows = labelled_in(classes, one, rows)
         return compare(rows, groups_of(one, table), shown, metric)
 
-    def clone_for_deployment(self, path: str | PathLike[str]) -> Predictor:
-        """Save a copy that predicts equally, without out-of-fold predictions, and return it."""
+    def clone_for_deployment(
+        self, path: str | PathLike[str], *, overwrite: bool = False
+    ) -> Predictor:
+        """Save a copy that predicts equally, without out-of-fold predictions, and return it.
+
+        ``path`` and ``overwrite`` are those of `save`.
+        """
         pipeline, record = self._fitted(), self._fit_record()
         clone = self._copy(pipeline, record.without_oof())
-        clone.path = clone.save(path)
+        clone.path = clone.save(path, overwrite=overwrite)
         return clone
 
     def disk_usage(self) -> pd.Series:

@@ -57,8 +57,9 @@ def check_journal(journal: Journal, report: Reporter, *, resume: bool, overwrite
             report(Note("Nothing to continue here: the fit starts from the beginning."))
     elif not (journal.is_empty or overwrite):
         raise PathError(
-            f"{str(journal.path.parent)!r} holds an unfinished fit; continue it with resume=True, "
-            "start again with overwrite=True, or choose another path."
+            f"{str(journal.path.parent)!r} holds an unfinished fit; continue it with resume=True "
+            "(on the command line: --resume), start again with overwrite=True (--overwrite), or "
+            "choose another path."
         )
 
 

@@ -225,7 +225,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoMLEstimator):
                 f"{type(self).__name__} must be given at least 2 classes, got one class only: "
                 f"{self.classes_[0]!r}; check y, or add rows of other classes with weights above 0."
             )
-        return "multiclass"
+        return "binary" if len(self.classes_) == 2 else "multiclass"
 
 
 class AutoMLRegressor(RegressorMixin, _AutoMLEstimator):

@@ -216,6 +216,17 @@ def test_a_test_table_of_no_use_is_refused_before_the_fit(
     assert fake.calls == []
 
 
+def test_of_a_folder_as_test_table_the_first_files_may_be_empty(
+    fake: type[FakePredictor], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "part-0.csv").write_text("x,y\n")
+    (folder / "part-1.csv").write_text("x,y\n1,hi\n")
+    monkeypatch.setattr(fake, "evaluate", lambda self, table: {"accuracy": 1.0}, raising=False)
+    assert main(["fit", str(data), "--label", "y", "--test", str(folder)]) == 0
+
+
 def test_an_unknown_kind_is_wrong_usage_with_the_nearest_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -313,7 +324,7 @@ def test_a_kept_column_that_is_not_there_is_named(
     fake: type[FakePredictor], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", "model", str(data), "--keep", "nope"]) == 1
-    assert "keep must name columns of the source, got 'nope'" in capsys.readouterr().err
+    assert "Unknown column to keep 'nope'." in capsys.readouterr().err
 
 
 def test_kept_columns_go_to_stdout_once_and_as_they_are_written(
@@ -562,6 +573,42 @@ def test_a_closed_pipe_ends_quietly() -> None:
     )
     done = run(code=code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_PRINTING = (
+    "import os, sys\n"
+    "from types import SimpleNamespace\n"
+    "from tabular_automl import actions, cli\n"
+    "class Report:\n"
+    "    can_predict = not {code}\n"
+    "    __str__ = lambda self: 'told'\n"
+    "actions._load = lambda path: SimpleNamespace(validate=lambda data: Report())\n"
+    "{before}\n"
+    "sys.exit(cli.main(['validate', 'model', 'table.csv']))\n"
+)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize(
+    "before",
+    ["reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)", "sys.stdout = None"],
+)
+def test_figures_that_nobody_reads_change_no_exit_code(
+    before: str, code: int, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    done = run(code=_PRINTING.format(before=before, code=code))
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
+def test_a_full_disk_is_told_in_a_sentence() -> None:
+    before = "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
+    done = run(code=_PRINTING.format(before=before, code=0))
+    assert done.returncode == 1
+    assert done.stderr.endswith("could not be written: the disk is full; make room\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,49 @@ import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor, pipeline
-from tabular_automl.core.budget import Budget
+from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.ensemble import refitting
 from tabular_automl.models.base import ModelSpec
 from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.pipeline import _as_chosen, _time_to_choose
+
+
+def test_relative_errors_are_what_models_learn_for(tmp_path):
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=600)
+    table = pd.DataFrame({"size": size, "y": np.exp(size / 2 + rng.normal(size=600))})
+    config = FitConfig(max_specs=1, n_folds=2, families=("lightgbm",))
+    of_values, of_shares = (
+        Predictor("y", path=tmp_path / metric, verbosity=0, eval_metric=metric).fit(
+            table, config=config
+        )
+        for metric in ("mae", "mape")
+    )
+    name = "mean_absolute_percentage_error"
+    of_medians = (np.abs(table["y"] - of_values.predict(table)) / table["y"]).mean()
+    assert of_shares.evaluate(table)[name] < 0.8 * of_medians
+    assert of_shares.refit(table).evaluate(table)[name] < 0.8 * of_medians
+
+
+@pytest.mark.parametrize(("metric", "share"), [("f1", 0.6), ("log_loss", 1.0)])
+def test_weighing_leaves_time_for_a_decision_rule(metric, share, tmp_path, monkeypatch):
+    given = []
+    weigh = pipeline.ensemble_weights
+
+    def noting(request, candidates, budget):
+        given.append(budget.remaining())
+        return weigh(request, candidates, budget)
+
+    monkeypatch.setattr(pipeline, "ensemble_weights", noting)
+    monkeypatch.setattr(pipeline, "_time_to_choose", lambda *_: Budget.start(100.0))
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=200)})
+    table["y"] = table["size"] + rng.normal(size=200) > 0.5
+    config = FitConfig(families=("linear",), n_folds=2)
+    Predictor("y", path=tmp_path / "p", verbosity=0, eval_metric=metric).fit(
+        table, config=config, time_limit=20
+    )
+    assert given[0] == pytest.approx(100.0 * share, abs=1.0)
 
 
 @dataclass
@@ -35,6 +73,17 @@ def test_layers_that_end_late_leave_time_to_choose_an_ensemble(late):
     budget = Budget.start(60)
     chosen = _time_to_choose(budget.within(-late), budget, reserve=2.0, kept=0.5)
     assert chosen.remaining() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("limit", [3600.0, None])
+def test_who_interrupts_a_fit_does_not_wait_for_what_is_left_of_its_limit(limit):
+    stop = Stop()
+    budget = Budget.start(limit, stop)
+    stop.signal = 2
+    chosen = _time_to_choose(budget.unstoppable(), budget, reserve=40.0, kept=0.5)
+    assert chosen.remaining() == pytest.approx(20.0, abs=0.5)
+    chosen = _time_to_choose(budget.unstoppable(), budget, reserve=0.0, kept=0.5)
+    assert 1.0 < chosen.remaining() < 10.0
 
 
 def test_without_a_limit_there_is_none_for_the_ensemble():

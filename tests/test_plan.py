@@ -200,6 +200,34 @@ def test_features_of_two_need_two_columns_of_numbers():
     assert of_numbers <= dict(without.left_out).keys()
 
 
+def test_features_of_two_are_not_tried_where_none_would_be_made():
+    of_numbers = {"lightgbm_pairs", "lightgbm_pairs_extra", "catboost_pairs"}
+    assert of_numbers <= set(keys(plan(n_samples=5_000, n_features=500).layers[0]))
+    assert of_numbers <= dict(plan(n_samples=5_000, n_features=501).left_out).keys()
+
+
+@pytest.mark.parametrize(
+    ("n_rarest", "expected"), [(None, 0.1), (9_000, 0.1), (250, 0.2), (50, 0.33), (1, 0.33)]
+)
+def test_a_holdout_has_enough_rows_of_the_rarer_class(n_rarest, expected):
+    shape = {"n_samples": 20_000, "n_features": 200, "n_rarest": n_rarest}
+    assert plan(limit=10.0, **shape).holdout_fraction == pytest.approx(expected)
+
+
+def test_there_are_no_more_folds_than_groups():
+    assert plan(n_samples=5_000, n_groups=3).n_folds == 3
+    assert plan(n_samples=5_000, n_groups=1).n_folds == 2  # which is for the folds to refuse
+    assert plan(n_samples=5_000, n_groups=1_000).n_folds == plan(n_samples=5_000).n_folds
+
+
+def test_a_family_that_is_asked_for_is_tried_on_any_table():
+    asked = plan(FitConfig(families=("linear", "neural")), n_samples=250_000)
+    assert keys(asked.layers[0]) == ["neural", "linear"]
+    assert not {"neural", "linear"} & dict(asked.left_out).keys()
+    with_another = plan(FitConfig(families=("linear", "xgboost")), n_samples=250_000)
+    assert keys(with_another.layers[0]) == ["xgboost"]
+
+
 def test_families_and_exclude_choose_the_specs():
     only = plan(FitConfig(families=("lightgbm",), exclude=("lightgbm_extra",)))
     assert all(planned.spec.family == "lightgbm" for planned in only.layers[0])
@@ -219,6 +247,20 @@ def test_an_unknown_family_names_the_nearest():
 def test_leaving_no_model_raises():
     with pytest.raises(InvalidOptionError, match="at least one model"):
         plan(FitConfig(families=("lightgbm",), exclude=("lightgbm",)))
+
+
+def test_an_error_tells_why_each_family_was_left_out(monkeypatch):
+    monkeypatch.setattr("tabular_automl.plan._reason_against", lambda *_: "not worth it here")
+    with pytest.raises(InvalidOptionError, match="; lightgbm: not worth it here"):
+        plan(FitConfig(families=("lightgbm",)))
+
+
+def test_families_of_which_nothing_is_tried_are_told():
+    skipped = dict(plan(FitConfig(families=("linear", "prior", "text_linear"))).left_out)
+    assert "FitConfig(specs=...)" in skipped["prior"]
+    assert "no column of kind text" in skipped["text_linear"]
+    spec = ModelSpec.make("prior", "mine")
+    assert "prior" not in dict(plan(FitConfig(families=("prior",), specs=(spec,))).left_out)
 
 
 def test_the_plan_is_a_pure_function():

@@ -157,6 +157,14 @@ def test_rows_of_weight_zero_are_as_absent():
     np.testing.assert_allclose(weighted.predict_proba(X), shorter.predict_proba(X), rtol=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["f1", "precision", "recall", "average_precision"])
+def test_two_classes_are_judged_by_metrics_of_two(metric):
+    X, y = features_and_labels("binary")
+    model = AutoMLClassifier(config=LINEAR, eval_metric=metric).fit(X, y)
+    assert model.predictor_.metric.name == metric
+    assert list(model.classes_) == list(model.predictor_.classes)
+
+
 def test_a_grid_search_sets_and_keeps_the_best():
     X, y = features_and_labels("binary")
     search = GridSearchCV(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.artifacts.storage import read_artifact, read_info, write_artifact
-from tabular_automl.artifacts.syncing import make_folder
+from tabular_automl.artifacts.syncing import lock_file, make_folder
 from tabular_automl.core.errors import ArtifactError, PathError
 
 _ENTRY_NAME = re.compile(r"\d{6,}")
@@ -84,6 +84,11 @@ class Journal:
         """Whether nothing was added but a first entry, which tells what the others are about."""
         return len(self._entries()) < 2
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is any entry."""
+        return bool(self._entries())
+
     def clear(self) -> None:
         """Remove every entry, the first one first."""
         for entry in self._entries():
@@ -109,10 +114,13 @@ class Journal:
         except OSError as error:
             raise PathError(f"{str(self.path)!r} cannot be written to: {error}.") from error
         try:
-            _lock_file(lock, self.path)
-        except PathError:
+            lock_file(lock)
+        except BlockingIOError as error:
             os.close(lock)
-            raise
+            raise PathError(
+                f"Another fit is writing to {str(self.path.parent)!r}; wait for it or choose "
+                "another path."
+            ) from error
         try:
             yield
         finally:
@@ -145,22 +153,6 @@ def _sound_key(entry: Path) -> str | None:
     except (ArtifactError, PathError):
         return None
     return key if isinstance(key, str) else None
-
-
-def _lock_file(descriptor: int, path: Path) -> None:
-    """Lock a file until it is closed, where the system and the file's disk have such locks."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise PathError(
-            f"Another fit is writing to {str(path.parent)!r}; wait for it or choose another path."
-        ) from error
-    except OSError:  # a network disk without locks, for one: nobody can be kept out there
-        return
 
 
 def _remove_if_empty(folders: list[Path]) -> None:

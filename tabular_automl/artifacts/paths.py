@@ -88,8 +88,8 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         )
     if MANIFEST in entries and not overwrite:
         raise PathError(
-            f"{str(folder)!r} already holds a saved predictor; "
-            "choose another path, or allow it to be overwritten."
+            f"{str(folder)!r} already holds a saved predictor; choose another path, or replace it "
+            "with overwrite=True (on the command line: --overwrite)."
         )
 
 

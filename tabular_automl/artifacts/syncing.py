@@ -1,4 +1,7 @@
-"""Files and folders that survive a power cut: on disk, not only with the system, when we go on."""
+"""Files and folders that survive a power cut, and that one process at a time writes to.
+
+What survives is on disk, not only with the system, when we go on.
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,23 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for new in reversed(made):
         sync_folder(new.parent)
+
+
+def lock_file(descriptor: int) -> None:
+    """Lock a file or folder until it is closed, where the system and its disk have such locks.
+
+    Raises
+    ------
+    BlockingIOError
+        When somebody else has locked it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a network disk without locks, for one: nobody can be kept out there
+        return

@@ -13,6 +13,8 @@ import pandas as pd
 from tabular_automl.core.errors import PathError
 from tabular_automl.data.reading import (
     FORMATS,
+    Decoding,
+    decoding_of_bytes,
     ends_in_separator,
     files_of,
     format_of,
@@ -117,17 +119,17 @@ def _range_of(schema: pa.Schema, n_rows: int) -> pd.RangeIndex:
 def _text_batches(
     path: Path, separator: str, n_rows: int | None, as_text: Collection[Hashable]
 ) -> Iterator[pd.DataFrame]:
-    """Yield a text file in Unicode, and from the first row that is not on in Latin-1."""
+    """Yield a text file in Unicode, and from the first row that is not in another way."""
     done = 0
-    for encoding in (unicode_of(path), "latin-1"):
+    for find in (unicode_of, decoding_of_bytes):
         try:
-            batches = _decoded_batches(path, separator, encoding, n_rows, as_text)
+            batches = _decoded_batches(path, separator, find(path), n_rows, as_text)
             for batch in _without_first(done, batches):
                 done += len(batch)
                 yield batch
             return
         except UnicodeDecodeError:
-            if encoding == "latin-1":
+            if find is decoding_of_bytes:
                 raise
 
 
@@ -145,11 +147,11 @@ def _without_first(n_rows: int, batches: Iterator[pd.DataFrame]) -> Iterator[pd.
 def _decoded_batches(
     path: Path,
     separator: str,
-    encoding: str,
+    decoding: Decoding,
     n_rows: int | None,
     as_text: Collection[Hashable],
 ) -> Iterator[pd.DataFrame]:
-    separator, options = text_layout(path, separator, encoding)
+    separator, options = text_layout(path, separator, decoding)
     head = pd.read_csv(path, sep=separator, nrows=_LEAST_ROWS, **options)
     is_missing = head.size and head.iloc[:, -1].isna().all()
     if is_missing and ends_in_separator(path, separator, options):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +16,6 @@ from tabular_automl.data.number_texts import decimal_mark, parse_number
 Floats = npt.NDArray[np.float64]
 
 _SHOWN = 5  # values that an error names
-_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")  # 1,234 and 1,234.5
-_FRACTION = re.compile(r"(?<![\d.,])0,\d{3}(?!\d)")  # no group of digits comes after a 0
-_FAIR_SHARE = 0.1
 _MASKED = frozenset(
     {"boolean", "Float32", "Float64"}
     | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -104,8 +100,7 @@ def as_numbers(y: pd.Series, mark: str | None = None) -> Floats:
 def mark_of(y: pd.Series) -> str:
     """Return the decimal mark of labels that are texts, "." for others.
 
-    A comma is one only where a fair share of those with a comma cannot be groups of digits: one
-    mistyped label must not divide all of them by a thousand.
+    See `decimal_mark`.
     """
     values = y.cat.categories if isinstance(y.dtype, pd.CategoricalDtype) else y
     if pd.api.types.is_numeric_dtype(values.dtype):
@@ -114,13 +109,7 @@ def mark_of(y: pd.Series) -> str:
 
 
 def _mark_of(values: Any) -> str:
-    texts = [value for value in values if isinstance(value, str)]
-    with_comma = [text for text in texts if "," in text]
-    n_groups = sum(_GROUPS.search(text) is not None for text in with_comma)
-    has_fraction = any(_FRACTION.search(text) for text in with_comma)
-    if n_groups > (1.0 - _FAIR_SHARE) * len(with_comma) and not has_fraction:
-        return "."
-    return decimal_mark(texts)
+    return decimal_mark([value for value in values if isinstance(value, str)])
 
 
 def unwrapped(value: Any) -> Any:

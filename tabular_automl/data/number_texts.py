@@ -8,7 +8,10 @@ from collections.abc import Sequence
 MARKS = (".", ",")
 _CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"
 _NUMBER = {
-    ".": r"(?:\d{1,3}(?:[ ,'\u2019\u00a0\u202f]\d{3})+(?:\.\d*)?|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)",
+    ".": (
+        r"(?:\d{1,3}(?:[ ,'\u2019\u00a0\u202f]\d{3})+(?:\.\d*)?|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d*)?"
+        r"|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)"
+    ),
     ",": r"(?:\d{1,3}(?:[ .'\u2019\u00a0\u202f]\d{3})+(?:,\d*)?|\d+,?\d*(?:[eE][+-]?\d+)?|,\d+)",
 }
 _SHAPE = {
@@ -20,7 +23,11 @@ _SHAPE = {
 }
 _GROUP_MARKS = str.maketrans("", "", " '\u2019\u00a0\u202f")
 _GROUPED = re.compile(r"\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$")  # 1.234 where the decimal mark is a comma
-_FRACTION = re.compile(r"(?<![\d.,])0,\d")
+# No group of digits comes after a 0, nor a second decimal mark.
+_OF_COMMA = re.compile(r"(?<![\d.,])0,\d|\d\.\d{3}\.\d{3}")
+_OF_POINT = re.compile(r"(?<![\d.,])0\.\d")
+_POINT_GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:\.\d{3})+(?!\d)")
+_FAIR_SHARE = 0.1
 
 
 def parse_number(text: str, mark: str = ".") -> float | None:
@@ -50,14 +57,31 @@ def _signs(match: re.Match[str]) -> str:
     return (match["sign"] or "") + (match["inner"] or "")
 
 
-def decimal_mark(keys: Sequence[str]) -> str:
-    """Return the decimal mark that reads more of the texts.
+def decimal_mark(texts: Sequence[str]) -> str:
+    """Return the decimal mark that more of the texts speak for, "." where as many do.
 
-    When both read as many it is "."; but where a number begins with "0,", that sets no group apart.
+    "1,5" and "1.234.567" speak for a comma, "1.5" and "1,234,567" for a point; "1,234" may be of
+    either. A comma needs a fair share of the texts that have one, unless a number begins with "0,":
+    one mistyped text must not divide all others by a thousand.
     """
-    if not any("," in key for key in keys):
+    speaking = [text for text in texts if _speaks_for_comma(text)]
+    if not speaking:
         return "."
-    readable = {mark: sum(parse_number(key, mark) is not None for key in keys) for mark in MARKS}
-    if any(_FRACTION.search(key) for key in keys):
-        return "," if readable[","] >= readable["."] else "."
-    return "," if readable[","] > readable["."] else "."
+    n_commas = sum("," in text for text in texts)
+    is_fair = len(speaking) >= _FAIR_SHARE * n_commas or any(map(_OF_COMMA.search, speaking))
+    return "," if is_fair and len(speaking) > sum(map(_speaks_for_point, texts)) else "."
+
+
+def _speaks_for_comma(text: str) -> bool:
+    told = _OF_COMMA.search(text) is not None
+    if not (told or "," in text) or parse_number(text, ",") is None:
+        return False
+    return told or parse_number(text, ".") is None
+
+
+def _speaks_for_point(text: str) -> bool:
+    if not ("." in text or "," in text) or parse_number(text, ".") is None:
+        return False
+    if parse_number(text, ",") is None or _OF_POINT.search(text):
+        return True
+    return "," not in text and not _POINT_GROUPS.search(text)

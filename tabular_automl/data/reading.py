@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import lzma
 import os
 import stat
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from tabular_automl.core.errors import DataError, InvalidOptionError, PathError,
 
 Purpose = Literal["train", "evaluate", "predict"]
 Frame: TypeAlias = Any  # a dataframe of any library that narwhals knows
+Decoding: TypeAlias = Mapping[str, str]  # pandas' options
 TableLike: TypeAlias = pd.DataFrame | str | os.PathLike[str] | Frame
 
 FORMATS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}  # separator, if text
@@ -28,6 +30,8 @@ _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zip": "zip", ".xz": "xz", ".zst
 _OTHER_SEPARATORS = (";", "\t", "|")
 _ROWS_LOOKED_AT = 100  # to tell an empty last field from a missing value
 _MOST_WITH_DIGITS = 0.5  # of texts that are words
+_BLOCK = 1 << 20  # bytes
+_NOT_OF_WINDOWS = b"\x81\x8d\x8f\x90\x9d"  # stand for nothing in its code page 1252
 _MOST_SHOWN = 300  # characters of a path that cannot be one
 UNREADABLE = (
     OSError,
@@ -56,8 +60,9 @@ def read_table(
         polars, pyarrow and all others that narwhals knows are converted. A path names a CSV file
         (``.csv``, ``.tsv``), compressed or not (``.csv.gz``), a Parquet file, or a folder of such
         files of one kind, which are joined in the order of their names. Text is read as UTF-8, or
-        else as Latin-1; a CSV file with one column for ``,`` may be separated by ``;``, tabs or
-        ``|``.
+        UTF-16 with its mark; where that fails, as UTF-8 with marks for the bytes that are none, if
+        most others are, or else as Windows-1252 or Latin-1. A CSV file with one column for ``,``
+        may be separated by ``;``, tabs or ``|``.
     purpose : {"train", "evaluate", "predict"}
         To predict, a table may have no rows.
     as_text : collection of column names
@@ -243,19 +248,54 @@ def _read_text(
     try:
         return _read_decoded(path, separator, unicode_of(path), as_text, **more)
     except UnicodeDecodeError:
-        return _read_decoded(path, separator, "latin-1", as_text, **more)
+        return _read_decoded(path, separator, decoding_of_bytes(path), as_text, **more)
 
 
-def unicode_of(path: Path) -> str:
+def unicode_of(path: Path) -> Decoding:
     """Return utf-16 for a file with its byte order mark, which spreadsheets write, else utf-8."""
     with path.open("rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+        is_wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    return {"encoding": "utf-16" if is_wide else "utf-8"}
+
+
+def decoding_of_bytes(path: Path) -> Decoding:
+    """Return how to read a file that is not utf-8 throughout.
+
+    As utf-8 all the same, with marks for the bytes that are none, where more of what is not ASCII
+    is; else as Windows writes the languages of Western Europe.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    n_others = n_marks = 0
+    is_windows = True
+    with _opened(path) as file:
+        while block := file.read(_BLOCK):
+            text = decoder.decode(block)
+            n_others += len(text) - len(text.encode("ascii", "ignore"))
+            n_marks += text.count("\ufffd")
+            is_windows &= not any(byte in block for byte in _NOT_OF_WINDOWS)
+    if n_others > 2 * n_marks:
+        return {"encoding": "utf-8", "encoding_errors": "replace"}
+    return {"encoding": "cp1252" if is_windows else "latin-1"}
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file for what is packed in it."""
+    suffix = path.suffix.lower()
+    if suffix == ".xz":
+        return lzma.open(path)
+    if suffix == ".zip":
+        archive = zipfile.ZipFile(path)
+        return archive.open(archive.namelist()[0])
+    import pyarrow as pa
+
+    opened: IO[bytes] = pa.input_stream(str(path))  # unpacks by the name's ending
+    return opened
 
 
 def _read_decoded(
-    path: Path, separator: str, encoding: str, as_text: Collection[Hashable], **more: Any
+    path: Path, separator: str, decoding: Decoding, as_text: Collection[Hashable], **more: Any
 ) -> pd.DataFrame:
-    separator, options = text_layout(path, separator, encoding)
+    separator, options = text_layout(path, separator, decoding)
     # pandas would take a whole number for the place of a column
     options["dtype"] = {name: "str" for name in as_text if isinstance(name, str)}
     options |= more
@@ -290,7 +330,7 @@ def _may_be_words(column: pd.Series, purpose: Purpose) -> bool:
     return bool(known.str.contains(r"\d").mean() < _MOST_WITH_DIGITS)
 
 
-def text_layout(path: Path, separator: str, encoding: str) -> tuple[str, dict[str, Any]]:
+def text_layout(path: Path, separator: str, decoding: Decoding) -> tuple[str, dict[str, Any]]:
     """Return the separator of a text file, and how pandas is to read it.
 
     Raises
@@ -299,7 +339,7 @@ def text_layout(path: Path, separator: str, encoding: str) -> tuple[str, dict[st
         When two columns have one name.
     """
     options: dict[str, Any] = {
-        "encoding": encoding,
+        **decoding,
         "compression": _COMPRESSIONS.get(path.suffix.lower()),
         "engine": "c",
         "low_memory": False,  # whole columns get one dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -224,8 +224,7 @@ class TargetCodec:
         y = in_plain_dtype(y)
         if self.task.is_classification:
             return self._encode_classes(y)
-        target = _log1p(y, self.mark) if self.log else read_numbers(y, self.mark)
-        return (target - self.center) / self.scale
+        return (self._numbers_of(y) - self.center) / self.scale
 
     def decode(self, prediction: Array) -> Floats:
         """Return regression predictions in the user's units, shape (n_samples,).
@@ -242,6 +241,14 @@ class TargetCodec:
         value = np.asarray(prediction, dtype=np.float64).reshape(-1) * self.scale + self.center
         value = value.clip(*self.bounds)
         return np.expm1(value) if self.log else value
+
+    def covering(self, y: pd.Series) -> TargetCodec:
+        """Return the codec whose predictions may also be as low and as high as these labels."""
+        if self.task.is_classification:
+            return self
+        target = self._numbers_of(in_plain_dtype(y))
+        low, high = float(target.min()), float(target.max())
+        return replace(self, low=min(self.low, low), high=max(self.high, high))
 
     def in_range(self, values: Floats) -> Floats:
         """Clip values in the user's units to what `decode` may return."""
@@ -322,6 +329,10 @@ class TargetCodec:
         margin = _MARGIN * self.high - _MARGIN * self.low  # the difference itself may overflow
         low, high = self.low - margin, self.high + margin
         return max(low, 0.0) if self.low >= 0 else low, min(high, 0.0) if self.high <= 0 else high
+
+    def _numbers_of(self, y: pd.Series) -> Floats:
+        """Return the labels of a regression, or the logarithms that the models learn."""
+        return _log1p(y, self.mark) if self.log else read_numbers(y, self.mark)
 
     def _encode_classes(self, y: pd.Series) -> npt.NDArray[np.int64]:
         codes, values = factorize_labels(y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from tabular_automl.deployment.fast_bags import (
     FastBag,
     fast_bag,
     probe_table,
+    soon_joined,
+    unjoined_bag,
 )
 from tabular_automl.deployment.row_reader import Row, RowReader
 from tabular_automl.encoders.storage import is_narrow_float
@@ -171,17 +174,25 @@ def compile_pipeline(pipeline: FittedPipeline, n_threads: int = 1) -> CompiledPr
     return CompiledPredictor(fast_pipeline(pipeline, n_threads))
 
 
-def fast_pipeline(pipeline: FittedPipeline, n_threads: int = 1) -> FittedPipeline:
-    """Return a pipeline that predicts equally, whose bags answer few rows at once."""
+def fast_pipeline(
+    pipeline: FittedPipeline, n_threads: int = 1, *, most_seconds: float = math.inf
+) -> FittedPipeline:
+    """Return a pipeline that predicts equally, whose bags answer few rows at once.
+
+    Those that would not be joined in ``most_seconds``, all together, stay as they are.
+    """
     if not isinstance(n_threads, int) or isinstance(n_threads, bool) or n_threads < 1:
         raise InvalidOptionError(must_be("n_threads", "a positive whole number", n_threads))
     stack = pipeline.stack
     tables = {1: probe_rows(pipeline, [bag for bag in stack.bags if bag.layer == 1])}
+    joining = {bag.key for bag in soon_joined(stack.bags, most_seconds)}
     bags: list[FastBag] = []
     for bag in stack.bags:
         if bag.layer not in tables:
             tables[bag.layer] = stack.inputs_of(bag.layer, tables[1], _outputs(bags, tables))
-        bags.append(fast_bag(bag, tables[bag.layer], n_threads))
+        is_joined = bag.key in joining
+        table = tables[bag.layer]
+        bags.append(fast_bag(bag, table, n_threads) if is_joined else unjoined_bag(bag, n_threads))
     return replace(pipeline, stack=replace(stack, bags=tuple(bags)))
 
 

@@ -7,6 +7,8 @@ its splits; where it is not equal, or the family has no such way, the ordinary b
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -106,18 +108,24 @@ def fast_bag(bag: Bag, table: FeatureTable, n_threads: int) -> FastBag:
         Rows on which the joined form must equal the bag; see `probe_table`.
     n_threads : int
     """
-    models = tuple(FittedSpec(f.family, _on_threads(f.model, n_threads)) for f in bag.models)
-    ordinary = FastBag(bag.key, bag.layer, models)
+    ordinary = unjoined_bag(bag, n_threads)
     if not has_joined_form(bag):
-        return replace(ordinary, reason=_why_not_joined(bag))
+        return ordinary
     try:
-        joined = _join([fitted.model for fitted in models], table, n_threads)
+        joined = _join([fitted.model for fitted in ordinary.models], table, n_threads)
         off = _difference(joined, ordinary, table)
     except Exception as error:  # whatever other libraries raise, the ordinary way answers
         return replace(ordinary, reason=f"{type(error).__name__}: {error}")
     if off > TOLERANCE:
         return replace(ordinary, reason=f"the joined form was off by {off:.2g}")
-    return replace(ordinary, joined=joined)
+    return replace(ordinary, joined=joined, reason="")
+
+
+def unjoined_bag(bag: Bag, n_threads: int) -> FastBag:
+    """Return a bag that predicts equally, on so many threads, its models one by one."""
+    models = tuple(FittedSpec(f.family, _on_threads(f.model, n_threads)) for f in bag.models)
+    reason = "there was no time for it" if has_joined_form(bag) else _why_not_joined(bag)
+    return FastBag(bag.key, bag.layer, models, reason=reason)
 
 
 def has_joined_form(bag: Bag) -> bool:
@@ -149,6 +157,17 @@ def seconds_to_join(bag: Bag) -> float:
     arrays = sum(array.nbytes for state in states for array in state.arrays.values())
     seconds = _SECONDS_TO_JOIN.get(type(bag.models[0].model), _SECONDS_OF_ARRAYS)
     return seconds * (blobs + arrays) / 1e6
+
+
+def soon_joined(bags: Sequence[Bag], seconds: float) -> list[Bag]:
+    """Return the bags that are joined in about so many seconds together, the quickest first."""
+    able = [bag for bag in bags if has_joined_form(bag)]
+    if math.isinf(seconds):
+        return able
+    needed = {bag.key: seconds_to_join(bag) for bag in able}
+    able.sort(key=lambda bag: needed[bag.key])
+    totals = itertools.accumulate(needed[bag.key] for bag in able)
+    return [bag for bag, total in zip(able, totals, strict=True) if total <= seconds]
 
 
 def _difference(joined: Joined, bag: FastBag, table: FeatureTable) -> float:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 
-from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.fitted import FittedPipeline
 
 MOST_ROWS = 8  # joined forms go through rows one by one, and of more the calls cost little
@@ -41,9 +39,10 @@ def quick_pipeline(pipeline: FittedPipeline) -> FittedPipeline:
     Those that take least are joined first; bags of later layers stay as they are.
     """
     from tabular_automl.deployment.compiled import probe_rows
-    from tabular_automl.deployment.fast_bags import fast_bag
+    from tabular_automl.deployment.fast_bags import fast_bag, soon_joined
 
-    chosen = _soon_joined(pipeline.stack.bags)
+    first = [bag for bag in pipeline.stack.bags if bag.layer == 1]
+    chosen = soon_joined(first, _MOST_SECONDS)
     if not chosen:
         return pipeline
     table = probe_rows(pipeline, chosen)
@@ -53,17 +52,3 @@ def quick_pipeline(pipeline: FittedPipeline) -> FittedPipeline:
         for bag in pipeline.stack.bags
     ]
     return replace(pipeline, stack=replace(pipeline.stack, bags=tuple(bags)))
-
-
-def _soon_joined(bags: Sequence[Bag]) -> list[Bag]:
-    """Return the bags that are joined in about a second together."""
-    from tabular_automl.deployment.fast_bags import has_joined_form, seconds_to_join
-
-    able = [bag for bag in bags if bag.layer == 1 and has_joined_form(bag)]
-    seconds = {bag.key: seconds_to_join(bag) for bag in able}
-    chosen, total = [], 0.0
-    for bag in sorted(able, key=lambda bag: seconds[bag.key]):
-        total += seconds[bag.key]
-        if total <= _MOST_SECONDS:
-            chosen.append(bag)
-    return chosen

@@ -100,7 +100,7 @@ def export_pipeline(
 
 def _target(path: str | PathLike[str]) -> Path:
     """Return where to write, after checking that it can be a file."""
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix != _SUFFIX:
         raise InvalidOptionError(must_be("path", f"a file name ending in {_SUFFIX}", str(path)))
     if target.is_dir():

@@ -154,7 +154,10 @@ def _drawn_column(column: ColumnSummary, kind: Kind, rng: np.random.Generator) -
     numbers[missing] = np.nan
     if kind is not Kind.DATETIME:
         return numbers
-    return pd.to_datetime(pd.Series(np.round(numbers)), unit="s").to_numpy()
+    days = np.full(MAX_ROWS, "NaT", dtype="datetime64[s]")  # in nanoseconds there is no year 9999
+    known = ~np.isnan(numbers)
+    days[known] = np.round(numbers[known]).astype(np.int64).astype("datetime64[s]")
+    return days
 
 
 def _drawn_numbers(column: ColumnSummary, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -27,6 +27,7 @@ from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.weights import select_weights
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
+from tabular_automl.metrics.losses import learning_weight, loss_of_models
 from tabular_automl.models.base import Prediction
 
 _N_CALLS = 41  # at most, and ...
@@ -34,6 +35,7 @@ _CALL_SECONDS = 0.1  # ... no more once they took so long
 _N_ROWS = 16
 _NEGLIGIBLE = 1e-3  # of the error: bags worth no more than that often take most of the time
 _ENOUGH_TO_TELL = 1_000  # rows
+_SHARE_TO_JOIN = 0.75  # of the time: what is left is for timing
 _LEAST_COST = 1e-3  # so that what costs nothing is not divided by
 
 
@@ -256,8 +258,8 @@ def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
         return -math.inf
     y, weight = held_out.y, held_out.weight
     n_rows, n_outputs = next(iter(held_out.predictions.values())).shape
-    if n_outputs == 1 and metric.loss == "absolute_error":
-        answer = np.array([weighted_median(y, weight)])
+    if n_outputs == 1 and loss_of_models(metric.loss) == "absolute_error":
+        answer = np.array([weighted_median(y, learning_weight(metric.loss, y, weight))])
     else:
         targets = y[:, None] if n_outputs == 1 else np.eye(n_outputs)[y]
         answer = np.average(targets, axis=0, weights=weight)
@@ -296,9 +298,11 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
     """Return the ensembles from all bags down to a single one, or as far as the budget goes.
 
     At each step the bag goes whose loss of score by millisecond saved is least; where the record
-    has no predictions of single bags, the one with the least weight by millisecond.
+    has no predictions of single bags, the one with the least weight by millisecond. Bags that there
+    is no time to join count with what they take as they are.
     """
-    current = fast_pipeline(pipeline)
+    seconds = math.inf if budget is None else _SHARE_TO_JOIN * budget.remaining()
+    current = fast_pipeline(pipeline, most_seconds=seconds)
     rows = _rows_that_differ(current)
     cost = _cost_of_bags(current, rows)
     score = _scorer(record.held_out, record.metric)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.data.folds import Folds, check_weights, make_folds
+from tabular_automl.data.labels import in_plain_dtype, read_numbers
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import Samples
 from tabular_automl.encoders.summary import summarize
@@ -18,18 +19,27 @@ from tabular_automl.ensemble.refitting import refit_bag
 from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.fitted import FittedPipeline
 from tabular_automl.intake import read_roles
+from tabular_automl.metrics.losses import learning_weight
 from tabular_automl.models.base import Prediction
 
 _FOLDS = 4  # for what a later layer reads
 
 
 def refit_pipeline(
-    pipeline: FittedPipeline, table: pd.DataFrame, label: Hashable
+    pipeline: FittedPipeline, table: pd.DataFrame, label: Hashable, loss: str
 ) -> FittedPipeline:
     """Return the pipeline with each bag replaced by one model of all rows.
 
     Later layers learn from predictions of rows that the earlier ones did not see: bags that are
     read are fitted on folds as well.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+    table : DataFrame
+    label : column name
+    loss : str
+        The metric's.
 
     Raises
     ------
@@ -45,7 +55,10 @@ def refit_pipeline(
     for column in schema.of_kind(Kind.FOLD):  # new rows may have none, or one alone
         if column.name in labelled and labelled[column.name].nunique() > 1:
             together = labelled[column.name]
-    samples = Samples(features, pipeline.codec.encode(labelled[label]), roles.weight)
+    y = in_plain_dtype(labelled[label])
+    encoded = pipeline.codec.encode(y)
+    in_units = encoded if pipeline.task.is_classification else read_numbers(y, pipeline.codec.mark)
+    samples = Samples(features, encoded, learning_weight(loss, in_units, roles.weight))
     task, stack = pipeline.task, pipeline.stack
     by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}
     for layer, keys in sorted(stack.feeds.items()):
@@ -56,7 +69,8 @@ def refit_pipeline(
         learned[layer] = replace(samples, table=extend_table(features, fed, oofs))
     bags = tuple(refit_bag(bag, learned[bag.layer], Budget.unlimited()) for bag in stack.bags)
     summary = summarize(labelled, pipeline.featurizer)
-    return replace(pipeline, stack=replace(stack, bags=bags), summary=summary)
+    codec = pipeline.codec.covering(labelled[label])  # prices may have risen since
+    return replace(pipeline, codec=codec, stack=replace(stack, bags=bags), summary=summary)
 
 
 def _out_of_fold(bag: Bag, samples: Samples, folds: Folds) -> Prediction:

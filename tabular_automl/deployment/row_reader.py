@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from tabular_automl.core.errors import DataError, MissingColumnsError, must_be
-from tabular_automl.data.number_texts import parse_number
 from tabular_automl.data.table import FIRST_LEVEL, MISSING_LEVEL, FeatureTable
 from tabular_automl.encoders.base import ColumnEncoder
 from tabular_automl.encoders.category import CategoryEncoder
@@ -27,7 +26,7 @@ from tabular_automl.encoders.datetime import DatetimeEncoder
 from tabular_automl.encoders.feature_parts import FeaturePart
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.intervals import DAY
-from tabular_automl.encoders.numeric import LIMIT, NumericEncoder
+from tabular_automl.encoders.numeric import LIMIT, NumericEncoder, number_of
 from tabular_automl.encoders.storage import cell_key, is_na_token, is_narrow_float
 from tabular_automl.encoders.text import MAX_CHARS, TextEncoder
 
@@ -152,7 +151,7 @@ def _number(value: Any, part: FeaturePart) -> float:
         return float(value)
     if kind is str:
         key = value.strip()
-        number = parse_number(key, encoder.mark) if key else None
+        number = number_of(key, encoder.mark) if key else None
         if number is not None:
             return number
         if not key or encoder.junk or is_na_token(key):
@@ -235,7 +234,8 @@ class _CategoryCell(_CellReader):
         if self._log_counts is not None:
             parts.append(self._log_counts[[code]])
         if self._encoder.spelling is not None:
-            parts.append(_text_features(self._encoder.spelling, key).numeric[0])
+            text = None if key is None else self._encoder.spelt(key)
+            parts.append(_text_features(self._encoder.spelling, text).numeric[0])
         return np.concatenate(parts)
 
 

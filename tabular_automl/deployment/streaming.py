@@ -11,7 +11,8 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tabular_automl.artifacts.syncing import sync_file, sync_folder, write_synced
+from tabular_automl.artifacts.syncing import lock_file, sync_file, sync_folder, write_synced
 from tabular_automl.core.errors import (
+    DataError,
     InvalidOptionError,
     MissingColumnsError,
     PathError,
     must_be,
+    unknown_name,
 )
 from tabular_automl.data.batches import read_batches
 from tabular_automl.data.reading import FORMATS, files_of, format_of, looking_at
@@ -85,7 +88,8 @@ def predict_stream(
     Raises
     ------
     PathError
-        When the source cannot be read or the output not be written; parts stay for the next run.
+        When the source cannot be read, or the output not be written or is being written by another
+        call; parts stay for the next run.
     MissingColumnsError
         When a column to keep is absent.
     """
@@ -100,12 +104,17 @@ def predict_stream(
     as_text = (*options.as_text, *copied)
     batches = read_batches(source, n_rows=options.batch_rows, as_text=as_text)
     try:
-        parts.open()
-        for number, batch in enumerate(batches):
-            if number >= parts.n_done:
-                kept = kept_columns(batch, options.keep, copied)
-                parts.write(number, with_kept(score(batch), kept))
-        return parts.join()
+        with parts.locked():
+            parts.open()
+            try:
+                for number, batch in enumerate(batches):
+                    if number >= parts.n_done:
+                        kept = kept_columns(batch, options.keep, copied)
+                        parts.write(number, with_kept(score(batch), kept))
+            except (DataError, InvalidOptionError):  # once mended, parts of what was are no use
+                parts.remove()
+                raise
+            return parts.join()
     except PathError:  # of the source, which says so itself
         raise
     except pa.ArrowException as error:  # such as a kept number that no float equals
@@ -131,6 +140,8 @@ def _check(source: Path, out: Path, options: StreamOptions) -> None:
         exists = source.exists()
     if not exists:
         raise PathError(f"The table's path must exist, got {str(source)!r}; check the spelling.")
+    if out.is_dir():
+        raise PathError(f"{str(out)!r} is a folder; choose the path of a file.")
     if not out.parent.is_dir():
         raise PathError(f"The folder of {str(out)!r} must exist; make it first.")
     inside = source.is_dir() and source.resolve() in out.resolve().parents
@@ -166,8 +177,7 @@ def kept_columns(
     labels = {name: level for level, name in enumerate(table.index.names) if name is not None}
     absent = [name for name in keep if name not in table.columns and name not in labels]
     if absent:
-        names = ", ".join(map(repr, absent))
-        raise MissingColumnsError(f"keep must name columns of the source, got {names}.")
+        raise MissingColumnsError(unknown_name("column to keep", absent[0], [*table, *labels]))
     kept: dict[str, pd.Series] = {}
     for name in keep:
         inside = name in table.columns
@@ -179,8 +189,12 @@ def kept_columns(
 def with_kept(scored: pd.DataFrame, kept: dict[str, pd.Series]) -> pd.DataFrame:
     """Return predictions behind the columns to copy."""
     scored = scored.reset_index(drop=True)
-    names = map(str, scored.columns)
-    scored.columns = [f"{name} predicted" if name in kept else name for name in names]
+    names: list[str] = []
+    for name in map(str, scored.columns):
+        while name in kept or name in names:
+            name += " predicted"
+        names.append(name)
+    scored.columns = pd.Index(names)
     for name in reversed(kept):
         scored.insert(0, name, kept[name])
     return scored
@@ -219,15 +233,39 @@ class _Parts:
         self.folder = out.with_name(f".parts-{out.name}")
         self.n_done = 0
 
-    def open(self) -> None:
-        """Make the folder, or find how many parts of an interrupted run it holds.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder and keep others from writing to it; a killed process holds no lock."""
+        self.folder.mkdir(exist_ok=True)
+        if os.name != "posix":  # folders cannot be opened there
+            yield
+            return
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            self._lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
 
-        Parts from the first on that cannot be read, such as one cut short, are removed.
+    def _lock(self, descriptor: int) -> None:
+        try:
+            lock_file(descriptor)
+        except BlockingIOError as error:
+            raise PathError(
+                f"Another call is writing to {str(self._out)!r}; wait for it or choose another out."
+            ) from error
+
+    def open(self) -> None:
+        """Find how many parts of an interrupted run the folder holds.
+
+        Parts of another run are removed, and those from the first on that cannot be read, such as
+        one cut short.
         """
         told = self.folder / "source.json"
         if not told.is_file() or told.read_bytes() != self._text:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
+            told.unlink(missing_ok=True)  # first: without it, what is left counts for nothing
+            for path in self.folder.iterdir():
+                path.unlink()
             write_synced(told, self._text)
         while _is_sound(self._path(self.n_done)):
             self.n_done += 1
@@ -256,8 +294,12 @@ class _Parts:
         finally:
             partial.unlink(missing_ok=True)
         sync_folder(self._out.parent)  # before the parts go
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.remove()
         return n_rows
+
+    def remove(self) -> None:
+        """Remove the folder with all its parts."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_all(self, path: Path) -> int:
         """Write the parts one after the other in the format of the output."""

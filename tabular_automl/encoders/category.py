@@ -54,6 +54,16 @@ class CategoryEncoder(ColumnEncoder):
       `TextEncoder`, so that a rare value is known by the parts it shares with others.
 
     Cells match by what they say: 1, 1.0, "1" and, among true/false levels, True are one level.
+
+    Attributes
+    ----------
+    levels : list of str
+    counts : ndarray of int, shape (n_levels,)
+    is_binary : bool
+    spelling : TextEncoder or None
+        Reads rare values letter by letter.
+    of_numbers : bool
+        Whether all values were numbers, so that a text is read letter by letter as its number is.
     """
 
     kind: ClassVar[Kind] = Kind.CATEGORY
@@ -64,6 +74,7 @@ class CategoryEncoder(ColumnEncoder):
         self.counts: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.is_binary = False
         self.spelling: TextEncoder | None = None
+        self.of_numbers = False
         self._codes: dict[str, int] = {}
 
     @classmethod
@@ -103,12 +114,14 @@ class CategoryEncoder(ColumnEncoder):
         )
         if _is_spelt(counted, len(present)):
             self.spelling = TextEncoder(SPELT_COMPONENTS).fit(column)
+            self.of_numbers = all(_number_key(key) == key for key in counted)
         self._index()
         return self
 
     def transform(self, column: pd.Series) -> FeatureTable:
         """Return the codes, the 0/1 feature, or the codes and the count."""
-        codes = self.encode(column)
+        cells, keys = distinct_cells(column)
+        codes = self._codes_of(keys)[cells]
         name = str(column.name)
         n_rows = len(codes)
         if self.is_binary:
@@ -122,7 +135,7 @@ class CategoryEncoder(ColumnEncoder):
             counts = self.log_counts()[codes].reshape(n_rows, 1)
             table = table.with_numeric(counts, (f"{name}:count",))
         if self.spelling is not None:
-            spelt = self.spelling.transform(column)
+            spelt = self.spelling.features(cells, [self.spelt(key) for key in keys], name)
             table = table.with_numeric(spelt.numeric, spelt.numeric_names)
         return table
 
@@ -144,10 +157,7 @@ class CategoryEncoder(ColumnEncoder):
     def encode(self, column: pd.Series) -> npt.NDArray[np.int32]:
         """Return the code of each row, shape (n_samples,)."""
         codes, keys = distinct_cells(column)
-        lookup = np.full(len(keys) + 1, MISSING_LEVEL, dtype=np.int32)
-        for i, key in enumerate(keys):
-            lookup[i] = self.code_of(key)
-        return lookup[codes]
+        return self._codes_of(keys)[codes]
 
     @property
     def topics(self) -> range:
@@ -164,7 +174,11 @@ class CategoryEncoder(ColumnEncoder):
     def state(self) -> State:
         """Return the levels and how often each occurred."""
         return State(
-            meta={"levels": list(self.levels), "is_binary": self.is_binary},
+            meta={
+                "levels": list(self.levels),
+                "is_binary": self.is_binary,
+                "of_numbers": self.of_numbers,
+            },
             arrays={"counts": self.counts},
             children={} if self.spelling is None else {"spelling": self.spelling.state()},
         )
@@ -173,6 +187,7 @@ class CategoryEncoder(ColumnEncoder):
         """Become the fitted encoder that `state` came from."""
         self.levels = [str(level) for level in state.meta["levels"]]
         self.is_binary = bool(state.meta["is_binary"])
+        self.of_numbers = bool(state.meta.get("of_numbers", False))
         self.counts = state.array("counts", np.int64, (len(self.levels),), least=0)
         self.spelling = None
         if "spelling" in state.children:
@@ -194,6 +209,14 @@ class CategoryEncoder(ColumnEncoder):
             number = _number_key(key)
             code = self._codes.get(number, OTHER_LEVEL) if number else OTHER_LEVEL
         return code
+
+    def spelt(self, key: str) -> str:
+        """Return what is read letter by letter of a cell's text: "02134" of zip codes is "2134"."""
+        return (_number_key(key) or key) if self.of_numbers else key
+
+    def _codes_of(self, keys: list[str]) -> npt.NDArray[np.int32]:
+        """Return the code of each text, and that of a missing cell last, where -1 finds it."""
+        return np.array([*map(self.code_of, keys), MISSING_LEVEL], dtype=np.int32)
 
     def log_counts(self) -> npt.NDArray[np.float32]:
         """Return the count feature of each code; an unseen level counts as seen once."""

@@ -27,7 +27,7 @@ _PROBES = 12
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _TIME = (
     r"(?P<gap>,? +(?:at )?|[T_ ])?(?P<time>\d{1,2}:\d{2}(?P<sec>:\d{2})?(?P<frac>[.,]\d{1,9})?"
-    r"(?P<ampm> ?[AaPp]\.?[Mm]\.?)?)(?P<zone> ?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}))?"
+    r"(?P<ampm> ?[AaPp]\.?[Mm]\.?)?)(?P<zone> ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?"
 )
 # Date shapes, each with the formats it may stand for, most usual first. "{s}" is the separator.
 _SHAPES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -125,7 +125,8 @@ def _formats_of(text: str) -> list[str]:
         if time_format is None:
             continue
         if match.group(0)[:4].isdigit() and "-" in match.group(0)[:5] and "%d" in formats[0]:
-            return [ISO, *([formats[1] + time_format] if "%z" not in time_format else [])]
+            is_iso = not np.isnan(parse_texts([text], [ISO])[0])
+            return [ISO if is_iso else formats[0].format(s="-") + time_format]
         marks = match.groupdict()
         filled = (f.format(s=marks.get("s", ""), c=marks.get("c", "")) for f in formats)
         return [date + time_format for date in filled]
@@ -146,7 +147,7 @@ def _time_format(rest: str) -> str | None:
     zone = match["zone"] or ""
     is_offset = zone.strip() == "Z" or zone[-1:].isdigit()
     zone_format = zone.replace(zone.strip(), "%z") if is_offset else zone
-    seconds = (":%S" if match["sec"] else "") + (".%f" if match["frac"] else "")
+    seconds = (":%S" if match["sec"] else "") + (f"{match['frac'][0]}%f" if match["frac"] else "")
     return f"{match['gap'] or ''}{hour}:%M{seconds}{suffix}{zone_format}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 import re
 from typing import Any, ClassVar, Self
@@ -44,6 +45,7 @@ MAX_MAGNITUDE = 1e15
 # Squares of float32 values up to this one are finite.
 LIMIT = np.float32(1e18)
 
+_FRACTIONS = (float, np.floating, decimal.Decimal)
 _LEADING_ZERO = re.compile(r"0\d+$")
 
 
@@ -78,7 +80,7 @@ class NumericEncoder(ColumnEncoder):
             return "durations, read as seconds"
         if storage is not Storage.CELLS or (sample.dtype == object and _has_booleans(sample)):
             return None
-        return _claim_text(distinct_cells(sample))
+        return _claim_text(sample)
 
     def fit(self, column: pd.Series) -> Self:
         """Learn scale, range, decimal mark and the texts that count as missing."""
@@ -165,11 +167,18 @@ class NumericEncoder(ColumnEncoder):
 
     def _read_first(self, column: pd.Series) -> tuple[npt.NDArray[np.float64], list[str]]:
         if storage_of(column) not in _PLAIN:
-            self.mark = decimal_mark(distinct_cells(column)[1])
+            self.mark = _mark_of(column, distinct_cells(column)[1])
         return _read(column, self.mark)
 
 
 _PLAIN = frozenset({Storage.NUMBER, Storage.BOOLEAN, Storage.DURATION})
+_BOOLEANS = {"True": 1.0, "False": 0.0}  # as cells beside a missing one
+
+
+def number_of(key: str, mark: str) -> float | None:
+    """Return the number that a cell's text stands for, or None; see `cell_key`."""
+    number = parse_number(key, mark)
+    return _BOOLEANS.get(key) if number is None else number
 
 
 def informs(n_missing: int, n_rows: int) -> bool:
@@ -190,30 +199,42 @@ def _read(column: pd.Series, mark: str) -> tuple[npt.NDArray[np.float64], list[s
     numbers = np.full(len(keys) + 1, np.nan)
     unread = []
     for i, key in enumerate(keys):
-        number = parse_number(key, mark)
+        number = number_of(key, mark)
         if number is not None:
             numbers[i] = number
         elif not is_na_token(key):
             unread.append(key)
-    return numbers[codes], unread
+    found = numbers[codes]
+    if mark == "," and column.dtype == object:  # a cell that is 1.251 has no mark
+        cells = column.to_numpy()
+        is_number = np.fromiter((isinstance(cell, _FRACTIONS) for cell in cells), bool, len(cells))
+        found[is_number] = cells[is_number].astype(np.float64)
+    return found, unread
 
 
 def _is_junk(key: str, mark: str) -> bool:
-    return parse_number(key, mark) is None and not is_na_token(key)
+    return number_of(key, mark) is None and not is_na_token(key)
+
+
+def _mark_of(column: pd.Series, keys: list[str]) -> str:
+    """Return the decimal mark of a column's texts; cells that are numbers do not count."""
+    if column.dtype == object:
+        keys = list({cell.strip() for cell in column.tolist() if isinstance(cell, str)})
+    return decimal_mark(keys)
 
 
 def _has_booleans(sample: pd.Series) -> bool:
     return any(isinstance(value, (bool, np.bool_)) for value in sample.head(100))
 
 
-def _claim_text(cells: tuple[npt.NDArray[np.int64], list[str]]) -> str | None:
-    codes, keys = cells
+def _claim_text(sample: pd.Series) -> str | None:
+    codes, keys = distinct_cells(sample)
     counts = np.bincount(codes[codes != MISSING], minlength=len(keys))
     if not len(keys) or not _looks_numeric(keys):
         return None
-    mark = decimal_mark(keys)
-    junk = np.array([_is_junk(key, mark) for key in keys])
+    mark = _mark_of(sample, keys)
     readable = np.array([parse_number(key, mark) is not None for key in keys])
+    junk = ~readable & ~np.array([is_na_token(key) for key in keys])
     n_rows = counts.sum()
     if counts[junk].sum() > MAX_JUNK * n_rows or counts[readable].sum() < MIN_READABLE * n_rows:
         return None

@@ -24,8 +24,12 @@ NA_TOKENS = frozenset(
     (
         *("", "na", "n/a", "n.a.", "#n/a", "nan", "null", "(null)", "none", "nil", "<na>", "nat"),
         *("?", "-", "--", "---", ".", "..", "...", "*", "missing", "unknown", "not available"),
+        *("0000-00-00", "0000-00-00 00:00:00"),  # MySQL's
     )
 )
+
+
+_LONGEST_TOKEN = max(map(len, NA_TOKENS))
 
 
 class Storage(StrEnum):
@@ -159,7 +163,7 @@ def _merge_keys(
 
 def is_na_token(key: str) -> bool:
     """Return whether a text is one that people write for "no value"."""
-    return len(key) <= 16 and key.lower() in NA_TOKENS
+    return len(key) <= _LONGEST_TOKEN and key.lower() in NA_TOKENS
 
 
 def sample_of(column: pd.Series, n_rows: int = SAMPLE_ROWS) -> pd.Series:

@@ -198,7 +198,7 @@ class Layer:
         self._report_start(key)
         self._forget_late(key)
         try:
-            self._prepare(spec)
+            self._prepare(spec, key)
             candidate = self._judged(self._fit(spec, key, budget.share(part)))
             # What cannot be saved is of no use.
             self.seconds_to_save[key] = seconds_to_save(candidate.bag)
@@ -227,10 +227,12 @@ class Layer:
         if collect:
             self._collected = time.monotonic()
 
-    def _prepare(self, spec: ModelSpec) -> None:
+    def _prepare(self, spec: ModelSpec, key: str) -> None:
         """Import what the family needs before its clock starts, and refuse what would not fit."""
         family = MODELS.get(spec.family)
         import_installed(family.modules)
+        if self._is_finished(spec, key):
+            return
         n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)
         n_free = self._free_for_a_fold()
         if n_bytes > _MEMORY_SHARE * n_free:
@@ -290,8 +292,8 @@ class Layer:
 
     def _reason_to_skip(self, spec: ModelSpec, key: str, budget: Budget) -> str | None:
         """Return why not to try a spec at all, if there is a cause."""
-        table, memory = self.samples.table, self.memory
-        if memory is not None and memory.holds(self.bag_request(spec, key)):
+        table = self.samples.table
+        if self._is_finished(spec, key):
             return None
         if budget.stopped:
             return "interrupted"
@@ -301,6 +303,10 @@ class Layer:
         if budget.remaining() < needed + seconds_to_import(MODELS.get(spec.family).modules):
             return NO_TIME
         return "more models no longer improved the ensemble" if self.no_longer_pays() else None
+
+    def _is_finished(self, spec: ModelSpec, key: str) -> bool:
+        """Return whether an earlier fit has left every fold of a spec."""
+        return self.memory is not None and self.memory.holds(self.bag_request(spec, key))
 
     def _is_hopeless(self, family: str) -> bool:
         """Return whether to try no more of a family: it was far behind, and trying costs it all.

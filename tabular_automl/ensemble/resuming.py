@@ -73,6 +73,14 @@ class FitIdentity:
         return found
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """Where a finished fold lies, and what it is; the fold itself may be large."""
+
+    entry: str
+    meta: Mapping[str, Any]
+
+
 class Workbook:
     """Folds that are finished: those read from a journal, and those written to it.
 
@@ -99,9 +107,10 @@ class Workbook:
         self.folds: Mapping[str, Any] = {}
         self.without_topics: list[Hashable] | None = None
         self._journal = journal
+        self._earlier = journal  # is read where nothing can be written any more
         self._identity = identity
         self._report = report
-        self._finished: dict[str, State] = {}
+        self._finished: dict[str, _Finished] = {}
         self._unwritten: dict[str, tuple[BagRequest, int, FoldFit]] = {}
         self._n_writes = 0
         self._n_written = 0
@@ -135,11 +144,12 @@ class Workbook:
             raise ResumeError(
                 f"The fit in {str(journal.path.parent)!r} cannot be continued: "
                 f"{'; '.join(different)}. Give what it was started with, or choose another path, "
-                "or start again with overwrite."
+                "or start again with overwrite=True (on the command line: --overwrite)."
             )
-        for key in keys:
-            if key != _HEADER:
-                book._finished |= journal.read(key).children
+        for entry in keys:
+            if entry != _HEADER:
+                folds = journal.read(entry).children
+                book._finished |= {key: _Finished(entry, fold.meta) for key, fold in folds.items()}
         if book._finished:  # or all may be as the time allows now
             book.folds = meta["folds"]
             book.without_topics = [name_from_json(name) for name in meta.get("without_topics", [])]
@@ -200,7 +210,7 @@ class Workbook:
         request_of : callable
             Gives the request for a spec and a bag's key in the layer that asks.
         """
-        metas = {state.meta["bag"]: state.meta for state in self._finished.values()}
+        metas = {fold.meta["bag"]: fold.meta for fold in self._finished.values()}
         found = []
         for key, meta in metas.items():
             if meta["family"] not in MODELS:  # a third party's, which is not registered this time
@@ -216,10 +226,17 @@ class Workbook:
     def recall(self, request: BagRequest) -> dict[int, FoldFit]:
         """Return the finished folds of a bag, by number."""
         keys = {fold: _key(request, fold) for fold in range(len(request.folds))}
-        # Popped, since a bag is asked for once: the model needs no second copy as a state.
-        known = {fold: self._finished.pop(key, None) for fold, key in keys.items()}
+        places = {
+            key: self._finished.pop(key).entry for key in keys.values() if key in self._finished
+        }
+        if self._earlier is None or not places:
+            return {}
+        states: dict[str, State] = {}
+        for entry in dict.fromkeys(places.values()):
+            folds = self._earlier.read(entry).children
+            states |= {key: state for key, state in folds.items() if places.get(key) == entry}
         return {
-            fold: FoldFit.from_state(state) for fold, state in known.items() if state is not None
+            fold: FoldFit.from_state(states[key]) for fold, key in keys.items() if key in states
         }
 
     def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:

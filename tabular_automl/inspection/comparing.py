@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -122,7 +122,7 @@ def shown_in(
     prediction = pipeline.predict(table)
     if not pipeline.task.is_classification:
         return pipeline.decide(prediction) if metric.reads is Reads.LABEL else prediction
-    place = np.array([classes.index(unwrapped(each)) for each in pipeline.codec.classes])
+    place = _places(classes, pipeline)
     if metric.reads is Reads.LABEL:
         return place[pipeline.decide(prediction)]
     found = np.zeros((len(prediction), len(classes)))
@@ -130,10 +130,29 @@ def shown_in(
     return found
 
 
+def labelled_in(
+    classes: Sequence[Hashable], pipeline: FittedPipeline, rows: LabelledRows
+) -> LabelledRows:
+    """Return rows that were labelled for a predictor with the codes of the given classes."""
+    return replace(rows, y=_places(classes, pipeline)[rows.y]) if classes else rows
+
+
 def classes_of_both(one: FittedPipeline, other: FittedPipeline) -> list[Hashable]:
-    """Return the classes of the first in its order, then those that only the other knows."""
+    """Return the classes that either knows, in the order that classes of one table have."""
     known = [unwrapped(each) for each in one.codec.classes]
-    return [*known, *(each for each in map(unwrapped, other.codec.classes) if each not in known)]
+    more = [each for each in map(unwrapped, other.codec.classes) if each not in known]
+    both = [*known, *more]
+    if not more:
+        return known
+    for dtype in (one.codec.dtype, other.codec.dtype):
+        if isinstance(dtype, pd.CategoricalDtype):
+            order = [unwrapped(each) for each in dtype.categories]
+            if all(each in order for each in both):
+                return sorted(both, key=order.index)
+    try:
+        return sorted(both)  # type: ignore[type-var]
+    except TypeError:  # text next to numbers
+        return both
 
 
 def groups_of(pipeline: FittedPipeline, table: pd.DataFrame) -> Rows | None:
@@ -164,6 +183,10 @@ def check_alike(
         raise InvalidOptionError(
             f"other must know the classes that this predictor does, {known[0]}, got {known[1]}."
         )
+
+
+def _places(classes: Sequence[Hashable], pipeline: FittedPipeline) -> Rows:
+    return np.array([classes.index(unwrapped(each)) for each in pipeline.codec.classes])
 
 
 def _drawing(

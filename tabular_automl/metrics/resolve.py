@@ -19,7 +19,10 @@ DEFAULT_METRICS = {
     ProblemType.REGRESSION: "root_mean_squared_error",
 }
 
-_LOSSES = ("log_loss", "squared_error", "absolute_error", "squared_log_error")
+_LOSSES = (
+    *("log_loss", "squared_error", "absolute_error", "squared_log_error"),
+    "absolute_percentage_error",
+)
 # scikit-learn's convention for function names: these are to be minimised.
 _SMALLER_IS_BETTER = ("_error", "_loss", "_deviance")
 _MOST_PROBED_ROWS = 2000
@@ -94,7 +97,7 @@ def make_metric(
         The figure of perfect predictions: by default 1 where greater is better, otherwise 0.
     loss : str, optional
         What models minimise: "log_loss" for classes; for values "squared_error" (the default),
-        "absolute_error" or "squared_log_error".
+        "absolute_error", "squared_log_error" or "absolute_percentage_error".
 
     Raises
     ------
@@ -187,6 +190,8 @@ def check_on_labels(metric: Metric, task: Task, y: Array, weight: Array | None =
         When the metric cannot judge such labels.
     """
     rows = _spread_rows(y)
+    if task.is_classification:  # however rare a class is
+        rows = np.union1d(rows, np.unique(y, return_index=True)[1])
     y, weight = y[rows], None if weight is None else weight[rows]
     if task.is_classification:
         perfect = np.eye(task.n_classes)[y]

@@ -233,6 +233,21 @@ def test_a_loaded_predictor_continues_with_more_time(path, log):
     assert rows_of(loaded)["counted2"] == ("ok", "")
 
 
+def test_a_predictor_of_which_no_fold_was_finished_continues_with_more_time(path, log, whole):
+    fit(path)
+    for entry in sorted((path / "journal").glob("0*"))[1:]:
+        shutil.rmtree(entry)
+    assert same_predictions(fit(path, resume=True), whole)
+
+
+def test_what_is_finished_needs_no_memory_to_be_fitted(path, log, whole, monkeypatch):
+    fit(path)
+    monkeypatch.setattr("tabular_automl.ensemble.layer._MEMORY_SHARE", 0.0)
+    continued = fit(path, resume=True)
+    assert set(fits_noted(log).values()) == {1}
+    assert same_predictions(continued, whole)
+
+
 def test_a_predictor_without_a_path_of_its_own_continues_where_it_was_saved(
     tmp_path, log, monkeypatch
 ):

@@ -1,7 +1,11 @@
+import bz2
 import gzip
+import io
+import lzma
 import os
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -99,6 +103,38 @@ def test_text_of_common_encodings_is_read(tmp_path, encoding):
 def test_a_latin_1_character_far_into_the_file_is_read(tmp_path):
     path = write(tmp_path / "t.csv", "a,b\n" + "x,1\n" * 200_000 + "é,1\n", "latin-1")
     assert read_table(path)["a"].iloc[-1] == "é"
+
+
+def test_what_windows_writes_is_read(tmp_path):
+    path = write(tmp_path / "t.csv", "Preis (€),b\n„1200 €“,1\n", "cp1252")
+    assert read_table(path).to_dict("list") == {"Preis (€)": ["„1200 €“"], "b": [1]}
+    path = write(tmp_path / "t.csv", "a,b\n\x81ä,1\n", "latin-1")  # no character of Windows'
+    assert read_table(path)["a"].tolist() == ["\x81ä"]
+
+
+def zipped(content):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("t.csv", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ending", "pack"),
+    [
+        ("csv", bytes),
+        ("csv.gz", gzip.compress),
+        ("csv.bz2", bz2.compress),
+        ("csv.xz", lzma.compress),
+        ("csv.zip", zipped),
+    ],
+)
+def test_one_damaged_byte_leaves_the_other_texts_as_they_are(tmp_path, ending, pack):
+    path, text = tmp_path / f"t.{ending}", "Ort,b\n" + "Zürich,1\n" * 20
+    path.write_bytes(pack(text.encode() + b"Gen\xe8ve,2\n"))
+    assert read_table(path)["Ort"].tolist() == ["Zürich"] * 20 + ["Gen\ufffdve"]
+    batches = pd.concat(read_batches(path, n_rows=7), ignore_index=True)
+    pd.testing.assert_frame_equal(batches, read_table(path))
 
 
 def test_an_unnamed_first_column_keeps_pandas_name(tmp_path):

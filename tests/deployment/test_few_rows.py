@@ -27,11 +27,15 @@ def joined_keys(pipeline):
     return {bag.key for bag in pipeline.stack.bags if isinstance(bag, FastBag)}
 
 
-def test_bags_of_the_first_layer_are_joined(predictor):
-    bags = predictor._pipeline.stack.bags
-    assert joined_keys(quick_pipeline(predictor._pipeline)) == {bag.key for bag in bags}
-    later = replace(bags[0], layer=2)
-    assert few_rows._soon_joined([later, *bags[1:]]) == list(bags[1:])
+def test_bags_of_the_first_layer_are_joined(predictor, monkeypatch):
+    pipeline = predictor._pipeline
+    bags = pipeline.stack.bags
+    assert joined_keys(quick_pipeline(pipeline)) == {bag.key for bag in bags}
+    asked = []
+    monkeypatch.setattr(fast_bags, "soon_joined", lambda bags, seconds: asked.extend(bags) or [])
+    later = (replace(bags[0], layer=2), *bags[1:])
+    quick_pipeline(replace(pipeline, stack=replace(pipeline.stack, bags=later)))
+    assert asked == list(bags[1:])
 
 
 def test_what_takes_long_to_join_stays_as_it_is(predictor, monkeypatch):

@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 
 from tabular_automl.core.errors import ExportError, MissingDependencyError
+from tabular_automl.data.schema import Kind
 from tabular_automl.deployment.onnx_parity import (
     MAX_ROWS,
     TOLERANCE,
     Answer,
+    _drawn_column,
     compare,
     drawn_rows,
     run_model,
 )
+from tabular_automl.encoders.summary import ColumnSummary
 
 LABELS = np.array(["no", "yes"])
 
@@ -75,3 +78,12 @@ def test_without_onnxruntime_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r"tabular-automl\[onnx\]"):
         run_model(b"", {}, {"prediction": "prediction"})
+
+
+def test_a_day_far_away_is_drawn():
+    far = pd.Timestamp("9999-12-31").as_unit("s")
+    summary = ColumnSummary("datetime64[s]", 100, 5, edges=(0.0,), low=-1e9, high=far.timestamp())
+    days = _drawn_column(summary, Kind.DATETIME, np.random.default_rng(0))
+    assert days.dtype == "datetime64[s]"
+    assert days[~np.isnat(days)].max() == far.to_numpy()
+    assert np.isnat(days).any()

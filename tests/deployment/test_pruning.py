@@ -141,6 +141,10 @@ def test_a_fit_that_cannot_meet_its_latency_limit_takes_the_fastest_and_says_so(
 def test_choosing_ends_with_the_budget(predictor, fixed_clock):
     steps = pruning.prune(predictor._fitted(), predictor._fit_record(), Budget.start(0.0))
     assert len(steps) == 1
+    assert all(bag.joined is None for bag in steps[0].pipeline.stack.bags)
+    steps = pruning.prune(predictor._fitted(), predictor._fit_record(), Budget.start(60.0))
+    assert len(steps) > 1
+    assert all(bag.joined is not None for bag in steps[0].pipeline.stack.bags)
 
 
 def test_without_predictions_of_single_models_the_lightest_go_first(

@@ -40,6 +40,20 @@ def test_weights_count_in_a_refit(tmp_path, regression_table):
     assert not np.allclose(weighted.predict(table), plain.predict(table))
 
 
+def test_a_refit_on_newer_rows_predicts_as_high_as_their_labels(tmp_path, regression_table):
+    table = regression_table.assign(y=regression_table["y"] - regression_table["y"].min())
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        table, config=FitConfig(max_specs=1, n_folds=2, families=("linear",))
+    )
+    newer = table.assign(y=3 * table["y"])
+    refitted = predictor.refit(newer)
+    assert refitted.predict(newer).max() > 1.5 * predictor.predict(newer).max()
+    assert refitted.predict(newer).min() >= 0.0  # as no label is below it
+    refitted.save(tmp_path / "newer")
+    loaded = Predictor.load(tmp_path / "newer", verbosity=0)
+    np.testing.assert_allclose(loaded.predict(newer), refitted.predict(newer), rtol=1e-6)
+
+
 def test_refit_needs_the_label(tmp_path, regression_table):
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
         regression_table, config=FitConfig(max_specs=1, n_folds=2)

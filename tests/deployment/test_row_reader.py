@@ -26,6 +26,7 @@ def table_of_kinds(n_rows=200):
             "level": rng.choice(["a", "b", "c", None], n_rows),
             "code": rng.choice([1, 2, 3, 40], n_rows),
             "flag": rng.random(n_rows) < 0.5,
+            "zip": rng.integers(1_000, 9_999, n_rows),
             "many": [f"k{code}" for code in rng.integers(0, 80, n_rows)],
             "day": day,
             "iso": (day + pd.to_timedelta(rng.integers(0, 90_000, n_rows), "s")).astype(str),
@@ -42,6 +43,7 @@ KINDS = {
     "text": "text",
     "title": "text",
     "code": "category",
+    "zip": "category",
     "ymd": "datetime",
     "month": "datetime",
 }

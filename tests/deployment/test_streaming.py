@@ -371,7 +371,7 @@ def test_parts_are_of_the_model_in_memory_and_not_of_the_one_on_disk(predictor, 
 
 def test_columns_to_keep_must_be_there(predictor, rows, tmp_path):
     path = write(rows, tmp_path / "in.csv")
-    with pytest.raises(MissingColumnsError, match="keep must name columns of the source, got 'z'"):
+    with pytest.raises(MissingColumnsError, match=r"Unknown column to keep 'z'\."):
         predictor.predict_file(path, tmp_path / "out.csv", keep=["z"])
 
 
@@ -395,3 +395,47 @@ def test_a_source_that_is_not_there_is_named(predictor, tmp_path):
 def test_a_path_that_is_too_long_is_refused_in_a_sentence(predictor, tmp_path):
     with pytest.raises(PathError, match="xxx"):
         predictor.predict_file(tmp_path / ("x" * 5_000), out=tmp_path / "out.csv")
+
+
+def test_two_calls_do_not_write_to_the_same_output(rows, tmp_path):
+    path, out = write(rows, tmp_path / "in.parquet"), tmp_path / "out.parquet"
+    refused = []
+
+    def score(batch):
+        with pytest.raises(PathError, match=r"Another call is writing to .*out\.parquet") as error:
+            predict_stream(path, out, score, StreamOptions(made_by="another"))
+        refused.append(error)
+        return batch[["size"]]
+
+    assert predict_stream(path, out, score, StreamOptions(batch_rows=50)) == 97
+    assert len(refused) == 2
+    assert read(out)["size"].tolist() == rows["size"].tolist()
+    assert predict_stream(path, out, lambda batch: batch[["code"]], StreamOptions()) == 97
+
+
+def test_what_is_refused_leaves_nothing_behind(predictor, rows, tmp_path):
+    path = write(rows.astype({"size": str}), tmp_path / "in.csv")
+    path.write_text(path.read_text().replace("\n", "\noops,01,0\n", 3))
+    with pytest.raises(DataError, match="oops"):
+        predictor.predict_file(path, tmp_path / "out.csv")
+    with pytest.raises(MissingColumnsError):
+        predictor.predict_file(path, tmp_path / "out.csv", keep=["nowhere"])
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(PathError, match="is a folder; choose the path of a file"):
+        predictor.predict_file(path, tmp_path / "folder.csv")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder.csv", "in.csv"]
+
+
+def test_one_column_to_keep_may_be_named_alone(predictor, rows, tmp_path):
+    path = write(rows, tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / "out.csv", keep="id")
+    assert list(read(tmp_path / "out.csv")) == ["id", "y"]
+
+
+def test_a_prediction_takes_no_name_of_a_kept_column(predictor, rows, tmp_path):
+    scored = rows.assign(**{"y": "no", "y predicted": "yes"})
+    path = write(scored, tmp_path / "in.csv")
+    predictor.predict_file(path, tmp_path / "out.csv", keep=["y", "y predicted"])
+    written = read(tmp_path / "out.csv")
+    assert list(written) == ["y", "y predicted", "y predicted predicted"]
+    assert written["y predicted predicted"].tolist() == predictor.predict(rows).tolist()

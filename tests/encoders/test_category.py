@@ -5,6 +5,7 @@ import pytest
 from tabular_automl.data.schema import Kind
 from tabular_automl.encoders.category import CategoryEncoder
 from tabular_automl.encoders.inference import infer_schema
+from tabular_automl.encoders.storage import distinct_cells
 
 
 def column(values, **options):
@@ -143,3 +144,27 @@ def test_long_codes_are_not_taken_for_each_other():
     assert codes(encoder, [str(code), str(code + 1), "7"]) == [2, 1, 3]
     wide = CategoryEncoder().fit(column([1.2345678901234568e16, 5.0, np.nan] * 5))
     assert codes(wide, [12345678901234567, 5, 12345678901290000]) == [2, 3, 1]
+
+
+@pytest.mark.parametrize("written", ["{:05d}", "{}.0"])
+def test_numbers_are_read_letter_by_letter_however_they_are_written(written):
+    numbers = np.random.default_rng(0).integers(1_000, 9_999, 300)
+    encoder = CategoryEncoder().fit(column(numbers))
+    assert encoder.spelling is not None
+    again = CategoryEncoder()
+    again.restore(encoder.state())
+    expected, texts = encoder.transform(column(numbers)), [written.format(n) for n in numbers]
+    for found in (encoder.transform(column(texts)), again.transform(column(texts))):
+        np.testing.assert_array_equal(found.codes, expected.codes)
+        np.testing.assert_array_equal(found.numeric, expected.numeric)
+
+
+def test_texts_that_differ_from_their_number_are_read_as_they_are():
+    numbers = np.random.default_rng(0).integers(0, 999, 300)
+    padded = column([f"{n:05d}" for n in numbers])
+    encoder = CategoryEncoder().fit(padded)
+    lengths = encoder.spelling.features(*distinct_cells(padded), "x")
+    at = encoder.transform(padded).numeric_names.index("x:chars")
+    found = encoder.transform(padded).numeric[:, at]
+    assert len(np.unique(found)) == 1
+    assert found[0] == lengths.numeric[0, lengths.numeric_names.index("x:chars")]

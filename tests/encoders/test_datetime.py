@@ -39,6 +39,13 @@ def first_instant(values, **options):
         (["Wed, 31 Jan 2024 10:30:00 GMT", "Thu, 01 Feb 2024 00:00:00 GMT"], "2024-01-31T10:30"),
         (["20240131", "20230201"], "2024-01-31"),
         (["2024-03", "2023-11"], "2024-03-01"),
+        (["2009-06-15 17:26:21 UTC", "2010-01-05 16:52:16 UTC"], "2009-06-15T17:26:21"),
+        (["2009-06-15 17:26:21.25 UTC", "2010-01-05 16:52:16 UTC"], "2009-06-15T17:26:21"),
+        (["2024-01-31 10:30:15+00", "2024-02-01 10:30:16+00"], "2024-01-31T10:30:15"),
+        (["2024-01-31 05:20:30 PM", "2024-02-01 05:20:30 AM"], "2024-01-31T17:20:30"),
+        (["2024-01-31, 10:20", "2024-02-01, 11:20"], "2024-01-31T10:20"),
+        (["2024-01-31 10:20:30,123", "2024-02-01 10:20:31,5"], "2024-01-31T10:20:30"),
+        (["2024-1-31", "2024-10-1"], "2024-01-31"),
         (["10:30", "23:59"], "1970-01-01T10:30"),
         (["10:30 PM", "1:59 AM"], "1970-01-01T22:30"),
     ],
@@ -75,6 +82,16 @@ def test_nearly_all_cells_must_be_dates_whatever_the_first_one_is():
 def test_first_days_of_months_are_told_from_days_of_january():
     months = [f"01/{month:02d}/2024" for month in range(1, 13)]
     assert first_instant(months[1:]) == np.datetime64("2024-02-01")
+
+
+def test_days_of_nought_are_missing():
+    days = column([*["2024-01-31", "2023-02-01"] * 5, *["0000-00-00"] * 4])
+    assert DatetimeEncoder.claims(days) is not None
+    encoder = DatetimeEncoder().fit(days)
+    assert not encoder.junk
+    assert np.isnan(encoder.read(days)).sum() == 4
+    stamps = column(["0000-00-00 00:00:00", "2024-01-31 10:00:00"])
+    assert np.isnan(encoder.fit(stamps).read(stamps)).tolist() == [True, False]
 
 
 def test_whole_numbers_of_the_form_yyyymmdd_are_dates():

@@ -268,3 +268,10 @@ def test_no_rows_and_no_columns_are_fine():
     assert len(infer_schema(pd.DataFrame())) == 0
     (column,) = infer_schema(pd.DataFrame({"x": []}))
     assert column.kind is Kind.IGNORED
+
+
+@pytest.mark.parametrize("name", ["week", "quarter", "period", "hour"])
+def test_a_counter_of_time_is_no_identifier(name):
+    time, counter = infer_schema(pd.DataFrame({name: range(1, 151), "n": range(150)}))
+    assert time.kind is Kind.NUMERIC
+    assert counter.kind is Kind.IDENTIFIER

@@ -1,4 +1,5 @@
 import datetime
+import decimal
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,43 @@ def test_decimal_comma_is_chosen_when_it_reads_more_values():
     assert decimal_mark(["10,125", "1,250"]) == "."
     encoder = NumericEncoder().fit(column(["1,5", "2,25", "1.234,5", "7"]))
     assert encoder.read(column(["1.000,25"]))[0] == 1000.25
+
+
+@pytest.mark.parametrize(
+    ("texts", "odd", "mark"),
+    [
+        (["1.251", "2.5", "0.125"], "3,5", "."),
+        (["350,000", "999", "120,500"] * 5, "12,50", "."),
+        (["1,251", "2,5", "0,125"], "3.5", ","),
+        (["12.345", "999.000", "850"], "1.234.567", ","),
+        (["12.345", "99.25", "850.5"], "1.234.567", "."),
+        (["1,234,567", "12,345"], "3,5", "."),
+        (["1,09,900", "99,900"], "3,5", "."),
+    ],
+)
+def test_one_odd_text_does_not_turn_the_decimal_mark_of_the_others(texts, odd, mark):
+    assert decimal_mark([*texts, odd]) == decimal_mark([odd, *texts]) == mark
+
+
+def test_cells_that_are_numbers_have_no_decimal_mark():
+    cells = [1.251, "3,5", decimal.Decimal("0.125"), np.float64(1.5), 7, None, "1.251"]
+    encoder = NumericEncoder().fit(column(cells, dtype=object))
+    assert encoder.mark == ","
+    read = encoder.read(column(cells, dtype=object))
+    np.testing.assert_array_equal(read, [1.251, 3.5, 0.125, 1.5, 7, np.nan, 1251])
+    assert encoder.read(column([1.251]))[0] == 1.251
+    mistyped = NumericEncoder().fit(column([1.251, 2.5, "3,5", "2.5", "1.5"], dtype=object))
+    assert mistyped.mark == "."
+    assert mistyped.junk == {"3,5"}
+
+
+def test_booleans_beside_a_missing_cell_are_numbers():
+    encoder = NumericEncoder().fit(column([0, 1, 1, 0]))
+    for values in ([True, False, None], ["True", "False", ""]):
+        read = encoder.read(column(values, dtype=object))
+        np.testing.assert_array_equal(read, [1, 0, np.nan])
+        assert not encoder.unreadable(column(values, dtype=object)).any()
+    assert NumericEncoder.claims(column(["True", "False"] * 9)) is None
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,18 @@ def test_only_missing_folds_are_fitted(journal):
     assert np.array_equal(again.oof, fit.oof)
 
 
+def test_folds_lie_on_disk_until_they_are_recalled(journal):
+    request = bag_request()
+    fit = finished(journal, request)
+    book = opened(journal)
+    book._give_up(PathError("the disk is full"))  # what was written is there all the same
+    recalled = book.recall(request)
+    assert sorted(recalled) == [0, 1, 2]
+    for fold, found in recalled.items():
+        assert np.array_equal(found.prediction, fit.oof[request.folds.valid[fold]])
+    assert book.recall(request) == {}
+
+
 def test_unclaimed_bags_are_those_that_nobody_recalled(journal):
     finished(journal, bag_request("first"))
     finished(journal, bag_request("second"))

@@ -202,3 +202,24 @@ def test_predictors_of_other_classes_are_refused(predictors, binary_table, tmp_p
         predictors[0].compare(other, binary_table)
     with pytest.raises(InvalidOptionError, match="other must be a fitted Predictor, got 'model'"):
         predictors[0].compare("model", binary_table)
+
+
+@pytest.mark.parametrize("is_categorical", [False, True])
+def test_classes_keep_their_order_where_the_predictor_in_use_lacks_one(tmp_path, is_categorical):
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=400)
+    grade = pd.cut(size + 0.3 * rng.normal(size=400), [-9, -1, 0, 1, 9], labels=False) + 1
+    table = pd.DataFrame({"size": size, "y": grade})
+    if is_categorical:
+        table["y"] = pd.Categorical(grade, categories=[1, 2, 3, 4], ordered=True)
+    later = table[grade > 1].reset_index(drop=True)
+    one, other = (
+        Predictor("y", path=tmp_path / str(i), verbosity=0, eval_metric="quadratic_kappa").fit(
+            each, config=LINEAR
+        )
+        for i, each in enumerate((later, table))
+    )
+    assert list(one.classes) == [2, 3, 4]
+    found = one.compare(other, later)
+    assert found.figure == pytest.approx(one.evaluate(later)["quadratic_kappa"])
+    assert found.other_figure == pytest.approx(other.evaluate(later)["quadratic_kappa"])

@@ -159,3 +159,15 @@ def test_a_function_that_returns_nothing_raises() -> None:
 def test_labels_that_a_metric_cannot_judge_raise() -> None:
     with pytest.raises(DataError, match="labels of at least 0, got -7"):
         check_on_labels(METRICS.get("rmsle"), NUMBER, np.append(np.arange(9000.0), -7.0))
+
+
+def test_a_rare_class_is_among_the_labels_that_a_metric_is_tried_on() -> None:
+    seen: list[set[int]] = []
+
+    def noting(y: Any, probability: Any) -> float:
+        seen.append(set(y.tolist()))
+        return float((probability * y).mean())
+
+    y = np.append(np.zeros(100_000, dtype=np.int64), 1)
+    check_on_labels(make_metric(noting, needs="probability"), TWO, y)
+    assert seen == [{0, 1}] * 2
