@@ -44,13 +44,13 @@ from tabular_automl.ensemble.weights import blend
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
 from tabular_automl.metrics.base import Reads
-from tabular_automl.metrics.losses import learning_weight, loss_of_models
 from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.models.giveaways import giveaways
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
+_LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
@@ -104,8 +104,7 @@ def _fit_pipeline(
     share = budget.share(_SHARE_FOR_TOPICS)
     table = featurizer.fit_transform(target.features, share, workbook.without_topics)
     _tell_of_missing_topics(featurizer, report, again=workbook.without_topics is not None)
-    weight = learning_weight(target.metric.loss, target.in_user_units, roles.weight)
-    samples = Samples(table, target.encoded, weight)
+    samples = Samples(table, target.encoded, roles.weight)
     samples = _without_idle_topics(
         samples, featurizer, target.codec.task, roles, config, machine, report
     )
@@ -317,7 +316,7 @@ def _stack_request(
     report: Reporter,
 ) -> StackRequest:
     """Put together what the layers work on."""
-    loss = loss_of_models(target.metric.loss)
+    loss = _LOSS_OF_MODELS.get(target.metric.loss, target.metric.loss)
     return StackRequest(
         samples=samples,
         folds=_make_folds(target, plan, roles, config.seed),

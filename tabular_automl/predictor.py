@@ -323,8 +323,7 @@ class Predictor(Answers):
         if n_missing:
             with make_reporter(self.verbosity, reporter=self._reporter) as report:
                 report(Note(f"{n_missing} of {len(table)} rows have no label and were dropped."))
-        refitted = refit_pipeline(pipeline, table, self.label, self.metric.loss)
-        refitted = self._copy(refitted, record)
+        refitted = self._copy(refit_pipeline(pipeline, table, self.label), record)
         refitted.path = None
         return refitted
 

@@ -13,23 +13,6 @@ from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.pipeline import _as_chosen, _time_to_choose
 
 
-def test_relative_errors_are_what_models_learn_for(tmp_path):
-    rng = np.random.default_rng(0)
-    size = rng.normal(size=600)
-    table = pd.DataFrame({"size": size, "y": np.exp(size / 2 + rng.normal(size=600))})
-    config = FitConfig(max_specs=1, n_folds=2, families=("lightgbm",))
-    of_values, of_shares = (
-        Predictor("y", path=tmp_path / metric, verbosity=0, eval_metric=metric).fit(
-            table, config=config
-        )
-        for metric in ("mae", "mape")
-    )
-    name = "mean_absolute_percentage_error"
-    of_medians = (np.abs(table["y"] - of_values.predict(table)) / table["y"]).mean()
-    assert of_shares.evaluate(table)[name] < 0.8 * of_medians
-    assert of_shares.refit(table).evaluate(table)[name] < 0.8 * of_medians
-
-
 @pytest.mark.parametrize(("metric", "share"), [("f1", 0.6), ("log_loss", 1.0)])
 def test_weighing_leaves_time_for_a_decision_rule(metric, share, tmp_path, monkeypatch):
     given = []

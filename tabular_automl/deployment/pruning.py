@@ -27,7 +27,6 @@ from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.weights import select_weights
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.metrics.base import Metric, OnLabels, Reads
-from tabular_automl.metrics.losses import learning_weight, loss_of_models
 from tabular_automl.models.base import Prediction
 
 _N_CALLS = 41  # at most, and ...
@@ -258,8 +257,8 @@ def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
         return -math.inf
     y, weight = held_out.y, held_out.weight
     n_rows, n_outputs = next(iter(held_out.predictions.values())).shape
-    if n_outputs == 1 and loss_of_models(metric.loss) == "absolute_error":
-        answer = np.array([weighted_median(y, learning_weight(metric.loss, y, weight))])
+    if n_outputs == 1 and metric.loss == "absolute_error":
+        answer = np.array([weighted_median(y, weight)])
     else:
         targets = y[:, None] if n_outputs == 1 else np.eye(n_outputs)[y]
         answer = np.average(targets, axis=0, weights=weight)

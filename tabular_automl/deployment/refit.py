@@ -10,7 +10,6 @@ import pandas as pd
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.data.folds import Folds, check_weights, make_folds
-from tabular_automl.data.labels import in_plain_dtype, read_numbers
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import Samples
 from tabular_automl.encoders.summary import summarize
@@ -19,27 +18,18 @@ from tabular_automl.ensemble.refitting import refit_bag
 from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.fitted import FittedPipeline
 from tabular_automl.intake import read_roles
-from tabular_automl.metrics.losses import learning_weight
 from tabular_automl.models.base import Prediction
 
 _FOLDS = 4  # for what a later layer reads
 
 
 def refit_pipeline(
-    pipeline: FittedPipeline, table: pd.DataFrame, label: Hashable, loss: str
+    pipeline: FittedPipeline, table: pd.DataFrame, label: Hashable
 ) -> FittedPipeline:
     """Return the pipeline with each bag replaced by one model of all rows.
 
     Later layers learn from predictions of rows that the earlier ones did not see: bags that are
     read are fitted on folds as well.
-
-    Parameters
-    ----------
-    pipeline : FittedPipeline
-    table : DataFrame
-    label : column name
-    loss : str
-        The metric's.
 
     Raises
     ------
@@ -55,10 +45,7 @@ def refit_pipeline(
     for column in schema.of_kind(Kind.FOLD):  # new rows may have none, or one alone
         if column.name in labelled and labelled[column.name].nunique() > 1:
             together = labelled[column.name]
-    y = in_plain_dtype(labelled[label])
-    encoded = pipeline.codec.encode(y)
-    in_units = encoded if pipeline.task.is_classification else read_numbers(y, pipeline.codec.mark)
-    samples = Samples(features, encoded, learning_weight(loss, in_units, roles.weight))
+    samples = Samples(features, pipeline.codec.encode(labelled[label]), roles.weight)
     task, stack = pipeline.task, pipeline.stack
     by_key, learned = {bag.key: bag for bag in stack.bags}, {1: samples}
     for layer, keys in sorted(stack.feeds.items()):

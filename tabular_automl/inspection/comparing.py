@@ -150,7 +150,7 @@ def classes_of_both(one: FittedPipeline, other: FittedPipeline) -> list[Hashable
             if all(each in order for each in both):
                 return sorted(both, key=order.index)
     try:
-        return sorted(both)  # type: ignore[type-var]
+        return sorted(both)
     except TypeError:  # text next to numbers
         return both
 

@@ -13,9 +13,7 @@ from tabular_automl.metrics.base import Array, Metric, Reads
 _LOSSES = {
     ProblemType.BINARY: {"log_loss"},
     ProblemType.MULTICLASS: {"log_loss"},
-    ProblemType.REGRESSION: {
-        *("squared_error", "absolute_error", "squared_log_error", "absolute_percentage_error"),
-    },
+    ProblemType.REGRESSION: {"squared_error", "absolute_error", "squared_log_error"},
 }
 _N_CLASSES = {ProblemType.BINARY: 2, ProblemType.MULTICLASS: 4}
 _N_ROWS = 61  # odd, so that medians are values

@@ -167,9 +167,7 @@ MEAN_SQUARED_ERROR = _metric("mean_squared_error", _mean_squared_error, "squared
 MEAN_ABSOLUTE_ERROR = _metric("mean_absolute_error", _mean_absolute_error, "absolute_error")
 MEDIAN_ABSOLUTE_ERROR = _metric("median_absolute_error", _median_absolute_error, "absolute_error")
 MEAN_ABSOLUTE_PERCENTAGE_ERROR = _metric(
-    "mean_absolute_percentage_error",
-    _mean_absolute_percentage_error,
-    "absolute_percentage_error",
+    "mean_absolute_percentage_error", _mean_absolute_percentage_error, "absolute_error"
 )
 SYMMETRIC_MEAN_ABSOLUTE_PERCENTAGE_ERROR = _metric(
     "symmetric_mean_absolute_percentage_error", _symmetric_mape, "absolute_error"

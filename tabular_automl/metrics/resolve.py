@@ -19,10 +19,7 @@ DEFAULT_METRICS = {
     ProblemType.REGRESSION: "root_mean_squared_error",
 }
 
-_LOSSES = (
-    *("log_loss", "squared_error", "absolute_error", "squared_log_error"),
-    "absolute_percentage_error",
-)
+_LOSSES = ("log_loss", "squared_error", "absolute_error", "squared_log_error")
 # scikit-learn's convention for function names: these are to be minimised.
 _SMALLER_IS_BETTER = ("_error", "_loss", "_deviance")
 _MOST_PROBED_ROWS = 2000
@@ -97,7 +94,7 @@ def make_metric(
         The figure of perfect predictions: by default 1 where greater is better, otherwise 0.
     loss : str, optional
         What models minimise: "log_loss" for classes; for values "squared_error" (the default),
-        "absolute_error", "squared_log_error" or "absolute_percentage_error".
+        "absolute_error" or "squared_log_error".
 
     Raises
     ------
