@@ -207,7 +207,7 @@ class Answers:
             Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; replaced when it exists.
         proba : bool
             Write the probability of each class instead of the label.
-        keep : column name or sequence of column names
+        keep : str or sequence of column names
             Columns of the source to copy, and those of the index of a Parquet file. In a CSV file,
             those that the models do not use stay as they are written, such as 00012.
         batch_rows : int, optional

@@ -120,8 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        tell("what was to be printed could not be written: the disk is full; make room")
-        drop_the_rest(sys.stdout)
+        tell(f"the disk is full, make room: {error}")
+        if sys.stdout is not None:
+            drop_the_rest(sys.stdout)
         return FAILED
     finally:
         _flush_messages()

@@ -93,7 +93,8 @@ class FitConfig:
         decides, and neither this nor ``holdout_fraction`` is looked at.
     holdout_fraction : float or None
         Validate on this fraction of the rows, between 0 and 0.9, instead of bagging, but on no more
-        than 25,000 rows or 2 %, whichever is more; not looked at where ``n_folds`` is set, as
+        than 25,000 rows or 2 %, whichever is more, and where one of two classes is rare, on no less
+        than 50 rows of it or a third of all; not looked at where ``n_folds`` is set, as
         ``"balanced"`` does. None lets the plan choose.
     n_layers : int or None
         Layers of the stack, 1 to 3; None lets the plan choose: mostly one, and a second of quick

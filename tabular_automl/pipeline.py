@@ -122,7 +122,7 @@ def _fit_pipeline(
         frozenset(table.raw_kinds.values()),
         least_seconds(config, table, target.codec.task, machine),
         len(of_several_values(table)),
-        None if roles.group is None else roles.group.nunique(dropna=False),
+        None if roles.group is None else len(np.unique(group_codes(roles.group, len(table)))),
         int(np.bincount(target.encoded).min()) if target.codec.task.n_classes == 2 else None,
     )
     limit = budget.remaining() if budget.limited else None
@@ -142,7 +142,9 @@ def _fit_pipeline(
     if budget.stopped:
         report(Note("Interrupted: the ensemble of what is finished is chosen and saved."))
     before_refit = budget.earlier(stack_fit.refit_seconds).unstoppable()
-    time_left = partial(_time_to_choose, before_refit, budget, plan.reserve)
+    seconds = max(_SECONDS_ONCE_STOPPED, _ENSEMBLE_SHARE * plan.reserve)
+    once_stopped = budget.unstoppable().within(seconds)
+    time_left = partial(_time_to_choose, before_refit, budget, once_stopped, plan.reserve)
     assemble = partial(_assemble, stack_request, stack_fit, plan, featurizer, config)
     pipeline, record = _as_chosen(assemble, choose, time_left, refit=plan.refit)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
@@ -155,15 +157,16 @@ def _fit_pipeline(
     return replace(pipeline, summary=summary), record
 
 
-def _time_to_choose(before_refit: Budget, budget: Budget, reserve: float, kept: float) -> Budget:
+def _time_to_choose(
+    before_refit: Budget, budget: Budget, once_stopped: Budget, reserve: float, kept: float
+) -> Budget:
     """Return the time up to a kept part of the reserve, or half of the reserve from now.
 
     However late the layers ended: an ensemble is worth more than a refit, whose time it takes then.
-    Who interrupts a fit waits for no more than that half, whatever is left of the limit.
+    Who interrupts a fit waits no longer than ``once_stopped``, whatever is left of the limit.
     """
     if budget.stopped:
-        seconds = max(_SECONDS_ONCE_STOPPED, _ENSEMBLE_SHARE * reserve)
-        return budget.unstoppable().within(seconds)
+        return once_stopped
     budget = budget.unstoppable()
     planned = before_refit.earlier(kept * reserve)
     least = budget.earlier(_SAVE_SHARE * reserve).within(_ENSEMBLE_SHARE * reserve)

@@ -30,7 +30,8 @@ _ENOUGH_FOR_ONE_MODEL = 1_000  # rows, to answer with one model of all instead o
 _HOLDOUT_TO_LEARN_FROM = 0.095  # of the rows, to take the time of the models for one of all
 _REFIT_SHARE = 0.75  # of a fold's part of the time: some specs earn no weight
 _REFIT_SHARE_OF_HOLDOUT = 0.25  # of the time
-_MOST_HELD_OUT, _RARE_TO_JUDGE = 0.33, 50  # share of the rows; rows of the rarer of two classes
+_HOLDOUT, _MOST_HELD_OUT = 0.1, 0.33  # of the rows
+_RARE_TO_JUDGE = 50  # rows of the rarer of two classes
 _MOST_FOLDS = 8  # unless more are asked for
 _FEW_ROWS, _FOLDS_OF_FEW_ROWS = 80, 5
 _ENOUGH_TO_CHOOSE_BY = 2_500  # rows, for fewer folds where they are for choosing only: ...
@@ -228,7 +229,7 @@ def _folds(
     if config.n_folds is not None:
         return None, config.n_folds, f"{config.n_folds} folds, as asked."
     if config.holdout_fraction is not None:
-        fraction = _enough_to_judge(config.holdout_fraction, shape.n_samples)
+        fraction = _held_out(config.holdout_fraction, shape)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
     n_cores = machine.fold_cores(_MOST_FOLDS)
     most = _most_folds(config, shape, limit, n_cores)
@@ -240,7 +241,7 @@ def _folds(
     has_images = Kind.IMAGE in shape.raw_kinds
     enough = _ENOUGH_IMAGES_FOR_HOLDOUT if has_images else _ENOUGH_FOR_HOLDOUT
     if affordable < 0.7 and shape.n_samples >= enough:
-        fraction = _holdout(shape)
+        fraction = _held_out(_HOLDOUT, shape)
         return fraction, 1, f"Holdout of {fraction:.0%}: bagging would not end in {limit:.0f} s."
     n_folds = _even(int(min(most, max(4, affordable))), n_cores)
     return None, n_folds, f"{n_folds} folds, for {shape.n_samples} rows in {limit:.0f} s."
@@ -280,20 +281,16 @@ def _cells(task: Task, shape: Shape) -> float:
     return shape.n_samples * max(8, shape.n_features) * n_trees
 
 
-def _enough_to_judge(fraction: float, n_samples: int) -> float:
-    """Shrink a holdout on large tables: 25,000 rows are enough to choose models by."""
-    return min(fraction, max(0.02, 25_000 / n_samples))
+def _held_out(fraction: float, shape: Shape) -> float:
+    """Return the share of rows to hold out where so much is asked, or was held out before.
 
-
-def _holdout(shape: Shape) -> float:
-    """Return the share of rows to hold out: more where one of two classes is rare.
-
-    What is chosen on a handful of them is chosen by chance, and a model of all rows follows.
+    Less on large tables, as 25,000 rows are enough to choose models by, and more where one of two
+    classes is rare: what a handful of its rows chooses is chosen by chance.
     """
-    fraction = _enough_to_judge(0.1, shape.n_samples)
+    enough = min(fraction, max(0.02, 25_000 / shape.n_samples))
     if not shape.n_rarest:
-        return fraction
-    return max(fraction, min(_MOST_HELD_OUT, _RARE_TO_JUDGE / shape.n_rarest))
+        return enough
+    return max(enough, min(_MOST_HELD_OUT, _RARE_TO_JUDGE / shape.n_rarest))
 
 
 def _n_layers(config: FitConfig, shape: Shape, limit: float | None, holdout: float | None) -> int:
@@ -384,7 +381,7 @@ def _first_layer(
     for entry in (*_readers(shape), *PORTFOLIO):
         if not _is_wanted(entry, config):
             continue
-        reason = _reason_against(entry, config, task, shape)
+        reason = _reason_against(entry, config, shape)
         reason = reason or _too_long(entry, config, shape, limit, n_folds)
         if reason is None and not entry.suits(task, shape.n_samples):
             reason = "not worth its time on a table of this size and task"
@@ -501,7 +498,7 @@ def _is_made_up(key: str, keys: Collection[str]) -> bool:
     return False
 
 
-def _reason_against(entry: Entry, config: FitConfig, task: Task, shape: Shape) -> str | None:
+def _reason_against(entry: Entry, config: FitConfig, shape: Shape) -> str | None:
     """Return why a wanted entry is not tried; None when it is."""
     if entry.key in {spec.key for spec in config.specs}:
         return "replaced by a spec of yours with the same key"

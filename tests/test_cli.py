@@ -607,7 +607,7 @@ def test_a_full_disk_is_told_in_a_sentence() -> None:
     before = "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
     done = run(code=_PRINTING.format(before=before, code=0))
     assert done.returncode == 1
-    assert done.stderr.endswith("could not be written: the disk is full; make room\n")
+    assert done.stderr.startswith("tabular-automl: the disk is full, make room: ")
     assert done.stderr.count("\n") == 1
 
 

@@ -214,6 +214,15 @@ def test_a_holdout_has_enough_rows_of_the_rarer_class(n_rarest, expected):
     assert plan(limit=10.0, **shape).holdout_fraction == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("n_rarest", [None, 100, 1_000, 50_000])
+@pytest.mark.parametrize("n_samples", [20_000, 200_000, 5_000_000])
+def test_a_fit_that_is_continued_holds_out_the_same_rows(n_samples, n_rarest):
+    shape = {"n_samples": n_samples, "n_features": 200, "n_rarest": n_rarest}
+    fraction = plan(limit=10.0, **shape).holdout_fraction
+    again = plan(FitConfig(holdout_fraction=fraction), limit=1_000.0, **shape)
+    assert again.holdout_fraction == fraction
+
+
 def test_there_are_no_more_folds_than_groups():
     assert plan(n_samples=5_000, n_groups=3).n_folds == 3
     assert plan(n_samples=5_000, n_groups=1).n_folds == 2  # which is for the folds to refuse

@@ -23,8 +23,8 @@ _SHAPE = {
 }
 _GROUP_MARKS = str.maketrans("", "", " '\u2019\u00a0\u202f")
 _GROUPED = re.compile(r"\s*[-+]?\d{1,3}(?:\.\d{3})+\s*$")  # 1.234 where the decimal mark is a comma
-# No group of digits comes after a 0, nor a second decimal mark.
-_OF_COMMA = re.compile(r"(?<![\d.,])0,\d|\d\.\d{3}\.\d{3}")
+# Readable in both ways, but no group of digits comes after a 0, nor a second decimal mark.
+_OF_COMMA = re.compile(r"(?<![\d.,])0,\d{3}(?!\d)|\d\.\d{3}\.\d{3}")
 _OF_POINT = re.compile(r"(?<![\d.,])0\.\d")
 _POINT_GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:\.\d{3})+(?!\d)")
 _FAIR_SHARE = 0.1
@@ -61,8 +61,8 @@ def decimal_mark(texts: Sequence[str]) -> str:
     """Return the decimal mark that more of the texts speak for, "." where as many do.
 
     "1,5" and "1.234.567" speak for a comma, "1.5" and "1,234,567" for a point; "1,234" may be of
-    either. A comma needs a fair share of the texts that have one, unless a number begins with "0,":
-    one mistyped text must not divide all others by a thousand.
+    either. A comma needs a fair share of the texts that have one, since one mistyped text must not
+    divide all others by a thousand; but "0,125" and "1.234.567" are not mistyped.
     """
     speaking = [text for text in texts if _speaks_for_comma(text)]
     if not speaking:
@@ -73,6 +73,8 @@ def decimal_mark(texts: Sequence[str]) -> str:
 
 
 def _speaks_for_comma(text: str) -> bool:
+    if "," not in text and text.count(".") < 2:
+        return False
     told = _OF_COMMA.search(text) is not None
     if not (told or "," in text) or parse_number(text, ",") is None:
         return False

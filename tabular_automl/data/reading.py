@@ -288,7 +288,7 @@ def _opened(path: Path) -> IO[bytes]:
         return archive.open(archive.namelist()[0])
     import pyarrow as pa
 
-    opened: IO[bytes] = pa.input_stream(str(path))  # unpacks by the name's ending
+    opened: IO[bytes] = pa.input_stream(str(path), compression=_COMPRESSIONS.get(suffix))
     return opened
 
 

@@ -114,6 +114,9 @@ def predict_stream(
             except (DataError, InvalidOptionError):  # once mended, parts of what was are no use
                 parts.remove()
                 raise
+            finally:
+                if not parts.n_done:
+                    parts.remove()
             return parts.join()
     except PathError:  # of the source, which says so itself
         raise
@@ -236,24 +239,34 @@ class _Parts:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Make the folder and keep others from writing to it; a killed process holds no lock."""
-        self.folder.mkdir(exist_ok=True)
         if os.name != "posix":  # folders cannot be opened there
+            self.folder.mkdir(exist_ok=True)
             yield
             return
-        descriptor = os.open(self.folder, os.O_RDONLY)
+        descriptor = self._open_locked()
         try:
-            self._lock(descriptor)
             yield
         finally:
             os.close(descriptor)
 
-    def _lock(self, descriptor: int) -> None:
-        try:
-            lock_file(descriptor)
-        except BlockingIOError as error:
-            raise PathError(
-                f"Another call is writing to {str(self._out)!r}; wait for it or choose another out."
-            ) from error
+    def _open_locked(self) -> int:
+        """Make and lock the folder, and again where who held it has removed it meanwhile."""
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY)
+            try:
+                lock_file(descriptor)
+                if os.path.samestat(os.fstat(descriptor), os.stat(self.folder)):
+                    return descriptor
+            except FileNotFoundError:
+                pass
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise PathError(
+                    f"Another call is writing to {str(self._out)!r}; wait for it or choose another "
+                    "out."
+                ) from error
+            os.close(descriptor)
 
     def open(self) -> None:
         """Find how many parts of an interrupted run the folder holds.

@@ -21,7 +21,7 @@ from tabular_automl.encoders.storage import (
     first_values,
     storage_of,
 )
-from tabular_automl.encoders.text import TextEncoder
+from tabular_automl.encoders.text import MAX_CHARS, TextEncoder
 
 MAX_LEVELS = 10_000
 # Columns with more kept levels than this also get the frequency of their level as a feature.
@@ -135,7 +135,8 @@ class CategoryEncoder(ColumnEncoder):
             counts = self.log_counts()[codes].reshape(n_rows, 1)
             table = table.with_numeric(counts, (f"{name}:count",))
         if self.spelling is not None:
-            spelt = self.spelling.features(cells, [self.spelt(key) for key in keys], name)
+            texts = [self.spelt(key)[:MAX_CHARS] for key in keys]
+            spelt = self.spelling.features(cells, texts, name)
             table = table.with_numeric(spelt.numeric, spelt.numeric_names)
         return table
 

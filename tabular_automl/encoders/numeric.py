@@ -167,7 +167,7 @@ class NumericEncoder(ColumnEncoder):
 
     def _read_first(self, column: pd.Series) -> tuple[npt.NDArray[np.float64], list[str]]:
         if storage_of(column) not in _PLAIN:
-            self.mark = _mark_of(column, distinct_cells(column)[1])
+            self.mark = _mark_of(column)
         return _read(column, self.mark)
 
 
@@ -216,11 +216,11 @@ def _is_junk(key: str, mark: str) -> bool:
     return number_of(key, mark) is None and not is_na_token(key)
 
 
-def _mark_of(column: pd.Series, keys: list[str]) -> str:
+def _mark_of(column: pd.Series) -> str:
     """Return the decimal mark of a column's texts; cells that are numbers do not count."""
-    if column.dtype == object:
-        keys = list({cell.strip() for cell in column.tolist() if isinstance(cell, str)})
-    return decimal_mark(keys)
+    if column.dtype != object:
+        return decimal_mark(distinct_cells(column)[1])
+    return decimal_mark(list({cell.strip() for cell in column.tolist() if isinstance(cell, str)}))
 
 
 def _has_booleans(sample: pd.Series) -> bool:
@@ -232,7 +232,7 @@ def _claim_text(sample: pd.Series) -> str | None:
     counts = np.bincount(codes[codes != MISSING], minlength=len(keys))
     if not len(keys) or not _looks_numeric(keys):
         return None
-    mark = _mark_of(sample, keys)
+    mark = _mark_of(sample)
     readable = np.array([parse_number(key, mark) is not None for key in keys])
     junk = ~readable & ~np.array([is_na_token(key) for key in keys])
     n_rows = counts.sum()

@@ -108,6 +108,7 @@ class Workbook:
         self.without_topics: list[Hashable] | None = None
         self._journal = journal
         self._earlier = journal  # is read where nothing can be written any more
+        self._last_read, self._of_last_read = "", dict[str, State]()  # bags are often one entry's
         self._identity = identity
         self._report = report
         self._finished: dict[str, _Finished] = {}
@@ -229,15 +230,21 @@ class Workbook:
         places = {
             key: self._finished.pop(key).entry for key in keys.values() if key in self._finished
         }
-        if self._earlier is None or not places:
-            return {}
-        states: dict[str, State] = {}
-        for entry in dict.fromkeys(places.values()):
-            folds = self._earlier.read(entry).children
-            states |= {key: state for key, state in folds.items() if places.get(key) == entry}
+        states = {key: self._read(entry, key) for key, entry in places.items()}
+        found = {fold: states.get(key) for fold, key in keys.items()}
         return {
-            fold: FoldFit.from_state(states[key]) for fold, key in keys.items() if key in states
+            fold: FoldFit.from_state(state) for fold, state in found.items() if state is not None
         }
+
+    def _read(self, entry: str, key: str) -> State | None:
+        """Return a finished fold; None where it cannot be read any more, and is to be fitted."""
+        if self._earlier is not None and entry != self._last_read:
+            try:
+                self._of_last_read = dict(self._earlier.read(entry).children)
+            except (ArtifactError, PathError):
+                self._of_last_read = {}
+            self._last_read = entry
+        return self._of_last_read.pop(key, None)
 
     def record(self, request: BagRequest, folds: Mapping[int, FoldFit]) -> None:
         """Keep folds that were finished just now, and write what is at stake when it is much."""
@@ -252,8 +259,8 @@ class Workbook:
 
     def close(self, seconds: float) -> None:
         """Write what is not on disk yet, fold by fold until about so many seconds are over."""
-        if math.isinf(seconds):
-            self._write(len(self._unwritten))
+        while math.isinf(seconds) and self._unwritten:
+            self._write(_WORTH_A_WRITE)  # few at a time: an entry is read as a whole
         end, longest = time.monotonic() + seconds, _WRITE_SECONDS
         while self._unwritten and (start := time.monotonic()) + longest < end:
             self._write(1)

@@ -144,11 +144,14 @@ def classes_of_both(one: FittedPipeline, other: FittedPipeline) -> list[Hashable
     both = [*known, *more]
     if not more:
         return known
-    for dtype in (one.codec.dtype, other.codec.dtype):
-        if isinstance(dtype, pd.CategoricalDtype):
-            order = [unwrapped(each) for each in dtype.categories]
-            if all(each in order for each in both):
-                return sorted(both, key=order.index)
+    dtypes = [each.codec.dtype for each in (one, other)]
+    ordered = [dtype for dtype in dtypes if isinstance(dtype, pd.CategoricalDtype)]
+    for dtype in ordered:
+        order = [unwrapped(each) for each in dtype.categories]
+        if all(each in order for each in both):
+            return sorted(both, key=order.index)
+    if ordered:
+        return both
     try:
         return sorted(both)
     except TypeError:  # text next to numbers

@@ -96,10 +96,11 @@ def test_the_decimal_mark_of_training_holds_for_other_rows():
     assert again.encode(pd.Series(["1,250"])).tolist() == alone.tolist()
 
 
-def test_one_mistyped_label_does_not_divide_all_others():
-    y = pd.Series([*[f"{i},500" for i in range(1, 60)], "12,50"], name="y")
+@pytest.mark.parametrize("mistyped", ["12,50", "0,50"])
+def test_one_mistyped_label_does_not_divide_all_others(mistyped):
+    y = pd.Series([*[f"{i},500" for i in range(1, 60)], mistyped], name="y")
     assert mark_of(y) == "."
-    with pytest.raises(LabelError, match="got '12,50' in row 59"):
+    with pytest.raises(LabelError, match=f"got '{mistyped}' in row 59"):
         read_numbers(y)
 
 

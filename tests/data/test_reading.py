@@ -124,6 +124,7 @@ def zipped(content):
     [
         ("csv", bytes),
         ("csv.gz", gzip.compress),
+        ("CSV.GZ", gzip.compress),
         ("csv.bz2", bz2.compress),
         ("csv.xz", lzma.compress),
         ("csv.zip", zipped),

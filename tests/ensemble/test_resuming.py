@@ -124,6 +124,16 @@ def test_folds_lie_on_disk_until_they_are_recalled(journal):
     assert book.recall(request) == {}
 
 
+def test_a_fold_that_can_no_longer_be_read_is_fitted_again(journal):
+    request = bag_request()
+    fit = finished(journal, request)
+    book = opened(journal)
+    for path in journal.path.glob("0*/data-*/arrays.npz"):
+        path.write_bytes(b"")
+    again = fit_bag(request, Budget.unlimited(), Machine(1, 10**9), memory=book)
+    assert np.array_equal(again.oof, fit.oof)
+
+
 def test_unclaimed_bags_are_those_that_nobody_recalled(journal):
     finished(journal, bag_request("first"))
     finished(journal, bag_request("second"))

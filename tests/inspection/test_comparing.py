@@ -1,5 +1,7 @@
 """Which of two predictors is better, and what could be chance."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -223,3 +225,12 @@ def test_classes_keep_their_order_where_the_predictor_in_use_lacks_one(tmp_path,
     found = one.compare(other, later)
     assert found.figure == pytest.approx(one.evaluate(later)["quadratic_kappa"])
     assert found.other_figure == pytest.approx(other.evaluate(later)["quadratic_kappa"])
+
+
+def test_ordered_classes_that_no_predictor_has_all_of_keep_the_order_of_the_first():
+    def knowing(*classes):
+        dtype = pd.CategoricalDtype(classes, ordered=True)
+        return SimpleNamespace(codec=SimpleNamespace(classes=pd.Index(classes), dtype=dtype))
+
+    both = comparing.classes_of_both(knowing("low", "mid", "high"), knowing("mid", "high", "top"))
+    assert both == ["low", "mid", "high", "top"]
