@@ -192,10 +192,10 @@ def test_the_example_of_a_text_without_topics_has_words():
 
 
 def test_a_long_category_is_read_to_the_same_length():
-    values = [f"{'ab' * 2_500}{i % 90}" for i in range(200)]
+    values = [f"{i % 90}{'ab' * (1_900 + 3 * (i % 90))}" for i in range(200)]
     table = pd.DataFrame({"sequence": values})
     featurizer = Featurizer(infer_schema(table, {"sequence": "category"}))
     features = featurizer.fit_transform(table)
-    one = RowReader(featurizer).read({"sequence": values[3]})
+    one = RowReader(featurizer).read({"sequence": values[80]})
     assert features.numeric.shape[1] > 1
-    np.testing.assert_allclose(one.numeric[0], features.numeric[3], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(one.numeric[0], features.numeric[80], rtol=1e-5, atol=1e-5)
