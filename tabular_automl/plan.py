@@ -375,8 +375,26 @@ def _first_layer(
 ) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
     """Return the specs to try and those left out with the reason."""
     check_names(config)
+    planned, left_out = _sorted_out(config, task, shape, limit, n_folds)
+    left_out += _not_tried(config, shape)
+    if config.max_specs is not None:
+        left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
+        planned = planned[: config.max_specs]
+    if not planned:
+        why = "".join(f"; {key}: {reason}" for key, reason in left_out)
+        raise InvalidOptionError(
+            "families and exclude must leave at least one model to fit, got "
+            f"families={config.families!r}, exclude={config.exclude!r}{why}."
+        )
+    return tuple(planned), tuple(left_out)
+
+
+def _sorted_out(
+    config: FitConfig, task: Task, shape: Shape, limit: float | None, n_folds: int
+) -> tuple[list[PlannedSpec], list[tuple[str, str]]]:
+    """Return the user's own specs and the wanted ones that suit the table, and the others."""
     planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
-    left_out: list[tuple[str, str]] = []
+    reasons: dict[str, str] = {}
     unsuited: dict[str, Entry] = {}  # the first of each family
     for entry in (*_readers(shape), *PORTFOLIO):
         if not _is_wanted(entry, config):
@@ -389,22 +407,12 @@ def _first_layer(
         if reason is None:
             planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after, entry.like))
         else:
-            left_out.append((entry.key, reason))
+            reasons[entry.key] = reason
     if not planned and config.families is not None:  # whoever names a family wants it all the same
-        planned = [PlannedSpec(entry.spec(), entry.cost) for entry in unsuited.values()]
-        asked = {entry.key for entry in unsuited.values()}
-        left_out = [(key, reason) for key, reason in left_out if key not in asked]
-    left_out += _not_tried(config, shape)
-    if config.max_specs is not None:
-        left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
-        planned = planned[: config.max_specs]
-    if not planned:
-        why = "".join(f"; {key}: {reason}" for key, reason in left_out)
-        raise InvalidOptionError(
-            "families and exclude must leave at least one model to fit, got "
-            f"families={config.families!r}, exclude={config.exclude!r}{why}."
-        )
-    return tuple(planned), tuple(left_out)
+        for entry in unsuited.values():
+            planned.append(PlannedSpec(entry.spec(), entry.cost))
+            del reasons[entry.key]
+    return planned, list(reasons.items())
 
 
 def _not_tried(config: FitConfig, shape: Shape) -> list[tuple[str, str]]:

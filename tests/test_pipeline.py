@@ -14,6 +14,19 @@ from tabular_automl.models.lightgbm import LightGBM
 from tabular_automl.pipeline import _as_chosen, _time_to_choose
 
 
+@pytest.fixture
+def seconds_to_weigh(monkeypatch):
+    """Return what each weighing of an ensemble had left, as fits go on."""
+    left, weigh = [], pipeline.ensemble_weights
+
+    def noting(request, candidates, budget):
+        left.append(budget.remaining())
+        return weigh(request, candidates, budget)
+
+    monkeypatch.setattr(pipeline, "ensemble_weights", noting)
+    return left
+
+
 def test_a_group_column_of_lists_is_refused_in_a_sentence(tmp_path):
     table = pd.DataFrame({"size": range(100), "g": [[i % 7] for i in range(100)], "y": range(100)})
     with pytest.raises(DataError, match="group column"):
@@ -23,15 +36,9 @@ def test_a_group_column_of_lists_is_refused_in_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(("metric", "share"), [("f1", 0.6), ("log_loss", 1.0)])
-def test_weighing_leaves_time_for_a_decision_rule(metric, share, tmp_path, monkeypatch):
-    given = []
-    weigh = pipeline.ensemble_weights
-
-    def noting(request, candidates, budget):
-        given.append(budget.remaining())
-        return weigh(request, candidates, budget)
-
-    monkeypatch.setattr(pipeline, "ensemble_weights", noting)
+def test_weighing_leaves_time_for_a_decision_rule(
+    metric, share, tmp_path, monkeypatch, seconds_to_weigh
+):
     monkeypatch.setattr(pipeline, "_time_to_choose", lambda *_: Budget.start(100.0))
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"size": rng.normal(size=200)})
@@ -40,7 +47,7 @@ def test_weighing_leaves_time_for_a_decision_rule(metric, share, tmp_path, monke
     Predictor("y", path=tmp_path / "p", verbosity=0, eval_metric=metric).fit(
         table, config=config, time_limit=20
     )
-    assert given[0] == pytest.approx(100.0 * share, abs=1.0)
+    assert seconds_to_weigh[0] == pytest.approx(100.0 * share, abs=1.0)
 
 
 NEVER = Budget.start(0.0)  # the time for who interrupts
@@ -108,20 +115,12 @@ def test_bags_that_may_stay_are_weighed_anew_with_time_however_long_the_choice_t
 
 
 def test_weights_have_time_though_most_of_a_refits_time_went_to_models(
-    tmp_path, regression_table, monkeypatch
+    tmp_path, regression_table, seconds_to_weigh
 ):
-    left = []
-    weigh = pipeline.ensemble_weights
-
-    def watched(request, candidates, budget):
-        left.append(budget.remaining())
-        return weigh(request, candidates, budget)
-
-    monkeypatch.setattr(pipeline, "ensemble_weights", watched)
     config = FitConfig(refit=True, families=("linear", "lightgbm"))
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
     predictor.fit(regression_table, time_limit=8, config=config)
-    assert left[0] > 0.0
+    assert seconds_to_weigh[0] > 0.0
 
 
 def test_bags_that_never_are_one_model_are_as_slow_as_measured(

@@ -39,7 +39,8 @@ _ID_NAME = re.compile(
 _CAMEL_ID_NAME = re.compile(r"[a-z](?:Id|ID|Uuid|UUID|Key|Index)$")
 # Whole numbers that are all different by their nature, and that do tell something.
 _ORDER_NAME = re.compile(
-    r"rank|order|position|period|year|quarter|month|week|day|date|hour|time|age|score|price|amount|count|size",
+    r"rank|order|position|period|year|quarter|month|week|day|date|hour|time|age|score|price"
+    r"|amount|count|size",
     re.I,
 )
 _HEX = re.compile(r"(?:0x)?[0-9a-f]{8,}$|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.I)
