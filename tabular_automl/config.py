@@ -13,7 +13,12 @@ from tabular_automl.core.cluster_names import parse_cluster
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.models.base import ModelSpec
 
-_OPTIONAL_INTEGERS = {"n_folds": (2, 50), "n_layers": (1, 3), "max_specs": (1, 10_000)}
+_OPTIONAL_INTEGERS: Mapping[str, tuple[int, float]] = {
+    "n_folds": (2, 50),
+    "n_layers": (1, 3),
+    "max_specs": (1, 10_000),
+    "max_rows": (2, math.inf),
+}
 
 
 def check_integer(name: str, value: object, low: int, high: float = math.inf) -> None:
@@ -110,6 +115,10 @@ class FitConfig:
         Budget in trials: fit this many specs of the first layer and do not look at the clock unless
         there is a time limit too. On one machine the same seed then gives the same predictor, bit
         for bit, unless ``max_latency_ms`` or ``max_error_cost`` is set.
+    max_rows : int or None
+        Learn from so many rows at most, drawn at random; of a rare class more, which
+        weights make up for. None: from as many as there is time for, as models that see too many
+        end with less; all of them in trials. A number above the table's rows takes all.
     max_seconds_without_limit : float
         Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
         50,000 rows; larger tables get proportionally more, six times as much at most.
@@ -153,6 +162,7 @@ class FitConfig:
     exclude: tuple[str, ...] = ()
     specs: tuple[ModelSpec, ...] = ()
     max_specs: int | None = None
+    max_rows: int | None = None
     max_seconds_without_limit: float = 540.0
     max_latency_ms: float | None = None
     max_error_cost: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_to_json
+from tabular_automl.data.drawing import Draw
 from tabular_automl.data.labels import read_numbers, unwrapped
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.task import ProblemType, TargetCodec, infer_task
@@ -80,6 +81,15 @@ class Target:
     in_user_units: npt.NDArray[Any]
     reason: str
 
+    def of_rows(self, rows: npt.NDArray[np.intp]) -> Target:
+        """Return the target of some of the rows, which knows the classes and bounds of all."""
+        return replace(
+            self,
+            features=self.features.iloc[rows],
+            encoded=self.encoded[rows],
+            in_user_units=self.in_user_units[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -97,6 +107,14 @@ class Roles:
     group: pd.Series | None
     time: pd.Series | None
     fold: pd.Series | None
+
+    def of_draw(self, draw: Draw) -> Roles:
+        """Return the roles of rows that were drawn, which count as what they stand for."""
+        columns = {
+            role: None if column is None else column.iloc[draw.rows]
+            for role, column in (("group", self.group), ("time", self.time), ("fold", self.fold))
+        }
+        return Roles(draw.weigh(self.weight), **columns)
 
 
 def read_target(request: FitRequest, report: Reporter) -> Target:

@@ -17,6 +17,7 @@ from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
+from tabular_automl.data.drawing import Draw, draw_rows
 from tabular_automl.data.folds import Folds, check_weights, given_folds, group_codes, make_folds
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import Samples
@@ -48,9 +49,11 @@ from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.models.giveaways import giveaways
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
-from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
+from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, n_to_learn_from, plan_fit
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
+_MOST_FEATURES_OF_A_COLUMN = 100  # those of texts
+_ROWS_TO_COUNT_FEATURES = 2_000
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
@@ -100,6 +103,11 @@ def _fit_pipeline(
     schema = infer_schema(target.features, request.columns)
     roles = read_roles(schema, target.features)  # its errors come before the long work
     given = None if roles.fold is None else given_folds(roles.fold)  # and so do these
+    n_given = len(target.encoded)
+    draw = _draw(target, schema, given, config, machine, budget)
+    if draw is not None:
+        target, roles = target.of_rows(draw.rows), roles.of_draw(draw)
+        given = None if roles.fold is None else given_folds(roles.fold)
     featurizer = Featurizer(schema, _kinds_read(schema, request.config))
     share = budget.share(_SHARE_FOR_TOPICS)
     table = featurizer.fit_transform(target.features, share, workbook.without_topics)
@@ -124,13 +132,14 @@ def _fit_pipeline(
         len(of_several_values(table)),
         None if roles.group is None else len(np.unique(group_codes(roles.group, len(table)))),
         int(np.bincount(target.encoded).min()) if target.codec.task.n_classes == 2 else None,
+        n_given,
     )
     limit = budget.remaining() if budget.limited else None
     plan = plan_fit(config, target.codec.task, shape, machine, limit)
     budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
     stack_request = _stack_request(target, samples, roles, plan, machine, config, report)
     _report_plan(plan, target, stack_request.folds, report)
-    workbook.begin(plan.n_folds, plan.holdout_fraction, featurizer.without_topics)
+    workbook.begin(plan.n_folds, plan.holdout_fraction, featurizer.without_topics, len(table))
     budget.heed_stop()
     try:
         stack_fit = fit_stack(
@@ -154,7 +163,36 @@ def _fit_pipeline(
         pipeline = replace(pipeline, stack=stack)
         if config.max_latency_ms is not None:
             _report_slower(stack, report)
+    if draw is not None:
+        record = replace(record, oof_rows=draw.rows[record.oof_rows])
     return replace(pipeline, summary=summary), record
+
+
+def _draw(
+    target: Target,
+    schema: Schema,
+    given: Folds | None,
+    config: FitConfig,
+    machine: Machine,
+    budget: Budget,
+) -> Draw | None:
+    """Return the rows to learn from, where they are not all."""
+    task, n_given = target.codec.task, len(target.encoded)
+    limit = budget.remaining() if budget.limited else None
+    kinds = _kinds_read(schema, config)
+    most = partial(n_to_learn_from, config, machine=machine, limit=limit)
+    many_features = _MOST_FEATURES_OF_A_COLUMN * len(schema.used)
+    if most(Shape(n_given, many_features, raw_kinds=kinds)) >= n_given:
+        return None  # whatever the columns are made into
+    few = draw_rows(task, target.encoded, _ROWS_TO_COUNT_FEATURES, seed=config.seed).rows
+    features = Featurizer(schema, kinds).fit_transform(target.features.iloc[few])
+    n_wanted = most(Shape(n_given, features.n_features, raw_kinds=kinds))
+    if n_wanted >= n_given:
+        return None
+    held_out = None
+    if given is not None and len(given) == 1 and 2 * len(given.validated) <= n_wanted:
+        held_out = given.validated
+    return draw_rows(task, target.encoded, n_wanted, kept=held_out, seed=config.seed)
 
 
 def _time_to_choose(

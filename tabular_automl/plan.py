@@ -32,6 +32,10 @@ _REFIT_SHARE = 0.75  # of a fold's part of the time: some specs earn no weight
 _REFIT_SHARE_OF_HOLDOUT = 0.25  # of the time
 _HOLDOUT, _MOST_HELD_OUT = 0.1, 0.33  # of the rows
 _RARE_TO_JUDGE = 50  # rows of the rarer of two classes
+_LEAST_DRAWN = 50_000  # rows
+_SHARE_FOR_FEATURES, _SECONDS_TO_MAKE_A_FEATURE = 0.25, 7e-8  # of one row; of 5 million, measured
+_BYTES_FOR_A_FEATURE = 24  # of one row, in all: six times its own
+_WORTH_DRAWING = 0.8  # of the rows: leaving out less than a fifth of them gains nothing
 _MOST_FOLDS = 8  # unless more are asked for
 _FEW_ROWS, _FOLDS_OF_FEW_ROWS = 80, 5
 _ENOUGH_TO_CHOOSE_BY = 2_500  # rows, for fewer folds where they are for choosing only: ...
@@ -71,6 +75,8 @@ class Shape:
         Groups of rows that stay together, where there are some.
     n_rarest : int or None
         Rows of the rarer of two classes.
+    n_given : int or None
+        Rows of the table that these were drawn from, or that are all of it.
     """
 
     n_samples: int
@@ -82,6 +88,7 @@ class Shape:
     n_numbers: int = 2
     n_groups: int | None = None
     n_rarest: int | None = None
+    n_given: int | None = None
 
     @property
     def each_validated(self) -> bool:
@@ -161,6 +168,7 @@ def plan_fit(
         When the settings name families or specs that do not exist, or leave none.
     """
     limit, patience, notes = _time(config, shape, time_limit)
+    notes += _about_draw(config, shape)
     affordable = _affordable_folds(task, shape, machine, limit)
     holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
     first, left_out = _first_layer(config, task, shape, limit, n_folds)
@@ -208,6 +216,34 @@ def _time(
         "less when more models no longer improve the ensemble."
     )
     return limit, 4, (note,)
+
+
+def n_to_learn_from(config: FitConfig, shape: Shape, machine: Machine, limit: float | None) -> int:
+    """Return how many of a table's rows to make features of, at most all.
+
+    As many as there is time and memory for beside the models, which draw from them what each has
+    time for.
+    """
+    n_given = shape.n_samples
+    if config.max_rows is not None:
+        return min(n_given, config.max_rows)
+    limit, _, _ = _time(config, shape, limit)
+    if limit is None:
+        return n_given
+    n_features = max(1, shape.n_features)
+    in_time = _SHARE_FOR_FEATURES * limit / (_SECONDS_TO_MAKE_A_FEATURE * n_features)
+    in_memory = machine.n_bytes / (_BYTES_FOR_A_FEATURE * n_features)
+    n_wanted = max(_LEAST_DRAWN, min(in_time, in_memory))
+    return int(n_wanted) if n_wanted < _WORTH_DRAWING * n_given else n_given
+
+
+def _about_draw(config: FitConfig, shape: Shape) -> tuple[str, ...]:
+    if shape.n_given is None or shape.n_samples == shape.n_given:
+        return ()
+    told = f"{shape.n_samples:,d} of {shape.n_given:,d} rows, drawn at random, are learned from"
+    if config.max_rows is not None:
+        return (f"{told}, as asked.",)
+    return (f"{told}: for more there is no time or memory (see FitConfig.max_rows).",)
 
 
 def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float | None) -> float:

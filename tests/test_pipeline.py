@@ -262,3 +262,43 @@ def test_the_problem_type_is_known_after_a_fit_and_asked_anew_by_the_next(
     assert predictor.fit(regression_table, config=config).problem_type == "regression"
     predictor.fit(binary_table, config=config, overwrite=True)
     assert predictor.problem_type == "binary"
+
+
+def test_of_many_rows_some_are_learned_from_and_the_same_when_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tabular_automl.plan._LEAST_DRAWN", 400)
+    monkeypatch.setattr("tabular_automl.plan._SECONDS_TO_MAKE_A_FEATURE", 1e9)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=2_000), "other": rng.normal(size=2_000)})
+    table["y"] = 10 * table["size"]
+    config = FitConfig(families=("linear",), n_folds=2, max_specs=1)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    predictor.fit(table, config=config, time_limit=60)
+    assert "400 of 2,000 rows, drawn at random, are learned from" in predictor.plan
+    oof = predictor.oof_predictions()
+    assert len(oof) == 400
+    assert np.median(np.abs(oof.to_numpy() - table["y"].to_numpy()[oof.index])) < 0.1
+    events = []
+    again = Predictor("y", path=tmp_path / "p", reporter=events.append)
+    again.fit(table, config=config, resume=True)  # in trials, where a first fit takes all rows
+    assert any(getattr(event, "text", "").startswith("Continuing: 2 ") for event in events)
+    pd.testing.assert_series_equal(again.oof_predictions(), oof)
+
+
+def test_drawn_rows_of_a_rare_class_are_weighed_as_all_rows_would(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=20_000)})
+    table["y"] = np.where(rng.random(20_000) < 0.02, "yes", "no")
+    config = FitConfig(families=("linear",), n_folds=2, max_specs=1, max_rows=1_000)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
+    assert len(predictor.oof_predictions()) == 1_000
+    assert predictor.predict_proba(table)["yes"].mean() == pytest.approx(0.02, abs=0.004)
+
+
+def test_a_holdout_of_the_users_stays_whole_where_rows_are_drawn(tmp_path, regression_table):
+    fold = pd.Series(np.where(np.arange(240) < 30, "mine", None), dtype=object)
+    table = regression_table.assign(fold=fold.to_numpy())
+    config = FitConfig(families=("linear",), max_specs=1, max_rows=100, refit=False)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
+    predictor.fit(table, columns={"fold": "fold"}, config=config)
+    assert predictor.oof_predictions().index.tolist() == list(range(30))
+    assert "100 of 240 rows" in predictor.plan

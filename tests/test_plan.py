@@ -14,7 +14,14 @@ from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.extend import register_model
 from tabular_automl.models.base import MODELS, ModelSpec
 from tabular_automl.models.prior import Prior
-from tabular_automl.plan import Shape, is_finite_limit, kinds_read, least_seconds, plan_fit
+from tabular_automl.plan import (
+    Shape,
+    is_finite_limit,
+    kinds_read,
+    least_seconds,
+    n_to_learn_from,
+    plan_fit,
+)
 
 BINARY = Task(ProblemType.BINARY, 2)
 REGRESSION = Task(ProblemType.REGRESSION)
@@ -466,3 +473,33 @@ def test_a_key_that_only_looks_like_one_is_taken(key):
 def test_families_may_name_single_specs():
     chosen = plan(FitConfig(families=("linear", "lightgbm_extra")), limit=None)
     assert set(keys(chosen.layers[0])) == {"linear", "lightgbm_extra"}
+
+
+def n_learned(n_samples, limit, config=None, n_features=60):
+    shape = Shape(n_samples, n_features)
+    return n_to_learn_from(config or FitConfig(), shape, MACHINE, limit)
+
+
+def test_all_rows_are_learned_from_unless_their_features_take_too_much_of_the_time():
+    assert n_learned(50_000, limit=1.0) == 50_000
+    assert n_learned(1_000_000, limit=300.0) == 1_000_000
+    assert n_learned(10_000_000, limit=None, config=FitConfig(max_specs=3)) == 10_000_000
+    learned = [n_learned(5_000_000, limit) for limit in (0.5, 10.0, 30.0, 60.0, 300.0)]
+    assert learned == sorted(learned)
+    assert 50_000 == learned[0] < learned[1] < learned[-1] == 5_000_000
+
+
+def test_no_more_rows_are_learned_from_than_memory_holds():
+    assert n_learned(100_000_000, limit=1e6) == MACHINE.n_bytes // (24 * 60)
+
+
+def test_as_many_rows_are_learned_from_as_the_settings_ask():
+    few = FitConfig(max_rows=1_000)
+    assert n_learned(5_000, limit=None, config=few) == 1_000
+    assert n_learned(500, limit=60.0, config=few) == 500
+    assert n_learned(10_000_000, limit=1.0, config=FitConfig(max_rows=10**9)) == 10_000_000
+    made = plan(few, n_samples=1_000, n_given=5_000)
+    assert "1,000 of 5,000 rows, drawn at random, are learned from, as asked." in made.describe()
+    hurried = plan(n_samples=1_000, n_given=5_000)
+    assert "for more there is no time or memory" in hurried.describe()
+    assert "drawn" not in plan(n_samples=1_000, n_given=1_000).describe()

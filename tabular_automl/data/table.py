@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tabular_automl.data.drawing import Draw
 from tabular_automl.data.schema import Kind
 
 MISSING_LEVEL = 0
@@ -165,6 +166,18 @@ class FeatureTable:
         view.rows = positions if self.rows is None else self.rows[positions]
         return view
 
+    def cut_out(self) -> FeatureTable:
+        """Return the rows of a view as a whole table of their own."""
+        return FeatureTable(
+            self.numeric,
+            self.codes,
+            self.numeric_names,
+            self.code_names,
+            self.n_levels,
+            self.raw,
+            self.raw_kinds,
+        )
+
     def derived(self, key: object, build: Callable[[FeatureTable], Derived]) -> Derived:
         """Return ``build(self)``, computed once for each key and kept as long as the table.
 
@@ -257,6 +270,11 @@ class Samples:
         positions = np.asarray(rows, dtype=np.intp)
         weight = None if self.weight is None else self.weight[positions]
         return Samples(self.table.take(positions), self.y[positions], weight)
+
+    def of_draw(self, draw: Draw) -> Samples:
+        """Return the drawn rows as a whole table, which count as what they stand for."""
+        table = self.table.take(draw.rows).cut_out()
+        return Samples(table, self.y[draw.rows], draw.weigh(self.weight))
 
 
 def _as_matrix(table: FeatureTable) -> npt.NDArray[np.float32]:

@@ -42,6 +42,7 @@ from tabular_automl.ensemble.refitting import (
 )
 from tabular_automl.ensemble.weights import blend
 from tabular_automl.models.base import MODELS, ModelSpec, Prediction
+from tabular_automl.models.rows_in_time import MANY_ROWS
 
 _BEHIND = 0.15  # an error larger than the best by this share earns weight only if it is different
 _MIXES = (0.1, 0.2, 0.4)  # weights at which a spec that is far behind must help the best one
@@ -299,8 +300,10 @@ class Layer:
             return "interrupted"
         if self._is_hopeless(spec.family):
             return f"what was tried of the family {spec.family!r} was far behind"
-        needed = _LEAST_SECONDS + _SECONDS_PER_CELL * len(table) * table.n_features
-        if budget.remaining() < needed + seconds_to_import(MODELS.get(spec.family).modules):
+        family = MODELS.get(spec.family)
+        n_rows = min(len(table), MANY_ROWS) if family.draws_rows else len(table)
+        needed = _LEAST_SECONDS + _SECONDS_PER_CELL * n_rows * table.n_features
+        if budget.remaining() < needed + seconds_to_import(family.modules):
             return NO_TIME
         return "more models no longer improved the ensemble" if self.no_longer_pays() else None
 

@@ -158,7 +158,11 @@ class Workbook:
         return book
 
     def begin(
-        self, n_folds: int, holdout_fraction: float | None, without_topics: Sequence[Hashable] = ()
+        self,
+        n_folds: int,
+        holdout_fraction: float | None,
+        without_topics: Sequence[Hashable] = (),
+        n_rows: int | None = None,
     ) -> None:
         """Write what the fit is and how its folds are made, unless an earlier fit has done so.
 
@@ -169,6 +173,8 @@ class Workbook:
         n_folds : int
         holdout_fraction : float or None
         without_topics : sequence of column names
+        n_rows : int, optional
+            So many of the table's are learned from.
 
         Raises
         ------
@@ -180,6 +186,7 @@ class Workbook:
         self.folds = {
             "n_folds": None if holdout_fraction is not None else n_folds,
             "holdout_fraction": holdout_fraction,
+            "max_rows": n_rows,
         }
         if self._journal is None:
             return

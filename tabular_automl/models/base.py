@@ -67,6 +67,9 @@ class Model(ABC):
         Whether fit asks its budget often enough to stop by itself. A family that does not say so is
         fitted in processes of its own, which cost their start (a second or two for each fold), and
         are ended when their share of time or memory is used up.
+    draws_rows : bool
+        Whether fit draws some of many rows where its budget is too short for all: it then looks at
+        the budget as early as on 200,000 rows (`rows_in_time`).
     modules : tuple of str
         Packages that fit imports: loaded before the first fold's clock starts.
     reads : frozenset of Kind
@@ -87,6 +90,7 @@ class Model(ABC):
     Params: ClassVar[type[AnyParams]] = AnyParams
     joins: ClassVar[bool] = False
     interruptible: ClassVar[bool] = False
+    draws_rows: ClassVar[bool] = False
     modules: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[frozenset[Kind]] = frozenset()
     cost: ClassVar[float] = 1.0

@@ -30,6 +30,7 @@ from tabular_automl.models.boosting import (
     rounds_times_rate,
 )
 from tabular_automl.models.pairs import Pairs, bytes_of_extended
+from tabular_automl.models.rows_in_time import Timing, rows_in_time
 from tabular_automl.models.stored_trees import ReadBack, Stored, unreadable
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ _PROBE_SHARE = 0.1
 # Part of the iterations after which all count as used up, and how many times as many come next, at
 # the rate of the first: CatBoost's own would be so low for them that they learn little more.
 _USED_UP, _MORE_ROUNDS = 0.95, 10
+# Iterations for which fewer rows are drawn, where there is no time for so many on all.
+_ENOUGH_ROUNDS = 200
 # Iterations times learning rate to aim at where CatBoost has no learning rate of its own.
 _CONVERGED = 50.0
 
@@ -55,7 +58,7 @@ class CatBoost(Model):
     The learning rate is CatBoost's own choice, which depends on the rows and the number of
     iterations. Where the budget has no room for all iterations, training starts again with as many
     as fit, and so with a higher rate. At a rate that is given it does so only where fewer fit than
-    usually converge at it.
+    usually converge at it. Of many rows as many are drawn as there is time for, see `rows_in_time`.
 
     References
     ----------
@@ -63,6 +66,7 @@ class CatBoost(Model):
     """
 
     interruptible: ClassVar[bool] = True
+    draws_rows: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("catboost",)
 
     @dataclass(frozen=True)
@@ -109,6 +113,9 @@ class CatBoost(Model):
         if self.outputs.is_constant:
             return self
         check_can_boost("CatBoost", train.table, budget)
+        n_enough = min(_ENOUGH_ROUNDS, self.params.n_rounds)
+        task, seed = self.setting.task, self.setting.seed
+        train = rows_in_time(train, task, seed, n_enough, budget, self._attempt)
         self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting, budget)
         train = self.pairs.extend_samples(train)
         valid = None if valid is None else self.pairs.extend_samples(valid)
@@ -214,12 +221,18 @@ class CatBoost(Model):
         n_rounds, rate = int(self.params.n_rounds), self.params.learning_rate
         return n_rounds if rate is None else min(n_rounds, math.ceil(_CONVERGED / rate))
 
+    def _attempt(self, few: Samples) -> Timing:
+        """Return what boosting few rows takes."""
+        timer = _Timer()
+        self._boost(_pool(self.outputs.encode(few)), None, self.params.n_rounds, timer)
+        return timer.timing
+
     def _boost(
         self,
         training: catboost.Pool,
         validation: catboost.Pool | None,
         n_rounds: int,
-        clock: _Clock,
+        clock: _Clock | _Timer,
     ) -> catboost.CatBoost:
         """Return the booster that ``clock`` stops, cut at its best iteration."""
         import catboost
@@ -278,6 +291,29 @@ def _read(raw: bytes) -> catboost.CatBoost:
         return catboost.CatBoost().load_model(blob=raw, format="cbm")
     except (ValueError, catboost.CatBoostError) as error:
         raise unreadable("CatBoost", error) from error
+
+
+class _Timer:
+    """CatBoost's callback: stops after a few iterations, which it times."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._preparation = 0.0
+        self._pace: Pace | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """What the iterations took."""
+        return Timing(self._preparation, 0.0 if self._pace is None else self._pace.seconds)
+
+    def after_iteration(self, info: Any) -> bool:
+        """Return whether to go on."""
+        if self._pace is None:
+            self._preparation = time.monotonic() - self._started
+            self._pace = Pace()
+        else:
+            self._pace.tick()
+        return bool(info.iteration < _PROBE)
 
 
 class _Clock:

@@ -31,6 +31,7 @@ from tabular_automl.models.boosting import (
     rounds_times_rate,
 )
 from tabular_automl.models.pairs import Pairs, bytes_of_extended
+from tabular_automl.models.rows_in_time import ENOUGH_ROUNDS, Timing, rows_in_time
 from tabular_automl.models.stored_trees import (
     ReadBack,
     Stored,
@@ -89,6 +90,7 @@ class LightGBM(Model):
     """
 
     interruptible: ClassVar[bool] = True
+    draws_rows: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("lightgbm",)
 
     @dataclass(frozen=True)
@@ -138,6 +140,9 @@ class LightGBM(Model):
         check_can_boost("LightGBM", train.table, budget)
         import lightgbm
 
+        n_enough = min(ENOUGH_ROUNDS, self.params.n_rounds)
+        task, seed = self.setting.task, self.setting.seed
+        train = rows_in_time(train, task, seed, n_enough, budget, self._attempt)
         self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting, budget)
         train = self.pairs.extend_samples(train)
         valid = None if valid is None else self.pairs.extend_samples(valid)
@@ -177,6 +182,16 @@ class LightGBM(Model):
         }
         self._booster = _stored(booster, progress.best_round)
         return self
+
+    def _attempt(self, few: Samples) -> Timing:
+        """Return what boosting few rows takes."""
+        import lightgbm
+
+        def start() -> Callable[[], object]:
+            training = self._subset(self.outputs.encode(few), few.table)
+            return lightgbm.Booster(self._options(), training).update
+
+        return Timing.of(start)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return predictions of shape (n_samples, n_outputs)."""

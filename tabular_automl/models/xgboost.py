@@ -29,6 +29,7 @@ from tabular_automl.models.boosting import (
     rounds_at_most,
     rounds_times_rate,
 )
+from tabular_automl.models.rows_in_time import ENOUGH_ROUNDS, Timing, rows_in_time
 from tabular_automl.models.stored_trees import (
     ReadBack,
     Stored,
@@ -66,6 +67,7 @@ class XGBoost(Model):
     """
 
     interruptible: ClassVar[bool] = True
+    draws_rows: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("xgboost",)
 
     @dataclass(frozen=True)
@@ -109,6 +111,9 @@ class XGBoost(Model):
         check_can_boost("XGBoost", train.table, budget)
         xgb = _xgboost()
 
+        n_enough = min(ENOUGH_ROUNDS, self.params.n_rounds)
+        task, seed = self.setting.task, self.setting.seed
+        train = rows_in_time(train, task, seed, n_enough, budget, self._attempt)
         rate = self.params.learning_rate or default_learning_rate(len(train))
         training = self._quantiles(self.outputs.encode(train), None)
         held_out = self.outputs.held_out(valid)
@@ -143,6 +148,16 @@ class XGBoost(Model):
         }
         self._booster = _stored(booster, progress.best_round)
         return self
+
+    def _attempt(self, few: Samples) -> Timing:
+        """Return what boosting few rows takes."""
+
+        def start() -> Callable[[], object]:
+            training = self._quantiles(self.outputs.encode(few), None)
+            booster = _xgboost().Booster(self._options(), [training])
+            return lambda: booster.update(training, booster.num_boosted_rounds())
+
+        return Timing.of(start)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return predictions of shape (n_samples, n_outputs)."""

@@ -43,7 +43,16 @@ BESIDE = {
 SURFACE = {"", "extend"}
 # What the files of models/ may share; everything else there is a family of its own.
 SHARED_BY_MODELS = {
-    *("base", "dense", "boosting", "quick_boosting", "pairs", "stored_trees", "contract"),
+    *(
+        "base",
+        "dense",
+        "boosting",
+        "quick_boosting",
+        "pairs",
+        "stored_trees",
+        "contract",
+        "rows_in_time",
+    ),
 }
 FAMILIES = {
     "lightgbm",

@@ -145,7 +145,8 @@ def test_unclaimed_bags_are_those_that_nobody_recalled(journal):
 
 def test_the_folds_of_the_earlier_fit_are_told(journal):
     finished(journal, bag_request())
-    assert opened(journal).folds == {"n_folds": 3, "holdout_fraction": None}
+    told = {"n_folds": 3, "holdout_fraction": None, "max_rows": None}
+    assert opened(journal).folds == told
 
 
 def test_another_identity_is_refused_with_what_differs(journal):

@@ -1,0 +1,107 @@
+"""Of a long table, boosters learn from as many rows as there is time for."""
+
+import numpy as np
+import pytest
+
+from tabular_automl.core.budget import Budget
+from tabular_automl.data.table import FeatureTable, Samples
+from tabular_automl.data.task import ProblemType, Task
+from tabular_automl.models import rows_in_time as module
+from tabular_automl.models.base import MODELS, Setting
+from tabular_automl.models.rows_in_time import Timing, rows_in_time
+
+BINARY = Task(ProblemType.BINARY, 2)
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch):
+    monkeypatch.setattr(module, "MANY_ROWS", 500)
+    monkeypatch.setattr(module, "_FEWER_TO_TIME", 50)
+    monkeypatch.setattr(module, "_FEW_TO_TIME", 200)
+
+
+def samples(n_rows=2_000):
+    rng = np.random.default_rng(0)
+    numeric = rng.normal(size=(n_rows, 2)).astype(np.float32)
+    codes = rng.integers(0, 5, (n_rows, 1)).astype(np.int32)
+    y = (numeric[:, 0] + codes[:, 0] > 2).astype(np.int64)
+    return Samples(FeatureTable(numeric, codes, ("a", "b"), ("c",), (5,)), y)
+
+
+def taking(of_no_rows, per_row):
+    """Return what would find out that rounds take so long."""
+    return lambda few: Timing(0.0, of_no_rows + per_row * len(few))
+
+
+def drawn(data, attempt, n_rounds=10, seconds=100.0):
+    return rows_in_time(data, BINARY, 0, n_rounds, Budget.start(seconds), attempt)
+
+
+def test_all_rows_are_taken_where_there_is_time_or_no_clock():
+    data = samples()
+    assert drawn(data, taking(0.0, 1e-6)) is data
+
+    def never(few):
+        raise AssertionError("nothing needs to be timed")
+
+    assert drawn(data.take(np.arange(500)), never).y.shape == (500,)
+    assert rows_in_time(data, BINARY, 0, 10, Budget.unlimited(), never) is data
+
+
+def test_what_rounds_take_without_rows_is_known_apart():
+    n_rows = len(drawn(samples(), taking(1.0, 0.01)))
+    assert n_rows == pytest.approx((0.9 * 100 - 10 * 1.0) / (10 * 0.01), abs=2)
+
+
+def test_never_are_fewer_drawn_than_were_timed():
+    assert len(drawn(samples(), taking(1e9, 0.0))) == 200
+
+
+def test_drawn_rows_are_a_table_of_their_own_that_holds_the_same_values():
+    data = samples()
+    some = drawn(data, taking(0.0, 0.01))
+    assert some.table.root is some.table
+    rows = {tuple(row) for row in data.table.matrix()}
+    assert all(tuple(row) in rows for row in some.table.matrix())
+
+
+def test_rounds_are_timed_after_what_prepares_them(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+
+    def spend(seconds):
+        clock[0] += seconds
+
+    def start():
+        spend(7.0)
+        return lambda: spend(2.0)
+
+    timing = Timing.of(start)
+    assert (timing.preparation, timing.seconds) == (9.0, 2.0)
+    assert timing.of_rounds(10) == 29.0
+
+
+@pytest.mark.parametrize("family", ["lightgbm", "xgboost", "catboost"])
+def test_boosters_learn_from_some_of_many_rows_and_from_all_in_trials(family, monkeypatch):
+    lengths = []
+    draw = Samples.of_draw
+
+    def noting(data, rows):
+        lengths.append(len(rows.rows))
+        return draw(data, rows)
+
+    monkeypatch.setattr(Samples, "of_draw", noting)
+    monkeypatch.setattr(Timing, "of_rounds", lambda timing, n_rounds: 1e9)
+    data, made = samples(), MODELS.get(family)
+    train, valid = data.take(np.arange(1_500)), data.take(np.arange(1_500, 2_000))
+
+    def fitted(budget):
+        params = made.Params(n_rounds=30, learning_rate=0.3)
+        return made(params, Setting(BINARY, "log_loss", 0, 1)).fit(train, valid, budget)
+
+    answer = fitted(Budget.start(600.0)).predict(valid.table)
+    assert lengths == [50, 200, 200]
+    assert ((answer[:, 1] > 0.5) == valid.y).mean() > 0.9
+    lengths.clear()
+    fitted(Budget.unlimited())
+    assert not lengths
