@@ -98,6 +98,7 @@ def fit(arguments: argparse.Namespace) -> int:
                 n_jobs=arguments.jobs,
                 cluster=arguments.cluster,
                 exclude=tuple(arguments.exclude),
+                max_rows=arguments.max_rows,
                 max_latency_ms=arguments.max_latency_ms,
                 max_error_cost=arguments.max_error_cost,
             ),

@@ -462,7 +462,8 @@ class Answers:
     def oof_predictions(self) -> pd.DataFrame | pd.Series:
         """Return the ensemble's predictions of training rows that its models had not seen.
 
-        Indexed by the rows' positions in the training table without its unlabelled rows.
+        Indexed by the rows' positions in the training table without its unlabelled rows. Where only
+        some rows were learned from, they may hold more of rare classes (`FitConfig.max_rows`).
         """
         pipeline, record = self._fitted(), self._fit_record()
         if not len(record.oof):

@@ -206,6 +206,12 @@ def _add_fit(commands: Any) -> None:
         "--test", metavar="TABLE", help="print the figures on this table at the end"
     )
     parser.add_argument(
+        "--max-rows",
+        type=int,
+        metavar="N",
+        help="learn from so many rows at most, drawn at random (default: as time and memory allow)",
+    )
+    parser.add_argument(
         "--max-latency-ms",
         type=float,
         metavar="MS",

@@ -116,9 +116,9 @@ class FitConfig:
         there is a time limit too. On one machine the same seed then gives the same predictor, bit
         for bit, unless ``max_latency_ms`` or ``max_error_cost`` is set.
     max_rows : int or None
-        Learn from so many rows at most, drawn at random; of a rare class more, which
-        weights make up for. None: from as many as there is time for, as models that see too many
-        end with less; all of them in trials. A number above the table's rows takes all.
+        Make features of so many rows at most, drawn at random, of a rare class more than of others,
+        which weights make up for. None: of as many as there is time and memory for, and of all in
+        trials. Under a deadline, boosters learn from fewer still where they have no time for all.
     max_seconds_without_limit : float
         Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
         50,000 rows; larger tables get proportionally more, six times as much at most.

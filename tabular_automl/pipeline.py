@@ -17,10 +17,9 @@ from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
-from tabular_automl.data.drawing import Draw, draw_rows
 from tabular_automl.data.folds import Folds, check_weights, given_folds, group_codes, make_folds
 from tabular_automl.data.schema import Kind, Schema
-from tabular_automl.data.table import Samples
+from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.encoders.featurizer import Featurizer
@@ -43,17 +42,16 @@ from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
 from tabular_automl.ensemble.weights import blend
 from tabular_automl.fitted import FitRecord, FittedPipeline
-from tabular_automl.intake import FitRequest, Roles, Target, read_roles, read_target
+from tabular_automl.intake import FitRequest, Roles, Target, read_target
+from tabular_automl.learned_rows import LearnedRows
 from tabular_automl.metrics.base import Reads
 from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.models.giveaways import giveaways
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
-from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, n_to_learn_from, plan_fit
+from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
-_MOST_FEATURES_OF_A_COLUMN = 100  # those of texts
-_ROWS_TO_COUNT_FEATURES = 2_000
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
@@ -101,14 +99,11 @@ def _fit_pipeline(
     workbook = Workbook.open(request.journal, _identity(request, target), report, anew=request.anew)
     config = replace(request.config, **workbook.folds)
     schema = infer_schema(target.features, request.columns)
-    roles = read_roles(schema, target.features)  # its errors come before the long work
-    given = None if roles.fold is None else given_folds(roles.fold)  # and so do these
-    n_given = len(target.encoded)
-    draw = _draw(target, schema, given, config, machine, budget)
-    if draw is not None:
-        target, roles = target.of_rows(draw.rows), roles.of_draw(draw)
-        given = None if roles.fold is None else given_folds(roles.fold)
-    featurizer = Featurizer(schema, _kinds_read(schema, request.config))
+    make_featurizer = partial(Featurizer, schema, _kinds_read(schema, request.config))
+    learned = LearnedRows.all_of(target, schema)  # its errors come before the long work
+    learned = learned.in_time(make_featurizer, request.config, config, machine, budget)
+    features, target, roles = target.features, learned.target, learned.roles
+    featurizer = make_featurizer()
     share = budget.share(_SHARE_FOR_TOPICS)
     table = featurizer.fit_transform(target.features, share, workbook.without_topics)
     _tell_of_missing_topics(featurizer, report, again=workbook.without_topics is not None)
@@ -119,23 +114,13 @@ def _fit_pipeline(
     share = budget.share(_SHARE_FOR_GIVEAWAYS)
     _warn_of_giveaways(samples, featurizer, target.codec.task, config.seed, share, report)
     table = samples.table
-    summary = summarize(target.features, featurizer)
+    summary = summarize(features, featurizer)  # of all rows: of rare classes more are drawn
     if not (table.n_features or table.raw_kinds):
         report(Note("No column holds usable features: every prediction is the base rate."))
-    shape = Shape(
-        len(table),
-        table.n_features,
-        roles.time is not None,
-        given,
-        frozenset(table.raw_kinds.values()),
-        least_seconds(config, table, target.codec.task, machine),
-        len(of_several_values(table)),
-        None if roles.group is None else len(np.unique(group_codes(roles.group, len(table)))),
-        int(np.bincount(target.encoded).min()) if target.codec.task.n_classes == 2 else None,
-        n_given,
-    )
     limit = budget.remaining() if budget.limited else None
+    shape = _shape(table, learned, config, machine)
     plan = plan_fit(config, target.codec.task, shape, machine, limit)
+    plan = plan if learned.note is None else replace(plan, notes=(learned.note, *plan.notes))
     budget = budget if plan.time_limit is None else budget.within(plan.time_limit)
     stack_request = _stack_request(target, samples, roles, plan, machine, config, report)
     _report_plan(plan, target, stack_request.folds, report)
@@ -163,36 +148,26 @@ def _fit_pipeline(
         pipeline = replace(pipeline, stack=stack)
         if config.max_latency_ms is not None:
             _report_slower(stack, report)
-    if draw is not None:
-        record = replace(record, oof_rows=draw.rows[record.oof_rows])
+    if learned.drawn is not None:
+        record = replace(record, oof_rows=learned.drawn[record.oof_rows])
     return replace(pipeline, summary=summary), record
 
 
-def _draw(
-    target: Target,
-    schema: Schema,
-    given: Folds | None,
-    config: FitConfig,
-    machine: Machine,
-    budget: Budget,
-) -> Draw | None:
-    """Return the rows to learn from, where they are not all."""
-    task, n_given = target.codec.task, len(target.encoded)
-    limit = budget.remaining() if budget.limited else None
-    kinds = _kinds_read(schema, config)
-    most = partial(n_to_learn_from, config, machine=machine, limit=limit)
-    many_features = _MOST_FEATURES_OF_A_COLUMN * len(schema.used)
-    if most(Shape(n_given, many_features, raw_kinds=kinds)) >= n_given:
-        return None  # whatever the columns are made into
-    few = draw_rows(task, target.encoded, _ROWS_TO_COUNT_FEATURES, seed=config.seed).rows
-    features = Featurizer(schema, kinds).fit_transform(target.features.iloc[few])
-    n_wanted = most(Shape(n_given, features.n_features, raw_kinds=kinds))
-    if n_wanted >= n_given:
-        return None
-    held_out = None
-    if given is not None and len(given) == 1 and 2 * len(given.validated) <= n_wanted:
-        held_out = given.validated
-    return draw_rows(task, target.encoded, n_wanted, kept=held_out, seed=config.seed)
+def _shape(table: FeatureTable, rows: LearnedRows, config: FitConfig, machine: Machine) -> Shape:
+    """Return what the plan looks at."""
+    roles, task, y = rows.roles, rows.target.codec.task, rows.target.encoded
+    groups = None if roles.group is None else group_codes(roles.group, len(table))
+    return Shape(
+        n_samples=len(table),
+        n_features=table.n_features,
+        in_time_order=roles.time is not None,
+        given=rows.given,
+        raw_kinds=frozenset(table.raw_kinds.values()),
+        least_seconds=least_seconds(config, table, task, machine),
+        n_numbers=len(of_several_values(table)),
+        n_groups=None if groups is None else len(np.unique(groups)),
+        n_rarest=int(np.bincount(y).min()) if task.n_classes == 2 else None,
+    )
 
 
 def _time_to_choose(

@@ -12,6 +12,7 @@ from tabular_automl.config import FitConfig
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
 from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
+from tabular_automl.data.drawing import WORTH_DRAWING
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
@@ -35,7 +36,6 @@ _RARE_TO_JUDGE = 50  # rows of the rarer of two classes
 _LEAST_DRAWN = 50_000  # rows
 _SHARE_FOR_FEATURES, _SECONDS_TO_MAKE_A_FEATURE = 0.25, 7e-8  # of one row; of 5 million, measured
 _BYTES_FOR_A_FEATURE = 24  # of one row, in all: six times its own
-_WORTH_DRAWING = 0.8  # of the rows: leaving out less than a fifth of them gains nothing
 _MOST_FOLDS = 8  # unless more are asked for
 _FEW_ROWS, _FOLDS_OF_FEW_ROWS = 80, 5
 _ENOUGH_TO_CHOOSE_BY = 2_500  # rows, for fewer folds where they are for choosing only: ...
@@ -75,8 +75,6 @@ class Shape:
         Groups of rows that stay together, where there are some.
     n_rarest : int or None
         Rows of the rarer of two classes.
-    n_given : int or None
-        Rows of the table that these were drawn from, or that are all of it.
     """
 
     n_samples: int
@@ -88,7 +86,6 @@ class Shape:
     n_numbers: int = 2
     n_groups: int | None = None
     n_rarest: int | None = None
-    n_given: int | None = None
 
     @property
     def each_validated(self) -> bool:
@@ -168,7 +165,6 @@ def plan_fit(
         When the settings name families or specs that do not exist, or leave none.
     """
     limit, patience, notes = _time(config, shape, time_limit)
-    notes += _about_draw(config, shape)
     affordable = _affordable_folds(task, shape, machine, limit)
     holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
     first, left_out = _first_layer(config, task, shape, limit, n_folds)
@@ -218,32 +214,24 @@ def _time(
     return limit, 4, (note,)
 
 
-def n_to_learn_from(config: FitConfig, shape: Shape, machine: Machine, limit: float | None) -> int:
+def n_to_learn_from(
+    config: FitConfig, n_given: int, n_features: int, machine: Machine, limit: float | None
+) -> int:
     """Return how many of a table's rows to make features of, at most all.
 
     As many as there is time and memory for beside the models, which draw from them what each has
     time for.
     """
-    n_given = shape.n_samples
     if config.max_rows is not None:
         return min(n_given, config.max_rows)
-    limit, _, _ = _time(config, shape, limit)
+    limit, _, _ = _time(config, Shape(n_given, n_features), limit)
     if limit is None:
         return n_given
-    n_features = max(1, shape.n_features)
+    n_features = max(1, n_features)
     in_time = _SHARE_FOR_FEATURES * limit / (_SECONDS_TO_MAKE_A_FEATURE * n_features)
     in_memory = machine.n_bytes / (_BYTES_FOR_A_FEATURE * n_features)
     n_wanted = max(_LEAST_DRAWN, min(in_time, in_memory))
-    return int(n_wanted) if n_wanted < _WORTH_DRAWING * n_given else n_given
-
-
-def _about_draw(config: FitConfig, shape: Shape) -> tuple[str, ...]:
-    if shape.n_given is None or shape.n_samples == shape.n_given:
-        return ()
-    told = f"{shape.n_samples:,d} of {shape.n_given:,d} rows, drawn at random, are learned from"
-    if config.max_rows is not None:
-        return (f"{told}, as asked.",)
-    return (f"{told}: for more there is no time or memory (see FitConfig.max_rows).",)
+    return int(n_wanted) if n_wanted < WORTH_DRAWING * n_given else n_given
 
 
 def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float | None) -> float:

@@ -138,7 +138,7 @@ def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
     words = """fit train.csv --label y --time-limit 60 --preset fast --metric log_loss
         --problem-type binary --out m --overwrite --resume --column zip=category --column a=b=text
         --weight w --group g --time t --fold f --seed 3 --jobs 2 --exclude neural
-        --max-latency-ms 2.5 --max-error-cost 0.01 --quiet"""
+        --max-rows 5000 --max-latency-ms 2.5 --max-error-cost 0.01 --quiet"""
     assert main(words.split()) == 0
     (_, made), (_, fitted) = fake.calls
     assert made == {
@@ -151,6 +151,7 @@ def test_fit_passes_every_option_on(fake: type[FakePredictor]) -> None:
     config = fitted.pop("config")
     assert (config.seed, config.n_jobs, config.exclude) == (3, 2, ("neural",))
     assert (config.max_latency_ms, config.max_error_cost) == (2.5, 0.01)
+    assert config.max_rows == 5_000
     assert fitted == {
         "train": "train.csv",
         "time_limit": 60.0,

@@ -38,6 +38,7 @@ def test_config_must_be_a_fit_config():
         ("n_folds", True, "n_folds must be an integer"),
         ("n_layers", 9, "n_layers must be an integer from 1 to 3"),
         ("max_specs", 0, "max_specs must be an integer from 1"),
+        ("max_rows", 1, "max_rows must be an integer of at least 2, got 1"),
         ("holdout_fraction", 1.5, "holdout_fraction must be between 0 and 0.9"),
         ("holdout_fraction", "0.1", "holdout_fraction must be between"),
         ("n_jobs", "2", "n_jobs must be a positive integer, -1 or None"),

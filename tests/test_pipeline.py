@@ -282,6 +282,7 @@ def test_of_many_rows_some_are_learned_from_and_the_same_when_resumed(tmp_path, 
     again.fit(table, config=config, resume=True)  # in trials, where a first fit takes all rows
     assert any(getattr(event, "text", "").startswith("Continuing: 2 ") for event in events)
     pd.testing.assert_series_equal(again.oof_predictions(), oof)
+    assert "as in the fit that is continued; overwrite=True" in again.plan
 
 
 def test_drawn_rows_of_a_rare_class_are_weighed_as_all_rows_would(tmp_path):
@@ -294,11 +295,42 @@ def test_drawn_rows_of_a_rare_class_are_weighed_as_all_rows_would(tmp_path):
     assert predictor.predict_proba(table)["yes"].mean() == pytest.approx(0.02, abs=0.004)
 
 
-def test_a_holdout_of_the_users_stays_whole_where_rows_are_drawn(tmp_path, regression_table):
-    fold = pd.Series(np.where(np.arange(240) < 30, "mine", None), dtype=object)
-    table = regression_table.assign(fold=fold.to_numpy())
+def test_a_metric_that_heeds_no_weights_is_judged_on_rows_as_they_come(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=20_000)})
+    table["y"] = np.where(rng.random(20_000) < 0.1, "yes", "no")
+    seen = []
+
+    def share_of_yes(y, prediction):
+        seen.append(np.mean(np.asarray(y) == "yes"))
+        return float(np.mean(np.asarray(y) == prediction))
+
+    config = FitConfig(families=("linear",), n_folds=2, max_specs=1, max_rows=1_000)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0, eval_metric=share_of_yes)
+    predictor.fit(table, config=config)
+    assert max(seen) < 0.2
+    assert ", as asked." in predictor.plan
+
+
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_few_folds_of_the_users_stay_whole_where_rows_are_drawn(
+    n_folds, tmp_path, regression_table
+):
+    fold = np.where(np.arange(240) < 30, np.arange(240) % n_folds, -1).astype(object)
+    fold[fold == -1] = None
+    table = regression_table.assign(fold=fold)
     config = FitConfig(families=("linear",), max_specs=1, max_rows=100, refit=False)
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
     predictor.fit(table, columns={"fold": "fold"}, config=config)
     assert predictor.oof_predictions().index.tolist() == list(range(30))
     assert "100 of 240 rows" in predictor.plan
+
+
+def test_what_new_data_is_compared_with_is_all_rows_and_not_the_drawn_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=20_000)})
+    table["y"] = np.where(rng.random(20_000) < 0.02, "yes", "no")
+    table.loc[table["y"] == "yes", "size"] += 5.0
+    config = FitConfig(families=("linear",), n_folds=2, max_specs=1, max_rows=1_000)
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(table, config=config)
+    assert predictor.validate(table.sample(5_000, random_state=1)).ok

@@ -476,8 +476,7 @@ def test_families_may_name_single_specs():
 
 
 def n_learned(n_samples, limit, config=None, n_features=60):
-    shape = Shape(n_samples, n_features)
-    return n_to_learn_from(config or FitConfig(), shape, MACHINE, limit)
+    return n_to_learn_from(config or FitConfig(), n_samples, n_features, MACHINE, limit)
 
 
 def test_all_rows_are_learned_from_unless_their_features_take_too_much_of_the_time():
@@ -498,8 +497,3 @@ def test_as_many_rows_are_learned_from_as_the_settings_ask():
     assert n_learned(5_000, limit=None, config=few) == 1_000
     assert n_learned(500, limit=60.0, config=few) == 500
     assert n_learned(10_000_000, limit=1.0, config=FitConfig(max_rows=10**9)) == 10_000_000
-    made = plan(few, n_samples=1_000, n_given=5_000)
-    assert "1,000 of 5,000 rows, drawn at random, are learned from, as asked." in made.describe()
-    hurried = plan(n_samples=1_000, n_given=5_000)
-    assert "for more there is no time or memory" in hurried.describe()
-    assert "drawn" not in plan(n_samples=1_000, n_given=1_000).describe()

@@ -12,6 +12,7 @@ from tabular_automl.data.task import Task
 
 Rows = npt.NDArray[np.intp]
 
+WORTH_DRAWING = 0.8  # of the rows: to leave out less than a fifth of them gains nothing
 _ENOUGH_OF_A_CLASS = 20_000  # rows: a class with fewer is drawn whole, ...
 _SHARE_OF_SMALL_CLASSES = 0.5  # ... as far as small classes together take no more of the draw
 
@@ -42,7 +43,13 @@ class Draw:
 
 
 def draw_rows(
-    task: Task, y: npt.NDArray[Any], n_wanted: int, *, kept: Rows | None = None, seed: int = 0
+    task: Task,
+    y: npt.NDArray[Any],
+    n_wanted: int,
+    *,
+    kept: Rows | None = None,
+    evenly: bool = False,
+    seed: int = 0,
 ) -> Draw:
     """Draw rows at random without replacement, more of a class that would else have few.
 
@@ -58,6 +65,8 @@ def draw_rows(
         Rows to draw, fewer than there are.
     kept : ndarray of int, optional
         Positions of rows that are drawn in any case, each for itself.
+    evenly : bool
+        Whether all rows are as likely, for who cannot heed weights.
     seed : int
 
     References
@@ -69,8 +78,9 @@ def draw_rows(
     if kept is not None:
         is_free[kept] = False
     free = np.flatnonzero(is_free)
-    stratum = y[free] if task.is_classification else np.zeros(len(free), dtype=np.int8)
-    counts = np.bincount(stratum)
+    in_classes = task.is_classification and not evenly
+    stratum = y[free] if in_classes else np.zeros(len(free), dtype=np.int8)
+    counts = np.bincount(stratum, minlength=task.n_classes if in_classes else 1)
     quotas = _quotas(counts, min(len(free), n_wanted - (len(y) - len(free))))
     drawn = [
         generator.choice(np.flatnonzero(stratum == code), quota, replace=False, shuffle=False)
@@ -79,7 +89,7 @@ def draw_rows(
     is_drawn = ~is_free
     is_drawn[free[np.concatenate(drawn)]] = True
     rows = np.flatnonzero(is_drawn)
-    if not (task.is_classification and _differ(counts, quotas)):
+    if not (in_classes and _differ(counts, quotas)):
         return Draw(rows, None)
     stands_for = counts / np.maximum(1, quotas) * (quotas.sum() / counts.sum())
     weight = np.where(is_free[rows], stands_for[y[rows].astype(np.intp)], 1.0)
@@ -99,7 +109,7 @@ def _quotas(counts: npt.NDArray[np.intp], n_wanted: int) -> npt.NDArray[np.intp]
         if not below.any():
             # whole numbers of the same total, each less than 1 from its quota
             borders = np.floor(np.cumsum(quotas) + 0.5).astype(np.intp)
-            return borders - np.append(0, borders[:-1])
+            return np.minimum(borders - np.append(0, borders[:-1]), counts)
         is_small |= below
 
 

@@ -16,6 +16,7 @@ from tabular_automl.data.schema import Kind
 MISSING_LEVEL = 0
 OTHER_LEVEL = 1
 FIRST_LEVEL = 2
+_FEW_OF_ROOT = 0.25  # of the rows, for whose matrix that of all is not worth making
 
 Derived = TypeVar("Derived")
 
@@ -197,6 +198,11 @@ class FeatureTable:
         """
         return self.derived("matrix", _as_matrix)
 
+    @property
+    def has_matrix(self) -> bool:
+        """Whether `matrix` has been made."""
+        return "matrix" in self._memo.values
+
     def with_numeric(
         self, block: npt.NDArray[np.floating[Any]], names: tuple[str, ...]
     ) -> FeatureTable:
@@ -278,8 +284,9 @@ class Samples:
 
 
 def _as_matrix(table: FeatureTable) -> npt.NDArray[np.float32]:
-    if table.rows is not None:
-        return table.root.matrix()[table.rows]
+    root = table.root
+    if table.rows is not None and (root.has_matrix or len(table) > _FEW_OF_ROOT * len(root)):
+        return root.matrix()[table.rows]  # which the other folds find there
     if not table.codes.shape[1]:
         return np.ascontiguousarray(table.numeric)
     return np.hstack([table.numeric, table.codes.astype(np.float32)])

@@ -80,6 +80,7 @@ class FoldFit:
             "fit_seconds": self.fit_seconds,
             "given_seconds": self.given_seconds,
             "hurried": self.model.hurried,
+            "n_drawn": self.model.n_drawn,
             "converged_after": self.model.converged_after,
         }
         fitted = FittedSpec(family, self.model).state()
@@ -90,6 +91,7 @@ class FoldFit:
         """Build the fold again."""
         model = FittedSpec.from_state(state.children["fitted"]).model
         model.hurried = bool(state.meta.get("hurried", False))
+        model.n_drawn = state.meta.get("n_drawn")
         model.converged_after = state.meta.get("converged_after")
         model.set_aside()
         return cls(

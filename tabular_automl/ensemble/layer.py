@@ -16,7 +16,7 @@ from tabular_automl.core.errors import (
     OutOfTimeError,
     OverrunError,
 )
-from tabular_automl.core.events import SpecFinished, SpecSkipped, SpecStarted
+from tabular_automl.core.events import Note, SpecFinished, SpecSkipped, SpecStarted
 from tabular_automl.core.imports import import_installed, seconds_to_import
 from tabular_automl.core.parallel import release_memory
 from tabular_automl.data.table import Samples
@@ -276,9 +276,19 @@ class Layer:
     def _keep(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
         self._watch_gain()
+        self._tell_of_draw(candidate)
         best = max(c.score for c in self.candidates)
         key, seconds = candidate.bag.key, candidate.fit.fit_seconds
         self.request.report(SpecFinished(key, self.number, candidate.score, best, seconds))
+
+    def _tell_of_draw(self, candidate: Candidate) -> None:
+        """Tell where a model had time for some of its training rows only."""
+        drawn = [fitted.model.n_drawn for fitted in candidate.bag.models]
+        known = [n_rows for n_rows in drawn if n_rows is not None]
+        if known:
+            n_rows = max(map(len, self.request.folds.train))
+            told = f"{candidate.bag.key} learned from {min(known):,d} of {n_rows:,d} rows"
+            self.request.report(Note(f"{told}: with more time it learns from more."))
 
     def _watch_gain(self) -> None:
         """Count specs in a row that did not improve the ensemble; only without a user's limit."""

@@ -184,8 +184,12 @@ def _share(budget: Budget, saving: Mapping[str, float], needed: float, part: flo
 
 
 def can_be_refitted(bag: Bag) -> bool:
-    """Return whether `refit_in_time` replaces the bag, given the time."""
-    return MODELS.get(bag.models[0].family).interruptible
+    """Return whether `refit_in_time` replaces the bag, given the time.
+
+    Not where a fold had no time for all of its rows: of how many there were then is not known.
+    """
+    drew = any(fitted.model.n_drawn is not None for fitted in bag.models)
+    return MODELS.get(bag.models[0].family).interruptible and not drew
 
 
 def middle_fold(models: Sequence[FittedSpec]) -> FittedSpec:

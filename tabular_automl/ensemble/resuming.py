@@ -152,7 +152,8 @@ class Workbook:
                 folds = journal.read(entry).children
                 book._finished |= {key: _Finished(entry, fold.meta) for key, fold in folds.items()}
         if book._finished:  # or all may be as the time allows now
-            book.folds = meta["folds"]
+            # What was written before rows were drawn had all of them.
+            book.folds = {"max_rows": meta["table"]["n_rows"], **meta["folds"]}
             book.without_topics = [name_from_json(name) for name in meta.get("without_topics", [])]
         report(Note(f"Continuing: {len(book._finished)} folds are finished already."))
         return book

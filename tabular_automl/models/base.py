@@ -68,8 +68,8 @@ class Model(ABC):
         fitted in processes of its own, which cost their start (a second or two for each fold), and
         are ended when their share of time or memory is used up.
     draws_rows : bool
-        Whether fit draws some of many rows where its budget is too short for all: it then looks at
-        the budget as early as on 200,000 rows (`rows_in_time`).
+        Whether fit draws some of more than 200,000 rows where its budget is too short for all of
+        them, so that it looks at the budget as early as it would on so many.
     modules : tuple of str
         Packages that fit imports: loaded before the first fold's clock starts.
     reads : frozenset of Kind
@@ -83,6 +83,8 @@ class Model(ABC):
     hurried : bool
         Whether fit learned in larger steps, or fewer networks, than it would have with more time.
         Such a fit may end early, and yet be worth a longer one.
+    n_drawn : int or None
+        Training rows that fit drew, where these are not all.
     converged_after : float or None
         Of a booster that stopped because its loss no longer fell: rounds times learning rate kept.
     """
@@ -99,6 +101,7 @@ class Model(ABC):
         self.params: Any = params
         self.setting = setting
         self.hurried = False
+        self.n_drawn: int | None = None
         self.converged_after: float | None = None
 
     @abstractmethod

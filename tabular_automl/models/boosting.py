@@ -31,6 +31,7 @@ _FIRST_LOOK, _EARLY_LOOK, _MUCH_TIME = 8, 3, 0.1
 # no longer fit into the processor's caches, which makes each of them slower to ask.
 _REHEARSALS = (16, 128, 512)
 _ROWS_REHEARSED = 2_000
+_ROWS_TO_SEE_THAT_IT_VARIES = 1_000  # nearly always: those of all need not be cut out then
 _MORE_IN_EARNEST = 1.3  # times what was rehearsed, with other folds ending at the same time
 # To find out whether several threads pay: rows from which they do, rounds to try, seconds of one
 # beside which waiting is short, and the part of the time with several that one has to stay below.
@@ -408,6 +409,11 @@ def _out_of_time(family: str) -> OutOfTimeError:
 
 def _varies(table: FeatureTable) -> bool:
     """Return whether some feature has two different values, missing counted as one."""
+    few = table.take(np.arange(min(len(table), _ROWS_TO_SEE_THAT_IT_VARIES)))
+    return _differs(few) or (len(few) < len(table) and _differs(table))
+
+
+def _differs(table: FeatureTable) -> bool:
     for column in (*table.codes.T, *table.numeric.T):
         missing = np.isnan(column)
         present = column[~missing]

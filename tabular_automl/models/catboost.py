@@ -113,10 +113,10 @@ class CatBoost(Model):
         if self.outputs.is_constant:
             return self
         check_can_boost("CatBoost", train.table, budget)
-        n_enough = min(_ENOUGH_ROUNDS, self.params.n_rounds)
-        task, seed = self.setting.task, self.setting.seed
-        train = rows_in_time(train, task, seed, n_enough, budget, self._attempt)
         self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting, budget)
+        if valid is not None:
+            n_rounds = min(_ENOUGH_ROUNDS, self.params.n_rounds)
+            train, self.n_drawn = rows_in_time(train, self.setting, n_rounds, budget, self._attempt)
         train = self.pairs.extend_samples(train)
         valid = None if valid is None else self.pairs.extend_samples(valid)
         training = _pool(self.outputs.encode(train))
@@ -221,10 +221,11 @@ class CatBoost(Model):
         n_rounds, rate = int(self.params.n_rounds), self.params.learning_rate
         return n_rounds if rate is None else min(n_rounds, math.ceil(_CONVERGED / rate))
 
-    def _attempt(self, few: Samples) -> Timing:
+    def _attempt(self, few: Samples, most_seconds: float) -> Timing:
         """Return what boosting few rows takes."""
-        timer = _Timer()
-        self._boost(_pool(self.outputs.encode(few)), None, self.params.n_rounds, timer)
+        timer = _Timer(most_seconds)
+        few = self.outputs.encode(self.pairs.extend_samples(few))
+        self._boost(_pool(few), None, self.params.n_rounds, timer)
         return timer.timing
 
     def _boost(
@@ -296,7 +297,8 @@ def _read(raw: bytes) -> catboost.CatBoost:
 class _Timer:
     """CatBoost's callback: stops after a few iterations, which it times."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_seconds: float) -> None:
+        self._most_seconds = most_seconds
         self._started = time.monotonic()
         self._preparation = 0.0
         self._pace: Pace | None = None
@@ -304,7 +306,8 @@ class _Timer:
     @property
     def timing(self) -> Timing:
         """What the iterations took."""
-        return Timing(self._preparation, 0.0 if self._pace is None else self._pace.seconds)
+        seconds = 0.0 if self._pace is None else self._pace.seconds
+        return Timing(self._preparation, seconds or self._preparation)
 
     def after_iteration(self, info: Any) -> bool:
         """Return whether to go on."""
@@ -313,7 +316,8 @@ class _Timer:
             self._pace = Pace()
         else:
             self._pace.tick()
-        return bool(info.iteration < _PROBE)
+        slow = time.monotonic() - self._started >= self._most_seconds
+        return bool(info.iteration < _PROBE) and not slow
 
 
 class _Clock:

@@ -140,10 +140,10 @@ class LightGBM(Model):
         check_can_boost("LightGBM", train.table, budget)
         import lightgbm
 
-        n_enough = min(ENOUGH_ROUNDS, self.params.n_rounds)
-        task, seed = self.setting.task, self.setting.seed
-        train = rows_in_time(train, task, seed, n_enough, budget, self._attempt)
         self.pairs = Pairs.choose(train, self.params.n_pairs, self.setting, budget)
+        if valid is not None:
+            n_rounds = min(ENOUGH_ROUNDS, self.params.n_rounds)
+            train, self.n_drawn = rows_in_time(train, self.setting, n_rounds, budget, self._attempt)
         train = self.pairs.extend_samples(train)
         valid = None if valid is None else self.pairs.extend_samples(valid)
         rate = self.params.learning_rate or default_learning_rate(len(train))
@@ -183,15 +183,16 @@ class LightGBM(Model):
         self._booster = _stored(booster, progress.best_round)
         return self
 
-    def _attempt(self, few: Samples) -> Timing:
+    def _attempt(self, few: Samples, most_seconds: float) -> Timing:
         """Return what boosting few rows takes."""
         import lightgbm
 
         def start() -> Callable[[], object]:
-            training = self._subset(self.outputs.encode(few), few.table)
+            extended = self.pairs.extend_samples(few)
+            training = self._subset(self.outputs.encode(extended), extended.table.root)
             return lightgbm.Booster(self._options(), training).update
 
-        return Timing.of(start)
+        return Timing.of(start, most_seconds)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return predictions of shape (n_samples, n_outputs)."""

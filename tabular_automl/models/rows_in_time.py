@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from tabular_automl.core.budget import Budget
-from tabular_automl.data.drawing import draw_rows
+from tabular_automl.data.drawing import WORTH_DRAWING, draw_rows
 from tabular_automl.data.table import Samples
-from tabular_automl.data.task import Task
+from tabular_automl.models.base import Setting
 
 MANY_ROWS = 200_000  # up to these, all are learned from
 ENOUGH_ROUNDS = 100  # of trees with many leaves, below which fewer rows are better
 # Rows that a few rounds are timed on: what more rows take follows from both.
 _FEWER_TO_TIME, _FEW_TO_TIME = 10_000, 40_000
-_ROUNDS_TO_TIME = 5
+_ROUNDS_TO_TIME, _SHARE_TO_TIME = 5, 0.03  # and the part of the time left that they may take
 _SHARE = 0.9  # of the time left; the rest is for what ends a fit
 _LEAST_SLOPE = 0.2  # of the seconds of few rows, that grow with them at least: the clock is noisy
-_WORTH_DRAWING = 0.8  # of the rows: to leave out less than a fifth of them gains nothing
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,26 @@ class Timing:
     seconds: float
 
     @classmethod
-    def of(cls, start: Callable[[], Callable[[], object]]) -> Timing:
-        """Time a few rounds; ``start`` prepares them and returns what boosts one."""
+    def of(cls, start: Callable[[], Callable[[], object]], most_seconds: float) -> Timing:
+        """Time a few rounds, fewer where they are slow.
+
+        Parameters
+        ----------
+        start : callable
+            Prepares them, and returns what boosts one.
+        most_seconds : float
+            After which no other round is begun; the first counts as a later one where it is alone.
+        """
         began = time.monotonic()
         boost = start()
         boost()
         preparation = time.monotonic() - began
-        rounds = []
-        for _ in range(_ROUNDS_TO_TIME):
-            began = time.monotonic()
+        rounds: list[float] = []
+        while len(rounds) < _ROUNDS_TO_TIME and time.monotonic() - began < most_seconds:
+            last = time.monotonic()
             boost()
-            rounds.append(time.monotonic() - began)
-        return cls(preparation, statistics.median(rounds))
+            rounds.append(time.monotonic() - last)
+        return cls(preparation, statistics.median(rounds or [preparation]))
 
     def of_rounds(self, n_rounds: int) -> float:
         """Return the seconds of so many rounds."""
@@ -58,12 +67,11 @@ class Timing:
 
 def rows_in_time(
     train: Samples,
-    task: Task,
-    seed: int,
+    setting: Setting,
     n_rounds: int,
     budget: Budget,
-    attempt: Callable[[Samples], Timing],
-) -> Samples:
+    attempt: Callable[[Samples, float], Timing],
+) -> tuple[Samples, int | None]:
     """Return all rows, or as many as there is time for so many rounds on, drawn at random.
 
     A few dozen rounds on all rows learn less than some hundred on a part of them. Up to 200,000
@@ -72,13 +80,18 @@ def rows_in_time(
     Parameters
     ----------
     train : Samples
-    task : Task
-    seed : int
+    setting : Setting
     n_rounds : int
         Rounds below which fewer rows are better.
     budget : Budget
     attempt : callable
-        Boosts a few rounds on the samples that it is given.
+        Boosts a few rounds on samples, as long as so many seconds are not over, and returns the
+        `Timing`.
+
+    Returns
+    -------
+    (Samples, int or None)
+        The second is how many were drawn, where these are not all.
 
     See Also
     --------
@@ -86,14 +99,30 @@ def rows_in_time(
     """
     n_samples = len(train)
     if not budget.limited or n_samples <= MANY_ROWS:
-        return train
+        return train, None
 
-    def drawn(n_rows: int) -> Samples:
-        return train.of_draw(draw_rows(task, train.y, n_rows, seed=seed))
+    def sample_of(n_rows: int) -> Samples:
+        return train.of_draw(draw_rows(setting.task, train.y, n_rows, seed=setting.seed))
 
-    sizes = (_FEWER_TO_TIME, _FEW_TO_TIME)
-    fewer, few = (attempt(drawn(size)).of_rounds(n_rounds) for size in sizes)
-    per_row = max((few - fewer) / (sizes[1] - sizes[0]), _LEAST_SLOPE * few / sizes[1])
-    of_no_rows = max(0.0, few - per_row * sizes[1])
+    began, most = time.monotonic(), _SHARE_TO_TIME * budget.remaining()
+    some = sample_of(_FEWER_TO_TIME)
+    if not _can_be_learned_from(some):
+        return train, None
+    seconds = attempt(some, most).of_rounds(n_rounds)
+    per_row, of_no_rows = seconds / len(some), 0.0
+    if time.monotonic() - began < most:
+        fewer, few = seconds, attempt(sample_of(_FEW_TO_TIME), most).of_rounds(n_rounds)
+        slope = (few - fewer) / (_FEW_TO_TIME - _FEWER_TO_TIME)
+        per_row = max(slope, _LEAST_SLOPE * few / _FEW_TO_TIME)
+        of_no_rows = max(0.0, few - per_row * _FEW_TO_TIME)
     n_rows = int((_SHARE * budget.remaining() - of_no_rows) / per_row)
-    return train if n_rows > _WORTH_DRAWING * n_samples else drawn(max(n_rows, sizes[1]))
+    if n_rows > WORTH_DRAWING * n_samples:
+        return train, None
+    drawn = sample_of(max(n_rows, _FEWER_TO_TIME))
+    return drawn, len(drawn)
+
+
+def _can_be_learned_from(some: Samples) -> bool:
+    """Return whether rows differ in their target, and any of them counts."""
+    counts = some.weight is None or some.weight.sum() > 0.0
+    return bool(counts and (some.y != some.y[0]).any() and np.isfinite(some.y).all())

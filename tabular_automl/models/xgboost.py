@@ -111,9 +111,9 @@ class XGBoost(Model):
         check_can_boost("XGBoost", train.table, budget)
         xgb = _xgboost()
 
-        n_enough = min(ENOUGH_ROUNDS, self.params.n_rounds)
-        task, seed = self.setting.task, self.setting.seed
-        train = rows_in_time(train, task, seed, n_enough, budget, self._attempt)
+        if valid is not None:
+            n_rounds = min(ENOUGH_ROUNDS, self.params.n_rounds)
+            train, self.n_drawn = rows_in_time(train, self.setting, n_rounds, budget, self._attempt)
         rate = self.params.learning_rate or default_learning_rate(len(train))
         training = self._quantiles(self.outputs.encode(train), None)
         held_out = self.outputs.held_out(valid)
@@ -149,7 +149,7 @@ class XGBoost(Model):
         self._booster = _stored(booster, progress.best_round)
         return self
 
-    def _attempt(self, few: Samples) -> Timing:
+    def _attempt(self, few: Samples, most_seconds: float) -> Timing:
         """Return what boosting few rows takes."""
 
         def start() -> Callable[[], object]:
@@ -157,7 +157,7 @@ class XGBoost(Model):
             booster = _xgboost().Booster(self._options(), [training])
             return lambda: booster.update(training, booster.num_boosted_rounds())
 
-        return Timing.of(start)
+        return Timing.of(start, most_seconds)
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return predictions of shape (n_samples, n_outputs)."""

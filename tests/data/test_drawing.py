@@ -68,3 +68,19 @@ def test_drawn_rows_have_the_users_weights_as_well(drawn):
     weights = draw.weigh(np.array([3.0, 9.0, 1.0]))
     expected = np.array([3.0, 1.0]) * (1.0 if drawn is None else drawn)
     assert weights == pytest.approx(expected / expected.mean())
+
+
+def test_a_class_among_the_kept_rows_alone_counts_for_itself():
+    task = Task(ProblemType.MULTICLASS, 3)
+    y = np.where(np.arange(10_000) < 9_970, 0, 1)
+    y[:5] = 2
+    draw = draw_rows(task, y, 1_000, kept=np.arange(5))
+    assert np.bincount(y[draw.rows]).tolist() == [965, 30, 5]
+    assert np.isfinite(draw.weight).all()
+
+
+def test_rows_are_drawn_evenly_for_who_heeds_no_weights():
+    task, y = classes(10_000, 500)
+    draw = draw_rows(task, y, 2_000, evenly=True)
+    assert draw.weight is None
+    assert y[draw.rows].mean() == pytest.approx(500 / 10_500, abs=0.02)

@@ -35,13 +35,14 @@ def test_a_fold_comes_back_from_its_data(request_of):
     with fold_work(request, Machine(1, 10**9), 1) as fit_fold:
         fit = fit_fold(request, 1, Budget.unlimited(), 1)
     fit = dataclasses.replace(fit, fit_seconds=1.5, given_seconds=2.5)
-    fit.model.hurried, fit.model.converged_after = True, 3.5
+    fit.model.hurried, fit.model.converged_after, fit.model.n_drawn = True, 3.5, 20
     again = FoldFit.from_state(fit.state("lightgbm"))
     np.testing.assert_array_equal(again.prediction, fit.prediction)
     assert (again.fit_seconds, again.given_seconds) == (1.5, 2.5)
     assert again.predict_seconds == fit.predict_seconds
     assert again.model.hurried
     assert again.model.converged_after == 3.5
+    assert again.model.n_drawn == 20
     assert len(again.model._booster._kept) < len(again.model._booster.raw)  # it is set aside
     _, valid = request.samples_of(1)
     np.testing.assert_array_equal(again.model.predict(valid.table), fit.prediction)

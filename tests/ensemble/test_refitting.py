@@ -217,6 +217,13 @@ def test_a_bag_of_a_family_that_cannot_be_stopped_stays(trial, monkeypatch):
     assert len(as_refitted(bags)[0].models) == 3
 
 
+def test_a_bag_stays_of_which_a_fold_had_no_time_for_all_its_rows(trial):
+    bag = linear_bag(trial, "a")
+    bag.models[0].model.n_drawn = 10
+    assert refit(trial, [bag]) == ([3], [])
+    assert len(as_refitted([bag])[0].models) == 3
+
+
 def test_a_bag_answers_as_fast_as_one_of_its_models(trial):
     assert len(as_refitted([linear_bag(trial, "a")])[0].models) == 1
 

@@ -149,6 +149,19 @@ def test_the_folds_of_the_earlier_fit_are_told(journal):
     assert opened(journal).folds == told
 
 
+def test_a_journal_from_before_rows_were_drawn_tells_of_all_rows(journal, monkeypatch):
+    finished(journal, bag_request())
+    read = Journal.read
+
+    def older(self, key):
+        state = read(self, key)
+        state.meta.get("folds", {}).pop("max_rows", None)
+        return state
+
+    monkeypatch.setattr(Journal, "read", older)
+    assert opened(journal).folds["max_rows"] == 2
+
+
 def test_another_identity_is_refused_with_what_differs(journal):
     finished(journal, bag_request())
     other = FitIdentity.of(pd.DataFrame({"x": [1, 3]}), FitConfig(seed=4, n_jobs=1), label="y")

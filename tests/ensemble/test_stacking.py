@@ -605,6 +605,33 @@ def test_what_the_first_pass_had_no_time_for_has_its_turn_later(run, clock):
     assert reasons(fitted) == {"oracle": (False, "no time left")}
 
 
+def test_a_note_tells_of_models_that_had_no_time_for_all_rows(run, events, monkeypatch):
+    run(["oracle"])
+    assert not any("learned from" in getattr(event, "text", "") for event in events)
+    fit = Oracle.fit
+
+    def draw(model, train, valid, budget):
+        model.n_drawn = 10
+        return fit(model, train, valid, budget)
+
+    monkeypatch.setattr(Oracle, "fit", draw)
+    run(["oracle"])
+    told = [event.text for event in events if "learned from" in getattr(event, "text", "")]
+    n_rows = N_ROWS * 3 // 4
+    assert told == [
+        f"oracle learned from 10 of {n_rows:,d} rows: with more time it learns from more."
+    ]
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_family_that_draws_rows_is_tried_where_there_is_time_for_some(run, monkeypatch, draws):
+    monkeypatch.setattr(Oracle, "draws_rows", draws)
+    monkeypatch.setattr("tabular_automl.ensemble.layer.MANY_ROWS", 1)
+    monkeypatch.setattr("tabular_automl.ensemble.layer._SECONDS_PER_CELL", 1.0)
+    fitted = run(["oracle"], budget=Budget.start(50))
+    assert reasons(fitted) == ({} if draws else {"oracle": (False, "no time left")})
+
+
 def test_a_family_that_was_far_behind_on_a_holdout_is_not_tried_again(run):
     fitted = run(["oracle", "poor", "poor"], holdout_fraction=0.5, budget=Budget.start(60))
     assert [c.bag.key for c in fitted.candidates] == ["oracle"]

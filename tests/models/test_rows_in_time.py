@@ -11,6 +11,8 @@ from tabular_automl.models.base import MODELS, Setting
 from tabular_automl.models.rows_in_time import Timing, rows_in_time
 
 BINARY = Task(ProblemType.BINARY, 2)
+REGRESSION = Task(ProblemType.REGRESSION)
+SETTING = Setting(BINARY, "log_loss", 0, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -30,22 +32,25 @@ def samples(n_rows=2_000):
 
 def taking(of_no_rows, per_row):
     """Return what would find out that rounds take so long."""
-    return lambda few: Timing(0.0, of_no_rows + per_row * len(few))
+    return lambda few, most_seconds: Timing(0.0, of_no_rows + per_row * len(few))
 
 
 def drawn(data, attempt, n_rounds=10, seconds=100.0):
-    return rows_in_time(data, BINARY, 0, n_rounds, Budget.start(seconds), attempt)
+    some, n_drawn = rows_in_time(data, SETTING, n_rounds, Budget.start(seconds), attempt)
+    assert n_drawn == (None if some is data else len(some))
+    return some
 
 
 def test_all_rows_are_taken_where_there_is_time_or_no_clock():
     data = samples()
     assert drawn(data, taking(0.0, 1e-6)) is data
 
-    def never(few):
+    def never(few, most_seconds):
         raise AssertionError("nothing needs to be timed")
 
-    assert drawn(data.take(np.arange(500)), never).y.shape == (500,)
-    assert rows_in_time(data, BINARY, 0, 10, Budget.unlimited(), never) is data
+    few = data.take(np.arange(500))
+    assert drawn(few, never) is few
+    assert rows_in_time(data, SETTING, 10, Budget.unlimited(), never) == (data, None)
 
 
 def test_what_rounds_take_without_rows_is_known_apart():
@@ -54,7 +59,7 @@ def test_what_rounds_take_without_rows_is_known_apart():
 
 
 def test_never_are_fewer_drawn_than_were_timed():
-    assert len(drawn(samples(), taking(1e9, 0.0))) == 200
+    assert len(drawn(samples(), taking(1e9, 0.0))) == 50
 
 
 def test_drawn_rows_are_a_table_of_their_own_that_holds_the_same_values():
@@ -65,24 +70,60 @@ def test_drawn_rows_are_a_table_of_their_own_that_holds_the_same_values():
     assert all(tuple(row) in rows for row in some.table.matrix())
 
 
-def test_rounds_are_timed_after_what_prepares_them(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+def test_rows_of_one_number_or_of_no_weight_are_not_learned_from_alone():
+    data = samples()
+    flat = Samples(data.table, np.where(np.arange(2_000) == 7, 1.0, 0.0))
+    setting = Setting(REGRESSION, "squared_error", 0, 1)
+    attempt = taking(0.0, 1e9)
+    assert rows_in_time(flat, setting, 10, Budget.start(100.0), attempt) == (flat, None)
+    nothing = Samples(data.table, data.y, np.where(np.arange(2_000) == 7, 2_000.0, 0.0))
+    assert rows_in_time(nothing, SETTING, 10, Budget.start(100.0), attempt) == (nothing, None)
 
-    def spend(seconds):
-        clock[0] += seconds
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, which only stands still."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(("most_seconds", "n_rounds", "pace"), [(100, 6, 2), (12, 3, 2), (1, 1, 9)])
+def test_rounds_are_timed_after_what_prepares_them_while_there_is_time(
+    clock, most_seconds, n_rounds, pace
+):
+    boosted = []
+
+    def boost():
+        boosted.append(1)
+        clock[0] += 2.0
 
     def start():
-        spend(7.0)
-        return lambda: spend(2.0)
+        clock[0] += 7.0
+        return boost
 
-    timing = Timing.of(start)
-    assert (timing.preparation, timing.seconds) == (9.0, 2.0)
-    assert timing.of_rounds(10) == 29.0
+    timing = Timing.of(start, most_seconds)
+    assert len(boosted) == n_rounds
+    assert (timing.preparation, timing.seconds) == (9.0, pace)
+    assert timing.of_rounds(10) == 9.0 + 10 * pace
+
+
+def test_what_is_slow_is_timed_on_the_fewest_rows_only(clock):
+    seen = []
+
+    def attempt(few, most_seconds):
+        seen.append(len(few))
+        clock[0] += 2 * most_seconds
+        return Timing(0.0, 1.0)
+
+    assert len(drawn(samples(), attempt)) == int(0.9 * (100.0 - 6.0) / (10 * 1.0 / 50))
+    assert seen == [50]
 
 
 @pytest.mark.parametrize("family", ["lightgbm", "xgboost", "catboost"])
-def test_boosters_learn_from_some_of_many_rows_and_from_all_in_trials(family, monkeypatch):
+def test_boosters_learn_from_some_of_many_rows_and_from_all_in_trials_and_refits(
+    family, monkeypatch
+):
     lengths = []
     draw = Samples.of_draw
 
@@ -99,9 +140,13 @@ def test_boosters_learn_from_some_of_many_rows_and_from_all_in_trials(family, mo
         params = made.Params(n_rounds=30, learning_rate=0.3)
         return made(params, Setting(BINARY, "log_loss", 0, 1)).fit(train, valid, budget)
 
-    answer = fitted(Budget.start(600.0)).predict(valid.table)
-    assert lengths == [50, 200, 200]
-    assert ((answer[:, 1] > 0.5) == valid.y).mean() > 0.9
+    model = fitted(Budget.start(600.0))
+    answer = model.predict(valid.table)
+    assert lengths == [50, 200, 50]
+    assert model.n_drawn == 50
+    assert ((answer[:, 1] > 0.5) == valid.y).mean() > 0.8
     lengths.clear()
-    fitted(Budget.unlimited())
+    assert fitted(Budget.unlimited()).n_drawn is None
+    refitted = made(model.params, model.setting).fit(train, None, Budget.start(600.0))
+    assert refitted.n_drawn is None
     assert not lengths
