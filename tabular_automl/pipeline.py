@@ -49,7 +49,9 @@ from tabular_automl.models.base import Prediction, Setting
 from tabular_automl.models.giveaways import giveaways
 from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
-from tabular_automl.plan import FitPlan, Shape, kinds_read, least_seconds, plan_fit
+from tabular_automl.plan import FitPlan, plan_fit
+from tabular_automl.shape import Shape
+from tabular_automl.spec_choice import kinds_read, least_seconds
 
 _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken the logarithm
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
@@ -102,21 +104,11 @@ def _fit_pipeline(
     make_featurizer = partial(Featurizer, schema, _kinds_read(schema, request.config))
     learned = LearnedRows.all_of(target, schema)  # its errors come before the long work
     learned = learned.in_time(make_featurizer, request.config, config, machine, budget)
-    features, target, roles = target.features, learned.target, learned.roles
     featurizer = make_featurizer()
-    share = budget.share(_SHARE_FOR_TOPICS)
-    table = featurizer.fit_transform(target.features, share, workbook.without_topics)
-    _tell_of_missing_topics(featurizer, report, again=workbook.without_topics is not None)
-    samples = Samples(table, target.encoded, roles.weight)
-    samples = _without_idle_topics(
-        samples, featurizer, target.codec.task, roles, config, machine, report
-    )
-    share = budget.share(_SHARE_FOR_GIVEAWAYS)
-    _warn_of_giveaways(samples, featurizer, target.codec.task, config.seed, share, report)
-    table = samples.table
-    summary = summarize(features, featurizer)  # of all rows: of rare classes more are drawn
-    if not (table.n_features or table.raw_kinds):
-        report(Note("No column holds usable features: every prediction is the base rate."))
+    samples = _featurized(learned, featurizer, workbook, config, machine, budget, report)
+    # Of all rows: of rare classes more may have been drawn.
+    summary = summarize(target.features, featurizer)
+    target, roles, table = learned.target, learned.roles, samples.table
     limit = budget.remaining() if budget.limited else None
     shape = _shape(table, learned, config, machine)
     plan = plan_fit(config, target.codec.task, shape, machine, limit)
@@ -151,6 +143,29 @@ def _fit_pipeline(
     if learned.drawn is not None:
         record = replace(record, oof_rows=learned.drawn[record.oof_rows])
     return replace(pipeline, summary=summary), record
+
+
+def _featurized(
+    rows: LearnedRows,
+    featurizer: Featurizer,
+    workbook: Workbook,
+    config: FitConfig,
+    machine: Machine,
+    budget: Budget,
+    report: Reporter,
+) -> Samples:
+    """Fit the featurizer, return the rows' features with their target, and tell about them."""
+    target, task, again = rows.target, rows.target.codec.task, workbook.without_topics
+    share = budget.share(_SHARE_FOR_TOPICS)
+    table = featurizer.fit_transform(target.features, share, again)
+    _tell_of_missing_topics(featurizer, report, again=again is not None)
+    samples = Samples(table, target.encoded, rows.roles.weight)
+    samples = _without_idle_topics(samples, featurizer, task, rows.roles, config, machine, report)
+    share = budget.share(_SHARE_FOR_GIVEAWAYS)
+    _warn_of_giveaways(samples, featurizer, task, config.seed, share, report)
+    if not (samples.table.n_features or samples.table.raw_kinds):
+        report(Note("No column holds usable features: every prediction is the base rate."))
+    return samples
 
 
 def _shape(table: FeatureTable, rows: LearnedRows, config: FitConfig, machine: Machine) -> Shape:

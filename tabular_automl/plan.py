@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Real
 
 from tabular_automl.config import FitConfig
-from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
-from tabular_automl.core.imports import is_installed
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.drawing import WORTH_DRAWING
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.schema import Kind
-from tabular_automl.data.table import FeatureTable
 from tabular_automl.data.task import Task
 from tabular_automl.ensemble.candidates import PlannedSpec
-from tabular_automl.models.base import MODELS
-from tabular_automl.models.portfolio import PORTFOLIO, Entry
-from tabular_automl.models.quick_boosting import MOST_FEATURES
+from tabular_automl.shape import MOST_FOLDS, Shape
+from tabular_automl.spec_choice import first_layer, late_layer, stack_layer
 
 _SMALL_TABLE = 50_000  # rows up to which the time without a limit does not grow
 _CORE_SECONDS_PER_CELL = 1.2e-4  # a short portfolio on one fold; measured on boosters, 2 cores
@@ -36,7 +31,6 @@ _RARE_TO_JUDGE = 50  # rows of the rarer of two classes
 _LEAST_DRAWN = 50_000  # rows
 _SHARE_FOR_FEATURES, _SECONDS_TO_MAKE_A_FEATURE = 0.25, 7e-8  # of one row; of 5 million, measured
 _BYTES_FOR_A_FEATURE = 24  # of one row, in all: six times its own
-_MOST_FOLDS = 8  # unless more are asked for
 _FEW_ROWS, _FOLDS_OF_FEW_ROWS = 80, 5
 _ENOUGH_TO_CHOOSE_BY = 2_500  # rows, for fewer folds where they are for choosing only: ...
 _FOLDS_TO_CHOOSE_BY = 4  # ... one model of all rows is what answers
@@ -46,52 +40,8 @@ _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the 
 _FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly readers of texts come in between
 _FEW_SPECS = 6  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
-_READER_SHARE = 0.4  # of the time: a reader of texts or images that needs more at least is left out
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
-_LATE_SPECS = ("extra_trees", "lightgbm", "catboost", "neural")
-_ENSEMBLE = "ensemble"  # on the leaderboard
-_MADE_UP = re.compile(r"(?P<of>.+)_(long|v\d+|l[2-9])")  # of a repeat, a variant, a later layer
 _STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the plan looks at of a table.
-
-    Attributes
-    ----------
-    n_samples, n_features : int
-    in_time_order : bool
-        Whether validation must come after training, so that some rows are never validated.
-    given : Folds or None
-        The user's own.
-    raw_kinds : frozenset of Kind
-        Of the columns that models can read untouched, such as texts and images.
-    least_seconds : mapping of str to float
-        What `Model.least_seconds` says of the families that read them, by name.
-    n_numbers : int
-        Numeric features of three and more values.
-    n_groups : int or None
-        Groups of rows that stay together, where there are some.
-    n_rarest : int or None
-        Rows of the rarer of two classes.
-    """
-
-    n_samples: int
-    n_features: int
-    in_time_order: bool = False
-    given: Folds | None = None
-    raw_kinds: frozenset[Kind] = frozenset()
-    least_seconds: Mapping[str, float] = field(default_factory=dict)
-    n_numbers: int = 2
-    n_groups: int | None = None
-    n_rarest: int | None = None
-
-    @property
-    def each_validated(self) -> bool:
-        """Whether each row is predicted out of fold, where there is no holdout."""
-        partial = self.given is not None and len(self.given.validated) < self.n_samples
-        return not (self.in_time_order or partial)
 
 
 @dataclass(frozen=True)
@@ -167,17 +117,17 @@ def plan_fit(
     limit, patience, notes = _time(config, shape, time_limit)
     affordable = _affordable_folds(task, shape, machine, limit)
     holdout, n_folds, why = _folds(config, shape, machine, limit, affordable)
-    first, left_out = _first_layer(config, task, shape, limit, n_folds)
+    first, left_out = first_layer(config, task, shape, limit, n_folds)
     n_layers = _n_layers(config, shape, limit, holdout)
     if config.n_layers is not None and n_layers < config.n_layers:
         why += " One layer: later ones need each row predicted out of fold."
-    layers = [first, *[_stack_layer(first)] * (n_layers - 1)]
+    layers = [first, *[stack_layer(first)] * (n_layers - 1)]
     refit = _refits(config, shape, limit, holdout, n_layers)
     refit_seconds = _refit_share(n_folds) * limit if refit and limit is not None else 0.0
     if refit:
         why += _about_refit(refit_seconds, n_folds)
     may_stack = refit and _may_stack_late(config, task, shape, holdout, patience)
-    late = _late_layer(first) if may_stack else ()
+    late = late_layer(first) if may_stack else ()
     if late:
         why += " Time that is left goes to a second layer, which stays where it gains."
     return FitPlan(
@@ -241,7 +191,7 @@ def _affordable_folds(task: Task, shape: Shape, machine: Machine, limit: float |
     seconds = _CORE_SECONDS_PER_CELL * _cells(task, shape)
     if Kind.IMAGE in shape.raw_kinds:
         seconds += _CORE_SECONDS_PER_IMAGE_ROW * shape.n_samples
-    return limit * machine.fold_cores(_MOST_FOLDS) / seconds
+    return limit * machine.fold_cores(MOST_FOLDS) / seconds
 
 
 def _folds(
@@ -255,7 +205,7 @@ def _folds(
     if config.holdout_fraction is not None:
         fraction = _held_out(config.holdout_fraction, shape)
         return fraction, 1, f"Holdout of {fraction:.0%}, as the preset or the settings ask."
-    n_cores = machine.fold_cores(_MOST_FOLDS)
+    n_cores = machine.fold_cores(MOST_FOLDS)
     most = _most_folds(config, shape, limit, n_cores)
     if shape.n_groups is not None:
         most = min(most, max(2, shape.n_groups))
@@ -287,11 +237,11 @@ def _most_folds(config: FitConfig, shape: Shape, limit: float | None, n_cores: i
     if shape.n_samples < _FEW_ROWS:
         return _FOLDS_OF_FEW_ROWS
     if limit is None or shape.n_samples < _ENOUGH_TO_CHOOSE_BY:
-        return _MOST_FOLDS
+        return MOST_FOLDS
     n_layers = _n_layers(config, shape, limit, holdout=None)
     if not _refits(config, shape, limit, holdout=None, n_layers=n_layers):
-        return _MOST_FOLDS
-    return min(_MOST_FOLDS, max(_FOLDS_TO_CHOOSE_BY, n_cores))
+        return MOST_FOLDS
+    return min(MOST_FOLDS, max(_FOLDS_TO_CHOOSE_BY, n_cores))
 
 
 def _even(n_folds: int, n_cores: int) -> int:
@@ -347,11 +297,6 @@ def _may_stack_late(
     return as_asked and each_out_of_fold and suits and patience is None
 
 
-def _late_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:
-    """Return those of the first layer's specs that learn from its outputs what no others do."""
-    return tuple(planned for planned in first if planned.spec.key in _LATE_SPECS)
-
-
 def _reserve(limit: float | None, shape: Shape, task: Task, config: FitConfig) -> float:
     """Return the seconds kept for choosing the ensemble and saving it."""
     if limit is None:
@@ -394,95 +339,6 @@ def _about_refit(seconds: float, n_folds: int) -> str:
     return f" At the end, a model of all rows replaces {replaced}.{kept}"
 
 
-def _first_layer(
-    config: FitConfig, task: Task, shape: Shape, limit: float | None, n_folds: int
-) -> tuple[tuple[PlannedSpec, ...], tuple[tuple[str, str], ...]]:
-    """Return the specs to try and those left out with the reason."""
-    check_names(config)
-    planned, left_out = _sorted_out(config, task, shape, limit, n_folds)
-    left_out += _not_tried(config, shape)
-    if config.max_specs is not None:
-        left_out += [(p.spec.key, "beyond max_specs") for p in planned[config.max_specs :]]
-        planned = planned[: config.max_specs]
-    if not planned:
-        why = "".join(f"; {key}: {reason}" for key, reason in left_out)
-        raise InvalidOptionError(
-            "families and exclude must leave at least one model to fit, got "
-            f"families={config.families!r}, exclude={config.exclude!r}{why}."
-        )
-    return tuple(planned), tuple(left_out)
-
-
-def _sorted_out(
-    config: FitConfig, task: Task, shape: Shape, limit: float | None, n_folds: int
-) -> tuple[list[PlannedSpec], list[tuple[str, str]]]:
-    """Return the user's own specs and the wanted ones that suit the table, and the others."""
-    planned = [PlannedSpec(spec, 1.0) for spec in config.specs]
-    reasons: dict[str, str] = {}
-    unsuited: dict[str, Entry] = {}  # the first of each family
-    for entry in (*_readers(shape), *PORTFOLIO):
-        if not _is_wanted(entry, config):
-            continue
-        reason = _reason_against(entry, config, shape)
-        reason = reason or _too_long(entry, config, shape, limit, n_folds)
-        if reason is None and not entry.suits(task, shape.n_samples):
-            reason = "not worth its time on a table of this size and task"
-            unsuited.setdefault(entry.family, entry)
-        if reason is None:
-            planned.append(PlannedSpec(entry.spec(), entry.cost, entry.after, entry.like))
-        else:
-            reasons[entry.key] = reason
-    if not planned and config.families is not None:  # whoever names a family wants it all the same
-        for entry in unsuited.values():
-            planned.append(PlannedSpec(entry.spec(), entry.cost))
-            del reasons[entry.key]
-    return planned, list(reasons.items())
-
-
-def _not_tried(config: FitConfig, shape: Shape) -> list[tuple[str, str]]:
-    """Return those of the families asked for of which no model would be tried, with the reason."""
-    entries = (*_readers(shape), *PORTFOLIO)
-    tried = {name for entry in entries for name in (entry.key, entry.family)}
-    tried |= {spec.family for spec in config.specs}
-    found = []
-    for name in config.families or ():
-        if name not in tried:
-            reads = sorted(MODELS.get(name).reads)
-            lacking = f"the table has no column of kind {' or '.join(reads)}"
-            found.append(
-                (name, lacking if reads else "tried only where FitConfig(specs=...) has it")
-            )
-    return found
-
-
-def _readers(shape: Shape) -> list[Entry]:
-    """Return an entry for each family that reads a kind the table has, the cheap ones first.
-
-    Costly ones wait for the cheapest of the same kind.
-    """
-    if not shape.raw_kinds:
-        return []
-    families = MODELS.available()
-    entries: dict[frozenset[Kind], list[Entry]] = {}
-    for name, family in sorted(families.items(), key=lambda item: item[1].cost):
-        if family.reads & shape.raw_kinds:
-            same = entries.setdefault(family.reads, [])
-            after = same[0].key if same else None
-            same.append(Entry(name, name, cost=family.cost, after=after))
-    return [entry for same in entries.values() for entry in same]
-
-
-def kinds_read(config: FitConfig, kinds: frozenset[Kind]) -> frozenset[Kind]:
-    """Return those of the kinds that a family which the settings allow reads untouched."""
-    if not kinds:
-        return kinds
-    readers = _readers(Shape(0, 0, raw_kinds=kinds))
-    names = {entry.family for entry in readers if _is_wanted(entry, config)}
-    families = [MODELS.get(name) for name in names | {spec.family for spec in config.specs}]
-    usable = [family for family in families if all(map(is_installed, family.modules))]
-    return kinds & frozenset(kind for family in usable for kind in family.reads)
-
-
 def _first_pass(specs: Sequence[PlannedSpec], affordable: float) -> float:
     """Return the part of the time for the first specs."""
     if any(planned.after is not None for planned in specs):
@@ -498,91 +354,6 @@ def _rest_on_one(specs: Sequence[PlannedSpec]) -> bool:
     """Return whether one spec costs more than all the others together."""
     costs = [planned.cost for planned in specs]
     return 2 * max(costs) > sum(costs)
-
-
-def check_names(config: FitConfig) -> None:
-    """Raise where the settings name families or specs that do not exist; needs no table.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
-    keys = {entry.key for entry in PORTFOLIO} | {spec.key for spec in config.specs}
-    for name in (*(config.families or ()), *config.exclude):
-        if name not in MODELS and name not in keys:
-            raise InvalidOptionError(unknown_name("model family", name, MODELS.names()))
-    own = [spec.key for spec in config.specs]
-    if len(set(own)) < len(own):
-        raise InvalidOptionError(must_be("specs", "of different keys", own))
-    for key in own:
-        if key == _ENSEMBLE or _is_made_up(key, keys):
-            raise InvalidOptionError(
-                f"specs: the key {key!r} is what a fit may call a model of its own; choose another."
-            )
-
-
-def _is_made_up(key: str, keys: Collection[str]) -> bool:
-    """Return whether a fit might name a repeat, a variant or a model of a later layer so."""
-    while (match := _MADE_UP.fullmatch(key)) is not None:
-        key = match["of"]
-        if key in keys or key in MODELS:
-            return True
-    return False
-
-
-def _reason_against(entry: Entry, config: FitConfig, shape: Shape) -> str | None:
-    """Return why a wanted entry is not tried; None when it is."""
-    if entry.key in {spec.key for spec in config.specs}:
-        return "replaced by a spec of yours with the same key"
-    if entry.params.get("n_pairs"):
-        if shape.n_numbers < 2:
-            return "there are no two columns of numbers to make features of"
-        if shape.n_features > MOST_FEATURES:
-            return f"features of two others are made of up to {MOST_FEATURES} columns"
-    absent = [m for m in MODELS.get(entry.family).modules if not is_installed(m)]
-    if absent:
-        return f"the package {absent[0]!r} is not installed: pip install 'tabular-automl[all]'"
-    return None
-
-
-def _too_long(
-    entry: Entry, config: FitConfig, shape: Shape, limit: float | None, n_folds: int
-) -> str | None:
-    """Return why there is no time for an entry; None where there is, or where it was asked for."""
-    seconds = n_folds * shape.least_seconds.get(entry.family, 0.0)
-    if not seconds or not {entry.family, entry.key}.isdisjoint(config.families or ()):
-        return None
-    if limit is None:
-        return f"takes {seconds:.0f} s or more: a budget in trials has it where families names it"
-    share = _READER_SHARE * limit
-    if seconds <= share:
-        return None
-    return f"would take about {seconds:.0f} s at least, and there are {share:.0f} s for it"
-
-
-def least_seconds(
-    config: FitConfig, table: FeatureTable, task: Task, machine: Machine
-) -> dict[str, float]:
-    """Return what each family that may read the table's untouched columns needs, by name."""
-    readers = _readers(Shape(0, 0, raw_kinds=frozenset(table.raw_kinds.values())))
-    names = [entry.family for entry in readers if _is_wanted(entry, config)]
-    n_cores = machine.fold_cores(_MOST_FOLDS)
-    return {name: MODELS.get(name).least_seconds(table, task, n_cores) for name in names}
-
-
-def _is_wanted(entry: Entry, config: FitConfig) -> bool:
-    if entry.key in config.exclude or entry.family in config.exclude:
-        return False
-    return config.families is None or not {entry.family, entry.key}.isdisjoint(config.families)
-
-
-def _stack_layer(first: Sequence[PlannedSpec]) -> tuple[PlannedSpec, ...]:
-    """Return the specs of a later layer: the first of each quick family of the layer before."""
-    chosen: dict[str, PlannedSpec] = {}
-    for planned in first:
-        if planned.spec.family in ("lightgbm", "catboost", "linear", "neural"):
-            chosen.setdefault(planned.spec.family, planned)
-    return tuple(chosen.values()) or tuple(first[:1])
 
 
 def is_finite_limit(value: object) -> bool:

