@@ -19,6 +19,8 @@ ENOUGH_ROUNDS = 100  # of trees with many leaves, below which fewer rows are bet
 # Rows that a few rounds are timed on: what more rows take follows from both.
 _FEWER_TO_TIME, _FEW_TO_TIME = 10_000, 40_000
 _ROUNDS_TO_TIME, _SHARE_TO_TIME = 5, 0.03  # and the part of the time left that they may take
+# Seconds of a round for each cell and output: boosters take a tenth to a half of it on two cores.
+_AMPLE_SECONDS = 2e-8
 _SHARE = 0.9  # of the time left; the rest is for what ends a fit
 _LEAST_SLOPE = 0.2  # of the seconds of few rows, that grow with them at least: the clock is noisy
 
@@ -75,7 +77,7 @@ def rows_in_time(
     """Return all rows, or as many as there is time for so many rounds on, drawn at random.
 
     A few dozen rounds on all rows learn less than some hundred on a part of them. Up to 200,000
-    rows, and without a deadline, all are returned and nothing is timed.
+    rows, with ample time, and without a deadline, all are returned and nothing is timed.
 
     Parameters
     ----------
@@ -99,6 +101,9 @@ def rows_in_time(
     """
     n_samples = len(train)
     if not budget.limited or n_samples <= MANY_ROWS:
+        return train, None
+    n_values = n_samples * train.table.n_features * max(1, setting.task.n_outputs)
+    if budget.remaining() > _AMPLE_SECONDS * n_rounds * n_values:
         return train, None
 
     def sample_of(n_rows: int) -> Samples:

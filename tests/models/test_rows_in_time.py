@@ -20,6 +20,7 @@ def _few_are_many(monkeypatch):
     monkeypatch.setattr(module, "MANY_ROWS", 500)
     monkeypatch.setattr(module, "_FEWER_TO_TIME", 50)
     monkeypatch.setattr(module, "_FEW_TO_TIME", 200)
+    monkeypatch.setattr(module, "_AMPLE_SECONDS", 1.0)
 
 
 def samples(n_rows=2_000):
@@ -51,6 +52,20 @@ def test_all_rows_are_taken_where_there_is_time_or_no_clock():
     few = data.take(np.arange(500))
     assert drawn(few, never) is few
     assert rows_in_time(data, SETTING, 10, Budget.unlimited(), never) == (data, None)
+
+
+def test_nothing_is_timed_where_there_is_ample_time():
+    data, seen = samples(), []
+
+    def attempt(few, most_seconds):
+        seen.append(len(few))
+        return Timing(0.0, 1e9)
+
+    n_values = 2_000 * 3 * 2
+    assert drawn(data, attempt, n_rounds=10, seconds=10 * n_values + 60.0) is data
+    assert not seen
+    assert drawn(data, attempt, n_rounds=10, seconds=10 * n_values - 1.0) is not data
+    assert seen
 
 
 def test_what_rounds_take_without_rows_is_known_apart():
