@@ -118,7 +118,8 @@ class FitConfig:
     max_rows : int or None
         Make features of so many rows at most, drawn at random, of a rare class more than of others,
         which weights make up for. None: of as many as there is time and memory for, and of all in
-        trials. Under a deadline, boosters learn from fewer still where they have no time for all.
+        trials; a number above the table's rows makes them of all. Under a deadline, boosters learn
+        from fewer still where they have no time for all.
     max_seconds_without_limit : float
         Time limit used when neither a time limit nor ``max_specs`` is given, for tables of up to
         50,000 rows; larger tables get proportionally more, six times as much at most.

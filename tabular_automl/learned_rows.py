@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -87,11 +87,18 @@ class LearnedRows:
             return self
         return self._draw(n_wanted, _reason(asked, config), config.seed)
 
+    def without_features(self) -> LearnedRows:
+        """Return the rows without their columns, for the time when their features are made."""
+        target = replace(self.target, features=self.target.features.iloc[:0])
+        return replace(self, target=target)
+
     def _count_features(self, featurizer: Featurizer, seed: int) -> int:
         """Return how many features a few of the rows are made into."""
         task, y = self.target.codec.task, self.target.encoded
         few = draw_rows(task, y, min(_ROWS_TO_COUNT_FEATURES, len(y) - 1), seed=seed)
-        return featurizer.fit_transform(self.target.features.iloc[few.rows]).n_features
+        n_used = len(featurizer.schema.used)  # of which some are constant in so few rows
+        made = featurizer.fit_transform(self.target.features.iloc[few.rows])
+        return max(made.n_features, n_used)
 
     def _draw(self, n_wanted: int, reason: str, seed: int) -> LearnedRows:
         target = self.target
@@ -106,7 +113,7 @@ class LearnedRows:
             seed=seed,
         )
         roles = self.roles.of_draw(draw)
-        note = f"{n_wanted:,d} of {len(target.encoded):,d} rows, drawn at random, are learned from"
+        note = f"{n_wanted:,d} of {len(target.encoded):,d} rows are drawn and learned from"
         return LearnedRows(
             target.of_rows(draw.rows), roles, _given(roles), draw.rows, f"{note}{reason}"
         )
@@ -121,5 +128,8 @@ def _reason(asked: FitConfig, config: FitConfig) -> str:
     if asked.max_rows is not None:
         return ", as asked."
     if config.max_rows is not None:
-        return " as in the fit that is continued; overwrite=True (--overwrite) starts with more."
+        return (
+            ", as in the fit that is continued; overwrite=True (--overwrite) starts anew, with as "
+            "many as there is time for."
+        )
     return ": for the features of more there is no time or memory (see FitConfig.max_rows)."

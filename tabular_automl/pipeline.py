@@ -108,6 +108,7 @@ def _fit_pipeline(
     samples = _featurized(learned, featurizer, workbook, config, machine, budget, report)
     # Of all rows: of rare classes more may have been drawn.
     summary = summarize(target.features, featurizer)
+    learned = learned.without_features()
     target, roles, table = learned.target, learned.roles, samples.table
     limit = budget.remaining() if budget.limited else None
     shape = _shape(table, learned, config, machine)
@@ -181,7 +182,7 @@ def _shape(table: FeatureTable, rows: LearnedRows, config: FitConfig, machine: M
         least_seconds=least_seconds(config, table, task, machine),
         n_numbers=len(of_several_values(table)),
         n_groups=None if groups is None else len(np.unique(groups)),
-        n_rarest=int(np.bincount(y).min()) if task.n_classes == 2 else None,
+        n_rarest=int(np.bincount(y, minlength=2).min()) if task.n_classes == 2 else None,
     )
 
 

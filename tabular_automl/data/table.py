@@ -16,7 +16,7 @@ from tabular_automl.data.schema import Kind
 MISSING_LEVEL = 0
 OTHER_LEVEL = 1
 FIRST_LEVEL = 2
-_FEW_OF_ROOT = 0.25  # of the rows, for whose matrix that of all is not worth making
+_FEW_OF_ROOT = 0.3  # of the rows, for whose matrix that of all is not worth making
 
 Derived = TypeVar("Derived")
 

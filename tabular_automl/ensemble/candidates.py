@@ -77,7 +77,8 @@ class Candidate:
     @property
     def was_cut_short(self) -> bool:
         """Whether more time would have made the fit longer, or let it learn in smaller steps."""
-        hurried = [fitted.model.hurried for fitted in self.bag.models]
+        models = [fitted.model for fitted in self.bag.models]
+        hurried = [model.hurried or model.n_drawn is not None for model in models]
         return (
             2 * sum(hurried) >= len(hurried)
             or self.fit.fit_seconds > CUT_SHORT * self.fit.given_seconds

@@ -269,6 +269,8 @@ class Layer:
         prediction = judge.decode(fit.oof)
         found = [fitted.model.converged_after for fitted in fit.bag.models]
         known = [learned for learned in found if learned is not None]
+        if any(fitted.model.n_drawn is not None for fitted in fit.bag.models):
+            known = []  # what few rows needed says little of all
         if len(known) == len(found):  # what some needed says little while others went on
             self.converged_after.append(max(known))
         return Candidate(fit, prediction, judge.score(prediction, rows))

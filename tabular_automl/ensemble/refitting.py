@@ -119,6 +119,10 @@ def refit_in_time(bags: Sequence[Bag], request: RefitRequest, budget: Budget) ->
             request.report(Note(f"{key} could not be fitted on all rows: {cause}"))
     for key in waiting:
         request.report(Note(f"{key} is not fitted on all rows: interrupted"))
+    for bag in bags:
+        if _can_be_stopped(bag) and _drew(bag):
+            told = f"{bag.key} is not fitted on all rows"
+            request.report(Note(f"{told}: its folds had no time for all of theirs"))
     return tuple(by_key[bag.key] for bag in bags)
 
 
@@ -132,7 +136,7 @@ def lightened(
     """
     sizes = [len(rows) for rows in folds.train]
     whole = [i for i, size in enumerate(sizes) if size >= _NEARLY_ALL * max(sizes)]
-    heavy = [bag for bag in bags if len(bag.models) == len(folds) > 1 and can_be_refitted(bag)]
+    heavy = [bag for bag in bags if len(bag.models) == len(folds) > 1 and _can_be_stopped(bag)]
     by_key, total = {bag.key: bag for bag in bags}, 0.0
     for bag in sorted(heavy, key=lambda bag: importance[bag.key]):
         key, total = bag.key, total + importance[bag.key]
@@ -186,10 +190,17 @@ def _share(budget: Budget, saving: Mapping[str, float], needed: float, part: flo
 def can_be_refitted(bag: Bag) -> bool:
     """Return whether `refit_in_time` replaces the bag, given the time.
 
-    Not where a fold had no time for all of its rows: of how many there were then is not known.
+    Not where a fold had no time for all of its rows: there would be none for all of the table's.
     """
-    drew = any(fitted.model.n_drawn is not None for fitted in bag.models)
-    return MODELS.get(bag.models[0].family).interruptible and not drew
+    return _can_be_stopped(bag) and not _drew(bag)
+
+
+def _can_be_stopped(bag: Bag) -> bool:
+    return MODELS.get(bag.models[0].family).interruptible
+
+
+def _drew(bag: Bag) -> bool:
+    return any(fitted.model.n_drawn is not None for fitted in bag.models)
 
 
 def middle_fold(models: Sequence[FittedSpec]) -> FittedSpec:

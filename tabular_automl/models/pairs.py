@@ -164,7 +164,7 @@ def bytes_of_extended(n_pairs: int, table: FeatureTable) -> int:
 def of_several_values(table: FeatureTable) -> npt.NDArray[np.intp]:
     """Return the numeric features of three and more values: two are a switch, whatever is added."""
     step = max(1, len(table) // _ROWS_TO_COUNT_VALUES)
-    some = table.numeric[::step]
+    some = table.take(np.arange(0, len(table), step)).numeric  # of a view, not all is cut out
     counts = [len(np.unique(column[~np.isnan(column)])) for column in some.T]
     return np.flatnonzero(np.array(counts, dtype=np.intp) >= _FEWEST_VALUES)
 

@@ -18,7 +18,8 @@ MANY_ROWS = 200_000  # up to these, all are learned from
 ENOUGH_ROUNDS = 100  # of trees with many leaves, below which fewer rows are better
 # Rows that a few rounds are timed on: what more rows take follows from both.
 _FEWER_TO_TIME, _FEW_TO_TIME = 10_000, 40_000
-_ROUNDS_TO_TIME, _SHARE_TO_TIME = 5, 0.03  # and the part of the time left that they may take
+_SHARE_OF_FEWER_ROWS = 0.5  # of their seconds, that would grow with them, where only they are timed
+_ROUNDS_TO_TIME, _SHARE_TO_TIME = 5, 0.05  # and the part of the time left that they may take
 # Seconds of a round for each cell and output: boosters take a tenth to a half of it on two cores.
 _AMPLE_SECONDS = 2e-8
 _SHARE = 0.9  # of the time left; the rest is for what ends a fit
@@ -49,18 +50,20 @@ class Timing:
         start : callable
             Prepares them, and returns what boosts one.
         most_seconds : float
-            After which no other round is begun; the first counts as a later one where it is alone.
+            After which no other round is begun, but for one.
         """
         began = time.monotonic()
         boost = start()
         boost()
         preparation = time.monotonic() - began
         rounds: list[float] = []
-        while len(rounds) < _ROUNDS_TO_TIME and time.monotonic() - began < most_seconds:
+        while not rounds or (
+            len(rounds) < _ROUNDS_TO_TIME and time.monotonic() - began < most_seconds
+        ):
             last = time.monotonic()
             boost()
             rounds.append(time.monotonic() - last)
-        return cls(preparation, statistics.median(rounds or [preparation]))
+        return cls(preparation, statistics.median(rounds))
 
     def of_rounds(self, n_rounds: int) -> float:
         """Return the seconds of so many rounds."""
@@ -109,21 +112,22 @@ def rows_in_time(
     def sample_of(n_rows: int) -> Samples:
         return train.of_draw(draw_rows(setting.task, train.y, n_rows, seed=setting.seed))
 
-    began, most = time.monotonic(), _SHARE_TO_TIME * budget.remaining()
     some = sample_of(_FEWER_TO_TIME)
     if not _can_be_learned_from(some):
         return train, None
-    seconds = attempt(some, most).of_rounds(n_rounds)
-    per_row, of_no_rows = seconds / len(some), 0.0
-    if time.monotonic() - began < most:
-        fewer, few = seconds, attempt(sample_of(_FEW_TO_TIME), most).of_rounds(n_rounds)
+    began, most = time.monotonic(), _SHARE_TO_TIME * budget.remaining()
+    fewer = attempt(some, most).of_rounds(n_rounds)
+    per_row = _SHARE_OF_FEWER_ROWS * fewer / _FEWER_TO_TIME
+    of_no_rows = fewer - per_row * _FEWER_TO_TIME
+    if _FEW_TO_TIME / _FEWER_TO_TIME * (time.monotonic() - began) < most:
+        few = attempt(sample_of(_FEW_TO_TIME), most).of_rounds(n_rounds)
         slope = (few - fewer) / (_FEW_TO_TIME - _FEWER_TO_TIME)
         per_row = max(slope, _LEAST_SLOPE * few / _FEW_TO_TIME)
         of_no_rows = max(0.0, few - per_row * _FEW_TO_TIME)
     n_rows = int((_SHARE * budget.remaining() - of_no_rows) / per_row)
     if n_rows > WORTH_DRAWING * n_samples:
         return train, None
-    drawn = sample_of(max(n_rows, _FEWER_TO_TIME))
+    drawn = sample_of(max(n_rows, _FEW_TO_TIME))
     return drawn, len(drawn)
 
 

@@ -203,3 +203,20 @@ def test_a_table_and_what_is_derived_of_it_are_freed_at_once():
         assert [each() for each in told] == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_few_rows_make_their_own_matrix_and_many_take_it_from_the_whole_table(table):
+    expected = np.hstack([table.numeric, table.codes])
+    np.testing.assert_array_equal(table.take([3]).matrix(), expected[[3]])
+    assert not table.has_matrix
+    np.testing.assert_array_equal(table.take([3, 0]).matrix(), expected[[3, 0]])
+    assert table.has_matrix
+    np.testing.assert_array_equal(table.take([2]).matrix(), expected[[2]])
+
+
+def test_rows_that_are_cut_out_are_a_table_of_their_own(table):
+    whole = table.take([4, 1]).cut_out()
+    assert whole.root is whole
+    np.testing.assert_array_equal(whole.matrix(), table.matrix()[[4, 1]])
+    assert whole.raw["text"].tolist() == ["z", "w"]
+    assert (whole.names, whole.n_levels) == (table.names, table.n_levels)

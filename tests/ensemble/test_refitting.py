@@ -218,9 +218,11 @@ def test_a_bag_of_a_family_that_cannot_be_stopped_stays(trial, monkeypatch):
 
 
 def test_a_bag_stays_of_which_a_fold_had_no_time_for_all_its_rows(trial):
-    bag = linear_bag(trial, "a")
-    bag.models[0].model.n_drawn = 10
-    assert refit(trial, [bag]) == ([3], [])
+    bag, drew = linear_bag(trial, "a"), linear_bag(trial, "a", 1)
+    drew.models[0].model.n_drawn = 10
+    bag = replace(bag, models=bag.models[:2] + drew.models)
+    told = "a is not fitted on all rows: its folds had no time for all of theirs"
+    assert refit(trial, [bag]) == ([3], [told])
     assert len(as_refitted([bag])[0].models) == 3
 
 

@@ -377,6 +377,13 @@ def test_a_spent_budget_raises() -> None:
         check_can_boost("LightGBM", rows(3), Budget.start(0.0))
 
 
+def test_what_varies_only_far_down_can_be_split_on() -> None:
+    numeric = np.zeros((5_000, 1), dtype=np.float32)
+    numeric[-1] = 1.0
+    table = FeatureTable(numeric, np.empty((5_000, 0), dtype=np.int32), ("a",))
+    check_can_boost("LightGBM", table, Budget.unlimited())
+
+
 def test_rounds_are_no_more_than_usual_where_validation_rows_cannot_say_stop() -> None:
     some = Samples(rows(3), np.array([0, 1, 1]))
     assert rounds_at_most(10_000, 0.05, None, None) == 10_000
