@@ -5,28 +5,10 @@ import pandas as pd
 import pytest
 
 from tabular_automl.config import PRESETS, FitConfig
-from tabular_automl.core.parallel import Machine
 from tabular_automl.data.folds import given_folds
 from tabular_automl.data.schema import Kind
-from tabular_automl.data.task import ProblemType, Task
-from tabular_automl.plan import is_finite_limit, n_to_learn_from, plan_fit
-from tabular_automl.shape import Shape
-
-BINARY = Task(ProblemType.BINARY, 2)
-REGRESSION = Task(ProblemType.REGRESSION)
-MACHINE = Machine(n_cores=2, n_bytes=8_000_000_000)
-
-
-def plan(
-    config=None, task=BINARY, n_samples=1000, n_features=10, limit=60.0, machine=MACHINE, **shape
-):
-    return plan_fit(
-        config or FitConfig(), task, Shape(n_samples, n_features, **shape), machine, limit
-    )
-
-
-def keys(layer):
-    return [planned.spec.key for planned in layer]
+from tabular_automl.plan import is_finite_limit, n_to_learn_from
+from tests.plans import BINARY, MACHINE, REGRESSION, keys, plan
 
 
 def test_small_tables_are_bagged_and_huge_ones_held_out():

@@ -6,29 +6,11 @@ from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable
-from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.extend import register_model
 from tabular_automl.models.base import MODELS, ModelSpec
 from tabular_automl.models.prior import Prior
-from tabular_automl.plan import plan_fit
-from tabular_automl.shape import Shape
 from tabular_automl.spec_choice import kinds_read, least_seconds
-
-BINARY = Task(ProblemType.BINARY, 2)
-REGRESSION = Task(ProblemType.REGRESSION)
-MACHINE = Machine(n_cores=2, n_bytes=8_000_000_000)
-
-
-def plan(
-    config=None, task=BINARY, n_samples=1000, n_features=10, limit=60.0, machine=MACHINE, **shape
-):
-    return plan_fit(
-        config or FitConfig(), task, Shape(n_samples, n_features, **shape), machine, limit
-    )
-
-
-def keys(layer):
-    return [planned.spec.key for planned in layer]
+from tests.plans import BINARY, keys, plan
 
 
 def test_features_of_two_need_two_columns_of_numbers():
