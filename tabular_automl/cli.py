@@ -16,7 +16,7 @@ from typing import Any
 from tabular_automl import actions
 from tabular_automl.actions import FAILED, INTERRUPTED, OK, PROGRAM, drop_the_rest, tell
 from tabular_automl.core.errors import AutoMLError, unknown_name
-from tabular_automl.core.parallel import keep_few_arenas
+from tabular_automl.core.memory import keep_few_arenas
 
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 

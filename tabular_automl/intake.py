@@ -22,9 +22,10 @@ from tabular_automl.core.errors import (
 from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.drawing import Draw
+from tabular_automl.data.folds import Folds, given_folds, make_folds
 from tabular_automl.data.labels import read_numbers, unwrapped
 from tabular_automl.data.schema import Kind, Schema
-from tabular_automl.data.task import ProblemType, TargetCodec, infer_task
+from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
 from tabular_automl.encoders.date_formats import ISO, choose_formats, parse_texts
 from tabular_automl.encoders.storage import MISSING, Storage, distinct_cells, storage_of
 from tabular_automl.metrics.base import Metric
@@ -115,6 +116,27 @@ class Roles:
             for role, column in (("group", self.group), ("time", self.time), ("fold", self.fold))
         }
         return Roles(draw.weigh(self.weight), **columns)
+
+    def split(
+        self,
+        task: Task,
+        y: npt.NDArray[Any],
+        seed: int,
+        n_folds: int,
+        holdout_fraction: float | None = None,
+    ) -> Folds:
+        """Return the user's own folds, or those made as the roles of columns ask."""
+        if self.fold is not None:
+            return given_folds(self.fold, most=n_folds)
+        return make_folds(
+            task,
+            y,
+            n_folds=n_folds,
+            holdout_fraction=holdout_fraction,
+            groups=self.group,
+            time=self.time,
+            seed=seed,
+        )
 
 
 def read_target(request: FitRequest, report: Reporter) -> Target:

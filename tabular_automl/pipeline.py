@@ -15,12 +15,12 @@ from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
+from tabular_automl.core.memory import freed_at_once
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
-from tabular_automl.data.folds import Folds, check_weights, given_folds, group_codes, make_folds
+from tabular_automl.data.folds import Folds, check_weights, group_codes
 from tabular_automl.data.schema import Kind, Schema
 from tabular_automl.data.table import FeatureTable, Samples
-from tabular_automl.data.task import Task
 from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
@@ -41,13 +41,12 @@ from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
 from tabular_automl.ensemble.weights import blend
+from tabular_automl.featurized import featurized
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.intake import FitRequest, Roles, Target, read_target
 from tabular_automl.learned_rows import LearnedRows
 from tabular_automl.metrics.base import Reads
 from tabular_automl.models.base import Prediction, Setting
-from tabular_automl.models.giveaways import giveaways
-from tabular_automl.models.idle_topics import N_FOLDS, idle_topics
 from tabular_automl.models.pairs import of_several_values
 from tabular_automl.plan import FitPlan, plan_fit
 from tabular_automl.shape import Shape
@@ -57,11 +56,12 @@ _LOSS_OF_MODELS = {"squared_log_error": "squared_error"}  # the codec has taken 
 _ENSEMBLE_SHARE = 0.5  # of the reserve; the rest is for the save
 _SAVE_SHARE = 0.3  # of it, kept from what chooses among the ensemble's bags
 _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
-_SHARE_FOR_TOPICS = 0.25  # of the time, to find the topics of all training rows' texts
-_SHARE_FOR_GIVEAWAYS = 0.02  # of the time, for a note
 _SHARE_TO_WEIGH = 0.6  # of the time to choose an ensemble, where a decision rule comes after it
 _SECONDS_ONCE_STOPPED = 5.0  # what schedulers leave between two signals is some times as long
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
+# From which memory is worth more than the tenth of its time that CatBoost gives for it; of fewer it
+# frees little at a time, and often, which costs half of its time.
+_MANY_CELLS = 2e6
 
 
 Choice = Callable[[FittedPipeline, FitRecord, Budget], Collection[str]]
@@ -105,7 +105,7 @@ def _fit_pipeline(
     learned = LearnedRows.all_of(target, schema)  # its errors come before the long work
     learned = learned.in_time(make_featurizer, request.config, config, machine, budget)
     featurizer = make_featurizer()
-    samples = _featurized(learned, featurizer, workbook, config, machine, budget, report)
+    samples = featurized(learned, featurizer, workbook, config, machine, budget, report)
     # Of all rows: of rare classes more may have been drawn.
     summary = summarize(target.features, featurizer)
     learned = learned.without_features()
@@ -120,9 +120,10 @@ def _fit_pipeline(
     workbook.begin(plan.n_folds, plan.holdout_fraction, featurizer.without_topics, len(table))
     budget.heed_stop()
     try:
-        stack_fit = fit_stack(
-            replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
-        )
+        with freed_at_once(wanted=len(table) * table.n_features > _MANY_CELLS):
+            stack_fit = fit_stack(
+                replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
+            )
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
         workbook.close(_JOURNAL_SHARE * plan.reserve if in_time else math.inf)
@@ -144,29 +145,6 @@ def _fit_pipeline(
     if learned.drawn is not None:
         record = replace(record, oof_rows=learned.drawn[record.oof_rows])
     return replace(pipeline, summary=summary), record
-
-
-def _featurized(
-    rows: LearnedRows,
-    featurizer: Featurizer,
-    workbook: Workbook,
-    config: FitConfig,
-    machine: Machine,
-    budget: Budget,
-    report: Reporter,
-) -> Samples:
-    """Fit the featurizer, return the rows' features with their target, and tell about them."""
-    target, task, again = rows.target, rows.target.codec.task, workbook.without_topics
-    share = budget.share(_SHARE_FOR_TOPICS)
-    table = featurizer.fit_transform(target.features, share, again)
-    _tell_of_missing_topics(featurizer, report, again=again is not None)
-    samples = Samples(table, target.encoded, rows.roles.weight)
-    samples = _without_idle_topics(samples, featurizer, task, rows.roles, config, machine, report)
-    share = budget.share(_SHARE_FOR_GIVEAWAYS)
-    _warn_of_giveaways(samples, featurizer, task, config.seed, share, report)
-    if not (samples.table.n_features or samples.table.raw_kinds):
-        report(Note("No column holds usable features: every prediction is the base rate."))
-    return samples
 
 
 def _shape(table: FeatureTable, rows: LearnedRows, config: FitConfig, machine: Machine) -> Shape:
@@ -221,76 +199,6 @@ def _as_chosen(
     return pipeline, record
 
 
-def _without_idle_topics(
-    samples: Samples,
-    featurizer: Featurizer,
-    task: Task,
-    roles: Roles,
-    config: FitConfig,
-    machine: Machine,
-    report: Reporter,
-) -> Samples:
-    """Return the samples without the topics of texts that tell nothing new; nor are they made."""
-    parts = featurizer.parts
-    topics = {i: part.topics_at for i, part in enumerate(parts) if len(part.topics_at)}
-    if not topics:
-        return samples
-    idle = idle_topics(
-        samples,
-        task,
-        partial(_split, task, samples.y, roles, config.seed, n_folds=N_FOLDS),
-        topics,
-        groups=None if roles.group is None else group_codes(roles.group, len(samples)),
-        seed=config.seed,
-        n_workers=machine.n_cores,
-    )
-    if not idle:
-        return samples
-    columns = [parts[i].name for i in idle]
-    told = ", ".join(map(repr, columns))
-    report(
-        Note(f"Topics of {told} are left out: they tell no more of the label than chance would.")
-    )
-    kept = featurizer.forget_topics(set(columns))
-    return replace(samples, table=samples.table.of_numeric(kept))
-
-
-def _tell_of_missing_topics(featurizer: Featurizer, report: Reporter, *, again: bool) -> None:
-    """Tell of columns whose texts there was no time to find topics in."""
-    if not featurizer.without_topics:
-        return
-    told = ", ".join(map(repr, featurizer.without_topics))
-    reason = (
-        "as they were in the fit that is continued; start again with overwrite=True (--overwrite) "
-        "to have them."
-        if again
-        else "there is no time to find them in so many texts; allow more, or fit on fewer rows."
-    )
-    report(Note(f"Topics of {told} are left out: {reason}"))
-
-
-def _warn_of_giveaways(
-    samples: Samples,
-    featurizer: Featurizer,
-    task: Task,
-    seed: int,
-    budget: Budget,
-    report: Reporter,
-) -> None:
-    """Tell of columns that may be known only afterwards, as the label is."""
-    names = samples.table.numeric_names
-    of_two = names[len(names) - len(featurizer.pairs) :]  # days between dates are no one's alone
-    found = [each for each in giveaways(samples, task, seed, budget) if each not in of_two]
-    for column in dict.fromkeys(featurizer.sources[name] for name in found):
-        report(
-            Note(
-                f"The column {column!r} alone tells the label of nearly every row. If it is not "
-                f"known yet when you predict, leave it out: columns={{{column!r}: 'ignored'}} "
-                f"(on the command line: --column {column}=ignored)."
-            )
-        )
-
-
 def _kinds_read(schema: Schema, config: FitConfig) -> frozenset[Kind]:
     """Return the kinds of columns that a model of this fit may read untouched."""
     kept = (c.kind for c in schema.used if ENCODERS.get(str(c.encoder)).keeps_raw)
@@ -311,31 +219,9 @@ def _identity(request: FitRequest, target: Target) -> FitIdentity:
 
 def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
     n_folds, fraction = plan.n_folds, plan.holdout_fraction
-    folds = _split(target.codec.task, target.encoded, roles, seed, n_folds, fraction)
+    folds = roles.split(target.codec.task, target.encoded, seed, n_folds, fraction)
     check_weights(folds, roles.weight)
     return folds
-
-
-def _split(
-    task: Task,
-    y: npt.NDArray[Any],
-    roles: Roles,
-    seed: int,
-    n_folds: int,
-    holdout_fraction: float | None = None,
-) -> Folds:
-    """Return the user's own folds, or those made as the roles of columns ask."""
-    if roles.fold is not None:
-        return given_folds(roles.fold, most=n_folds)
-    return make_folds(
-        task,
-        y,
-        n_folds=n_folds,
-        holdout_fraction=holdout_fraction,
-        groups=roles.group,
-        time=roles.time,
-        seed=seed,
-    )
 
 
 def _stack_request(

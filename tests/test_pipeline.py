@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,24 @@ def seconds_to_weigh(monkeypatch):
 
     monkeypatch.setattr(pipeline, "ensemble_weights", noting)
     return left
+
+
+@pytest.mark.parametrize(("many_cells", "expected"), [(100, "0"), (1_000_000, None)])
+def test_models_of_large_tables_give_back_what_they_free_at_once(
+    many_cells, expected, tmp_path, regression_table, monkeypatch
+):
+    seen, fit_stack = [], pipeline.fit_stack
+
+    def noting(request, budget):
+        seen.append(os.environ.get("MIMALLOC_PURGE_DELAY"))
+        return fit_stack(request, budget)
+
+    monkeypatch.delenv("MIMALLOC_PURGE_DELAY", raising=False)
+    monkeypatch.setattr(pipeline, "_MANY_CELLS", many_cells)
+    monkeypatch.setattr(pipeline, "fit_stack", noting)
+    config = FitConfig(families=("linear",), n_folds=2, max_specs=1)
+    Predictor("y", path=tmp_path / "p", verbosity=0).fit(regression_table, config=config)
+    assert seen == [expected]
 
 
 def test_a_group_column_of_lists_is_refused_in_a_sentence(tmp_path):
@@ -176,62 +195,6 @@ def test_a_metric_that_cares_for_rare_classes_gets_a_rule_that_says_them_more_of
         int((each.predict(rare_table) == "rare").sum()) for each in (balanced, accurate)
     )
     assert n_balanced > 1.5 * n_accurate
-
-
-@pytest.fixture
-def table_of_texts():
-    """300 rows with a text of noise and one that tells the label."""
-    rng = np.random.default_rng(0)
-    words = np.array([f"word{i}" for i in range(10, 50)])
-    told = rng.random(300) < 0.5
-    subject = [" ".join(rng.choice(words[:25] if each else words[15:], 12)) for each in told]
-    author = [" ".join(rng.choice(words, rng.integers(9, 15))) for _ in range(300)]
-    x = rng.normal(size=300)
-    return pd.DataFrame({"x": x, "subject": subject, "author": author, "y": told})
-
-
-def test_topics_of_a_text_that_tells_nothing_are_left_out_and_the_text_is_still_read(
-    tmp_path, table_of_texts
-):
-    events = []
-    config = FitConfig(families=("lightgbm", "text_linear"), n_folds=3, max_specs=2)
-    predictor = Predictor("y", path=tmp_path / "p", reporter=events.append)
-    predictor.fit(table_of_texts, config=config)
-    notes = [event.text for event in events if hasattr(event, "text")]
-    expected = "Topics of 'author' are left out: they tell no more of the label than chance would."
-    assert expected in notes
-    features = predictor._fitted().featurizer.transform(table_of_texts)
-    assert any(name.startswith("subject:topic") for name in features.names)
-    assert not any(name.startswith("author:topic") for name in features.names)
-    assert "author:words" in features.names
-    assert set(features.raw) == {"subject", "author"}
-    loaded = Predictor.load(tmp_path / "p", verbosity=0)
-    expected = predictor.predict_proba(table_of_texts)
-    pd.testing.assert_frame_equal(loaded.predict_proba(table_of_texts), expected)
-    one = loaded.compile().predict_proba_one(table_of_texts.iloc[0].to_dict())
-    assert one[True] == pytest.approx(expected[True].iloc[0], abs=1e-6)
-
-
-def test_texts_that_take_too_long_to_read_have_no_topics_and_none_when_resumed(
-    tmp_path, table_of_texts, monkeypatch
-):
-    monkeypatch.setattr("tabular_automl.encoders.topics_in_time.FEW_ROWS", 100)
-    monkeypatch.setattr("tabular_automl.pipeline._SHARE_FOR_TOPICS", 0.0)
-    events = []
-    config = FitConfig(families=("lightgbm",), n_folds=3, max_specs=1)
-    predictor = Predictor("y", path=tmp_path / "p", reporter=events.append)
-    predictor.fit(table_of_texts, config=config, time_limit=60)
-    notes = [event.text for event in events if hasattr(event, "text")]
-    assert any(note.startswith("Topics of 'subject', 'author' are left out:") for note in notes)
-    expected = predictor.predict_proba(table_of_texts)
-    features = predictor._fitted().featurizer.transform(table_of_texts)
-    assert not any(":topic" in name for name in features.names)
-    again = Predictor("y", path=tmp_path / "p", reporter=events.append)
-    again.fit(table_of_texts, config=config, resume=True)
-    notes = [event.text for event in events if hasattr(event, "text")]
-    assert any(note.startswith("Continuing: ") for note in notes)
-    assert any("as they were in the fit that is continued" in note for note in notes)
-    pd.testing.assert_frame_equal(again.predict_proba(table_of_texts), expected)
 
 
 def test_a_spec_that_replaces_one_and_fails_is_listed_once(tmp_path, regression_table):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import os
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from tabular_automl.core import containers
+from tabular_automl.core import containers, memory
 
 if TYPE_CHECKING:
     from tabular_automl.core.cluster import Cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_ARENA_MAX = -8  # as glibc's malloc.h numbers it
 
 
 @dataclass(frozen=True)
@@ -48,13 +42,13 @@ class Machine:
         limits = (joblib.cpu_count(), containers.n_cores())
         available = min(limit for limit in limits if limit is not None)
         wanted = available if n_jobs is None or n_jobs < 0 else n_jobs
-        return cls(max(1, min(available, wanted)), _free_bytes(), cluster)
+        return cls(max(1, min(available, wanted)), memory.free_bytes(), cluster)
 
     def by_now(self) -> Machine:
         """Return the machine with the memory that is left of what was free, if folds run here."""
         if self.cluster is not None:
             return self
-        return replace(self, n_bytes=min(self.n_bytes, _free_bytes()))
+        return replace(self, n_bytes=min(self.n_bytes, memory.free_bytes()))
 
     def fold_cores(self, n_folds: int) -> int:
         """Return the cores for so many folds: those that they keep busy, where it is a cluster."""
@@ -103,44 +97,3 @@ def in_own_thread(function: Callable[[], Result]) -> Result:
     """
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(function).result()
-
-
-def _free_bytes() -> int:
-    """Return the memory free for this process: the smaller of the system's and the container's."""
-    import psutil
-
-    free: int = psutil.virtual_memory().available
-    contained = containers.free_bytes()
-    return max(0, free if contained is None else min(free, contained))
-
-
-def keep_few_arenas() -> None:
-    """Let all threads share two heaps of glibc, for a process that is the library's own.
-
-    By default there is one for nearly each thread, and what one of them frees stands empty in its
-    heap. Only before threads have made theirs; ``MALLOC_ARENA_MAX`` in the environment goes first.
-    """
-    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_ARENA_MAX, 2)
-
-
-def release_memory(*, collect: bool) -> None:
-    """Give freed memory back to the system, where the C library keeps it for later.
-
-    Threads free large arrays in arenas of their own, which glibc would hold on to: a fit of many
-    models then looks as large as the sum of its peaks.
-
-    Parameters
-    ----------
-    collect : bool
-        Whether to look for unreachable cycles first, which takes 0.1 to 0.2 s once large libraries
-        are imported.
-    """
-    if collect:
-        gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)

@@ -18,7 +18,7 @@ from tabular_automl.core.errors import (
 )
 from tabular_automl.core.events import Note, SpecFinished, SpecSkipped, SpecStarted
 from tabular_automl.core.imports import import_installed, seconds_to_import
-from tabular_automl.core.parallel import release_memory
+from tabular_automl.core.memory import release_memory
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import (
     SAVE_SECONDS,

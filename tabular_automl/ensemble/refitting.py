@@ -13,7 +13,8 @@ import numpy as np
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.events import Note, Reporter
-from tabular_automl.core.parallel import Machine, release_memory
+from tabular_automl.core.memory import release_memory
+from tabular_automl.core.parallel import Machine
 from tabular_automl.core.watching import run_until
 from tabular_automl.data.folds import Folds
 from tabular_automl.data.table import Samples

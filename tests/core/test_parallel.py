@@ -1,12 +1,9 @@
-import gc
-import sys
 import threading
-import weakref
 
 import pytest
 
-from tabular_automl.core import containers, parallel
-from tabular_automl.core.parallel import Machine, in_own_thread, release_memory, run_parallel
+from tabular_automl.core import containers
+from tabular_automl.core.parallel import Machine, in_own_thread, run_parallel
 
 
 @pytest.mark.parametrize(("n_jobs", "n_cores"), [(None, 4), (-1, 4), (2, 2), (99, 4), (0, 1)])
@@ -54,61 +51,9 @@ def test_work_in_a_thread_of_its_own_gives_its_result_or_its_error_and_leaves_no
     assert set(threading.enumerate()) <= before
 
 
-@pytest.mark.parametrize("platform", [sys.platform, "an unknown one"])
-def test_cycles_are_collected_only_where_asked(
-    monkeypatch: pytest.MonkeyPatch, platform: str
-) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
-    knot: list[object] = [threading.Event()]
-    event = weakref.ref(knot[0])
-    knot.append(knot)
-    gc.disable()
-    try:
-        del knot
-        release_memory(collect=False)
-        assert event() is not None
-        release_memory(collect=True)
-        assert event() is None
-    finally:
-        gc.enable()
-
-
 def test_memory_that_was_used_since_is_no_longer_free(monkeypatch):
-    monkeypatch.setattr("tabular_automl.core.parallel._free_bytes", lambda: 40)
+    monkeypatch.setattr("tabular_automl.core.memory.free_bytes", lambda: 40)
     assert Machine(n_cores=2, n_bytes=100).by_now().n_bytes == 40
     assert Machine(n_cores=2, n_bytes=30).by_now().n_bytes == 30
     elsewhere = Machine(n_cores=2, n_bytes=100, cluster=object())
     assert elsewhere.by_now() is elsewhere
-
-
-class _Library:
-    """Stands for the C library, and notes what `mallopt` is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def mallopt(self, *arguments):
-        self.told.append(arguments)
-
-
-@pytest.mark.parametrize(
-    ("platform", "wanted", "told"),
-    [("linux", None, [(-8, 2)]), ("linux", "4", []), ("darwin", None, [])],
-)
-def test_threads_share_two_heaps_unless_the_user_says_otherwise(
-    platform, wanted, told, monkeypatch
-):
-    library = _Library()
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    if wanted is not None:
-        monkeypatch.setenv("MALLOC_ARENA_MAX", wanted)
-    monkeypatch.setattr(parallel.ctypes, "CDLL", lambda name: library)
-    monkeypatch.setattr(parallel.sys, "platform", platform)
-    parallel.keep_few_arenas()
-    assert library.told == told
-
-
-def test_a_c_library_without_mallopt_is_left_alone(monkeypatch):
-    monkeypatch.setattr(parallel.ctypes, "CDLL", lambda name: object())
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    parallel.keep_few_arenas()
