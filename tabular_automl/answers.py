@@ -1,12 +1,10 @@
-"""What a fitted predictor answers, and tells of itself."""
+"""What a fitted predictor answers."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,18 +13,14 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import (
     InvalidOptionError,
     LabelError,
-    NotFittedError,
     must_be,
     unknown_name,
 )
 from tabular_automl.data.column_names import name_key
 from tabular_automl.data.reading import Purpose, TableLike, read_table
-from tabular_automl.data.schema import Schema
 from tabular_automl.deployment.few_rows import FewRows
-from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.facts import Facts
 from tabular_automl.fitted import (
-    FitRecord,
-    FittedPipeline,
     only_copied,
     read_as_text,
     text_label,
@@ -42,7 +36,7 @@ from tabular_automl.inspection.evaluation import evaluate_predictions, read_labe
 from tabular_automl.inspection.importance import permutation_importance
 from tabular_automl.inspection.intervals import check_coverage, interval_table, set_table
 from tabular_automl.inspection.leaderboard import leaderboard_table, score_on_test
-from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.metrics.base import Reads
 from tabular_automl.models.base import Prediction
 from tabular_automl.plan import is_finite_limit
 
@@ -51,23 +45,9 @@ if TYPE_CHECKING:
     from tabular_automl.deployment.onnx_export import ExportedModel
 
 
-class Answers:
-    """Predictions, scores and explanations of a fitted pipeline; `Predictor` is what users make.
+class Answers(Facts):
+    """Predictions, scores and explanations of a fitted pipeline; `Predictor` is what users make."""
 
-    Attributes
-    ----------
-    label : hashable
-        Name of the column to predict.
-    path : Path or None
-        Where the predictor is saved.
-    """
-
-    label: Hashable
-    path: Path | None
-    _pipeline: FittedPipeline | None
-    _record: FitRecord | None
-    _settings: Mapping[str, Any]
-    _saved_as: str  # tells the model in memory from all others, whatever lies at the path by now
     _few_rows: FewRows
 
     def predict(self, data: TableLike, *, on_mismatch: OnMismatch = "raise") -> pd.Series:
@@ -411,71 +391,6 @@ class Answers:
         table = None if data is None else self.read(data, "predict")
         return export_pipeline(self._fitted(), path, table, without)
 
-    @property
-    def schema(self) -> Schema:
-        """The kind of each column, with the reason."""
-        return self._fitted().featurizer.schema
-
-    @property
-    def plan(self) -> str:
-        """The plan that the fit followed, as text."""
-        return self._fit_record().plan
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What `fit` was asked: ``presets``, ``time_limit``, ``seed`` and ``config``.
-
-        Under ``config`` are the other fields of `FitConfig` that were changed from their defaults.
-        Empty for a predictor that was saved before settings were kept.
-        """
-        self._fitted()
-        return copy.deepcopy(dict(self._settings))
-
-    @property
-    def metric(self) -> Metric:
-        """The metric that was optimised."""
-        return self._fit_record().metric
-
-    @property
-    def classes(self) -> pd.Index | None:
-        """The class labels in the order of the probability columns; None for a regression."""
-        codec = self._fitted().codec
-        return codec.classes if codec.task.is_classification else None
-
-    def model_params(self, key: str) -> dict[str, Any]:
-        """Return the hyperparameters of a model of the ensemble, by its key in the leaderboard.
-
-        None stands for what a model chooses from its data. Models without weight are not kept, nor
-        are their hyperparameters.
-
-        Raises
-        ------
-        InvalidOptionError
-            When the ensemble has no such model.
-        """
-        bags = {bag.key: bag for bag in self._fitted().stack.bags}
-        if key not in bags:
-            raise InvalidOptionError(unknown_name("model of the ensemble", key, bags))
-        params: dict[str, Any] = bags[key].models[0].model.params.to_dict()
-        return params
-
-    def oof_predictions(self) -> pd.DataFrame | pd.Series:
-        """Return the ensemble's predictions of training rows that its models had not seen.
-
-        Indexed by the rows' positions in the training table without its unlabelled rows. Where only
-        some rows were learned from, they may hold more of rare classes (`FitConfig.max_rows`).
-        """
-        pipeline, record = self._fitted(), self._fit_record()
-        if not len(record.oof):
-            raise NotFittedError(
-                "Out-of-fold predictions must be there, got a predictor without, such as one of "
-                "clone_for_deployment; ask the predictor that was fitted."
-            )
-        index = pd.Index(record.oof_rows, name="row")
-        if pipeline.task.is_classification:
-            return pd.DataFrame(record.oof, index=index, columns=pipeline.codec.classes)
-        return pd.Series(record.oof[:, 0], index=index, name=self.label)
-
     def _labels(self, prediction: Prediction, index: pd.Index) -> pd.Series:
         pipeline = self._fitted()
         decided = pipeline.decide(prediction)
@@ -508,29 +423,10 @@ class Answers:
         label = self.label if has_none else None
         return read_table(data, purpose=purpose, as_text=as_text, label=label)
 
-    def _held_out(self, asked: str) -> HeldOut:
-        held_out = None if self._record is None else self._record.held_out
-        if held_out is None:
-            raise NotFittedError(
-                f"{asked} needs a predictor that keeps out-of-fold predictions: one that was "
-                "cloned for deployment has none (ask the one that it was cloned from)."
-            )
-        return held_out
-
     def _with_label(self, table: pd.DataFrame) -> pd.DataFrame:
         if self.label not in table.columns:
             raise LabelError(unknown_name("label column", self.label, table.columns))
         return table
-
-    def _fitted(self) -> FittedPipeline:
-        if self._pipeline is None:
-            raise NotFittedError("The predictor must be fitted first: call fit, or Predictor.load.")
-        return self._pipeline
-
-    def _fit_record(self) -> FitRecord:
-        self._fitted()
-        assert self._record is not None
-        return self._record
 
 
 def check_time_limit(value: object) -> None:

@@ -121,11 +121,12 @@ class Roles:
         self,
         task: Task,
         y: npt.NDArray[Any],
-        seed: int,
+        *,
         n_folds: int,
         holdout_fraction: float | None = None,
+        seed: int,
     ) -> Folds:
-        """Return the user's own folds, or those made as the roles of columns ask."""
+        """Return the user's own folds, at most ``n_folds``, or those made as `make_folds` does."""
         if self.fold is not None:
             return given_folds(self.fold, most=n_folds)
         return make_folds(

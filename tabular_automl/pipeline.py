@@ -15,7 +15,6 @@ from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.clusters import connected
 from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
-from tabular_automl.core.memory import freed_at_once
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, check_weights, group_codes
@@ -41,9 +40,9 @@ from tabular_automl.ensemble.resuming import FitIdentity, Workbook
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
 from tabular_automl.ensemble.weights import blend
-from tabular_automl.featurized import featurized
 from tabular_automl.fitted import FitRecord, FittedPipeline
 from tabular_automl.intake import FitRequest, Roles, Target, read_target
+from tabular_automl.learned_features import learned_features
 from tabular_automl.learned_rows import LearnedRows
 from tabular_automl.metrics.base import Reads
 from tabular_automl.models.base import Prediction, Setting
@@ -59,9 +58,6 @@ _SECOND_SHARE = 0.1  # of it, to weigh anew those that stay
 _SHARE_TO_WEIGH = 0.6  # of the time to choose an ensemble, where a decision rule comes after it
 _SECONDS_ONCE_STOPPED = 5.0  # what schedulers leave between two signals is some times as long
 _JOURNAL_SHARE = 0.2  # of the reserve, at most, to write the last folds
-# From which memory is worth more than the tenth of its time that CatBoost gives for it; of fewer it
-# frees little at a time, and often, which costs half of its time.
-_MANY_CELLS = 2e6
 
 
 Choice = Callable[[FittedPipeline, FitRecord, Budget], Collection[str]]
@@ -105,7 +101,7 @@ def _fit_pipeline(
     learned = LearnedRows.all_of(target, schema)  # its errors come before the long work
     learned = learned.in_time(make_featurizer, request.config, config, machine, budget)
     featurizer = make_featurizer()
-    samples = featurized(learned, featurizer, workbook, config, machine, budget, report)
+    samples = learned_features(learned, featurizer, workbook, config, machine, budget, report)
     # Of all rows: of rare classes more may have been drawn.
     summary = summarize(target.features, featurizer)
     learned = learned.without_features()
@@ -120,10 +116,9 @@ def _fit_pipeline(
     workbook.begin(plan.n_folds, plan.holdout_fraction, featurizer.without_topics, len(table))
     budget.heed_stop()
     try:
-        with freed_at_once(wanted=len(table) * table.n_features > _MANY_CELLS):
-            stack_fit = fit_stack(
-                replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
-            )
+        stack_fit = fit_stack(
+            replace(stack_request, workbook=workbook), budget.reserve(plan.reserve)
+        )
     finally:  # an interrupt as well: the next fit continues from what was finished
         in_time = plan.time_limit is not None and not budget.stopped
         workbook.close(_JOURNAL_SHARE * plan.reserve if in_time else math.inf)
@@ -219,7 +214,13 @@ def _identity(request: FitRequest, target: Target) -> FitIdentity:
 
 def _make_folds(target: Target, plan: FitPlan, roles: Roles, seed: int) -> Folds:
     n_folds, fraction = plan.n_folds, plan.holdout_fraction
-    folds = roles.split(target.codec.task, target.encoded, seed, n_folds, fraction)
+    folds = roles.split(
+        target.codec.task,
+        target.encoded,
+        n_folds=n_folds,
+        holdout_fraction=fraction,
+        seed=seed,
+    )
     check_weights(folds, roles.weight)
     return folds
 

@@ -7,8 +7,11 @@ import pytest
 from tabular_automl import Predictor
 from tabular_automl.core.errors import InvalidOptionError, MissingColumnsError
 from tabular_automl.data.schema import Kind
+from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.encoders.inference import infer_schema
-from tabular_automl.intake import read_roles
+from tabular_automl.intake import Roles, read_roles
+
+REGRESSION = Task(ProblemType.REGRESSION)
 
 
 def time_of(values, **options):
@@ -50,6 +53,25 @@ def test_a_role_that_the_table_lacks_is_named():
     without = read_roles(schema, table.drop(columns="day"), (Kind.WEIGHT,))
     assert without.time is None
     assert without.weight is not None
+
+
+@pytest.mark.parametrize(("most", "n_folds"), [(8, 5), (3, 3)])
+def test_folds_of_ones_own_go_before_those_that_are_made(most, n_folds):
+    values = np.arange(60) % 5
+    fold = pd.Series(values, name="cv")
+    roles = Roles(weight=None, group=None, time=None, fold=fold)
+    folds = roles.split(REGRESSION, np.zeros(60), n_folds=most, seed=0)
+    assert len(folds) == n_folds
+    for rows in folds.valid:
+        assert set(np.delete(values, rows)).isdisjoint(values[rows])
+
+
+def test_rows_of_a_group_stay_together_in_the_folds_that_are_made():
+    group = pd.Series(np.arange(60) // 4, name="client")
+    roles = Roles(weight=None, group=group, time=None, fold=None)
+    folds = roles.split(REGRESSION, np.zeros(60), n_folds=3, seed=0)
+    for train, valid in zip(folds.train, folds.valid, strict=True):
+        assert set(group[train]).isdisjoint(group[valid])
 
 
 def test_the_label_has_a_problem_type_and_no_kind(tmp_path):

@@ -1,4 +1,3 @@
-import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,24 +25,6 @@ def seconds_to_weigh(monkeypatch):
 
     monkeypatch.setattr(pipeline, "ensemble_weights", noting)
     return left
-
-
-@pytest.mark.parametrize(("many_cells", "expected"), [(100, "0"), (1_000_000, None)])
-def test_models_of_large_tables_give_back_what_they_free_at_once(
-    many_cells, expected, tmp_path, regression_table, monkeypatch
-):
-    seen, fit_stack = [], pipeline.fit_stack
-
-    def noting(request, budget):
-        seen.append(os.environ.get("MIMALLOC_PURGE_DELAY"))
-        return fit_stack(request, budget)
-
-    monkeypatch.delenv("MIMALLOC_PURGE_DELAY", raising=False)
-    monkeypatch.setattr(pipeline, "_MANY_CELLS", many_cells)
-    monkeypatch.setattr(pipeline, "fit_stack", noting)
-    config = FitConfig(families=("linear",), n_folds=2, max_specs=1)
-    Predictor("y", path=tmp_path / "p", verbosity=0).fit(regression_table, config=config)
-    assert seen == [expected]
 
 
 def test_a_group_column_of_lists_is_refused_in_a_sentence(tmp_path):

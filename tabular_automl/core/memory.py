@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tabular_automl.core import containers
 
 _ARENA_MAX = -8  # as glibc's malloc.h numbers it
-# mimalloc's milliseconds between a page's being freed and given back; read as a library is loaded.
+# Milliseconds for which mimalloc keeps what was freed; it looks once, as a library is loaded.
 _PURGE_DELAY = "MIMALLOC_PURGE_DELAY"
 
 
@@ -59,21 +59,21 @@ def release_memory(*, collect: bool) -> None:
 
 @contextmanager
 def freed_at_once(*, wanted: bool) -> Iterator[None]:
-    """Let libraries that are loaded meanwhile give back what they free without delay.
+    """Have libraries that are loaded meanwhile give freed memory back at once, from then on.
 
-    CatBoost has an allocator of its own, mimalloc, that keeps what training has freed: no call from
-    outside reaches it, only the environment does, once, as the library is loaded.
+    CatBoost brings an allocator of its own, mimalloc, which keeps what training has freed. No call
+    from outside reaches it: it looks into the environment as it is loaded, and never again.
 
     Parameters
     ----------
     wanted : bool
-        False changes nothing; nor does a ``MIMALLOC_PURGE_DELAY`` of the user's own.
+        Whether to ask for it. Where the user has set ``MIMALLOC_PURGE_DELAY``, that stays.
     """
     if not wanted or _PURGE_DELAY in os.environ:
         yield
         return
-    os.environ[_PURGE_DELAY] = "0"
     try:
+        os.environ[_PURGE_DELAY] = "0"
         yield
     finally:
         os.environ.pop(_PURGE_DELAY, None)

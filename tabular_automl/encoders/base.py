@@ -47,6 +47,15 @@ class ColumnEncoder(ABC):
         and under the column's name. The reason is one clause that the user reads.
         """
 
+    @classmethod
+    def keeps_claim(cls, column: pd.Series) -> bool:
+        """Return whether a column is of the encoder's kind as a whole, as its sample was.
+
+        Asked where the column has more rows than the sample; override it where these can tell more,
+        such as how often a value comes back.
+        """
+        return True
+
     @abstractmethod
     def fit(self, column: pd.Series) -> Self:
         """Learn from the whole training column.

@@ -114,6 +114,9 @@ def _inferred(column: pd.Series, candidates: list[Candidate], twins: TwinFinder)
         return Column(name, Kind.IGNORED, f"equal to column {twin[0]!r} in every row")
     sample = sample_of(column, SAMPLE_ROWS)
     key, encoder, reason = _claimed(sample, candidates)
+    if len(sample) == SAMPLE_ROWS and not encoder.keeps_claim(column):
+        others = [candidate for candidate in candidates if candidate[0] != key]
+        key, encoder, reason = _claimed(sample, others)
     if encoder.kind is not Kind.IMAGE and key in _BUILTIN_ENCODERS and looks_like_images(sample):
         return Column(name, Kind.IGNORED, _why_no_images(candidates))
     if key in _IDENTIFIABLE:

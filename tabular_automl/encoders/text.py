@@ -26,7 +26,7 @@ from tabular_automl.encoders.ngrams import (
     words_of,
 )
 from tabular_automl.encoders.numeric import informs
-from tabular_automl.encoders.storage import Storage, distinct_cells, storage_of
+from tabular_automl.encoders.storage import Storage, distinct_cells, sample_of, storage_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -53,6 +53,8 @@ FEATURED_SHARE = 0.01
 # Texts are read up to here: what comes later seldom changes what a text is about.
 MAX_CHARS = 4000
 _BLOCK = 5_000  # texts that are projected at a time
+_ROWS_TO_COUNT = 100_000  # to see how often texts come back
+_TEXTS_TO_COUNT = 2_000  # to see how long they are
 
 _WORD = re.compile(r"\w+")
 _MARKS = {
@@ -116,6 +118,17 @@ class TextEncoder(ColumnEncoder):
             or (n_parts >= FEW_WORDS and share >= HARDLY_REPEATED)
         )
         return f"text of {n_words:.1f} words on average" if is_text else None
+
+    @classmethod
+    def keeps_claim(cls, column: pd.Series) -> bool:
+        """Return False for short texts that come back so often that they are categories.
+
+        Among a few thousand of many rows, names that come back all the time hardly do.
+        """
+        sample = sample_of(column, _ROWS_TO_COUNT)
+        keys = list(dict.fromkeys(distinct_cells(sample)[1]))
+        n_words = float(np.mean([len(_WORD.findall(key)) for key in keys[:_TEXTS_TO_COUNT]]))
+        return n_words >= LONG_WORDS or len(keys) >= MIN_DISTINCT_SHARE * len(sample)
 
     @property
     def _analyse(self) -> Analyser:

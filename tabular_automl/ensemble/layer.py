@@ -231,7 +231,7 @@ class Layer:
     def _prepare(self, spec: ModelSpec, key: str) -> None:
         """Import what the family needs before its clock starts, and refuse what would not fit."""
         family = MODELS.get(spec.family)
-        import_installed(family.modules)
+        import_installed(family.modules, len(self.samples))
         if self._is_finished(spec, key):
             return
         n_bytes = family.estimate_bytes(spec.params, self.samples.table, self.request.setting.task)

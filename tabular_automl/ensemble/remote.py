@@ -78,7 +78,7 @@ class _Order:
     def request(self, samples: Samples, folds: Folds) -> BagRequest:
         """Return the request as it was, on the worker; the worker then knows the family too."""
         MODELS.register(self.spec.family, self.family)
-        import_installed(self.family.modules)
+        import_installed(self.family.modules, len(samples))
         return BagRequest(self.spec, self.key, self.layer, self.setting, samples, folds)
 
     def budget(self, stop: Stop) -> Budget:

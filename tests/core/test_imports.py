@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 
 import pytest
@@ -36,6 +37,20 @@ def test_packages_that_are_absent_are_passed_over(monkeypatch):
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     import_installed(("nowhere_to_be_found", "colorsys"))
     assert "colorsys" in sys.modules
+
+
+@pytest.mark.parametrize(("n_rows", "expected"), [(99_999, None), (100_000, "0")])
+def test_what_is_imported_for_many_rows_gives_freed_memory_back_at_once(
+    n_rows, expected, tmp_path, monkeypatch
+):
+    looks = "import os\nseen = os.environ.get('MIMALLOC_PURGE_DELAY')\n"
+    (tmp_path / "looks_as_it_is_loaded.py").write_text(looks)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "looks_as_it_is_loaded", raising=False)
+    monkeypatch.delenv("MIMALLOC_PURGE_DELAY", raising=False)
+    import_installed(("looks_as_it_is_loaded",), n_rows)
+    assert sys.modules.pop("looks_as_it_is_loaded").seen == expected
+    assert "MIMALLOC_PURGE_DELAY" not in os.environ
 
 
 def test_what_is_imported_already_takes_no_time(monkeypatch):

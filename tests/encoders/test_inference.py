@@ -275,3 +275,13 @@ def test_a_counter_of_time_is_no_identifier(name):
     time, counter = infer_schema(pd.DataFrame({name: range(1, 151), "n": range(150)}))
     assert time.kind is Kind.NUMERIC
     assert counter.kind is Kind.IDENTIFIER
+
+
+@pytest.mark.parametrize(
+    ("n_times", "n_words", "kind"), [(10, 4, "category"), (4, 4, "text"), (10, 12, "text")]
+)
+def test_short_texts_that_come_back_among_many_rows_are_categories(n_times, n_words, kind):
+    rng = np.random.default_rng(0)
+    names = [f"{' '.join(rng.choice(WORDS, n_words - 1))} {number}" for number in range(1_500)]
+    table = pd.DataFrame({"name": rng.permutation(np.repeat(names, n_times))})
+    assert infer_schema(table).columns[0].kind == kind

@@ -675,7 +675,7 @@ def test_a_layer_without_any_bag_ends_the_stack(run):
 
 
 def test_a_family_that_cannot_be_imported_is_a_row_not_a_crash(run, monkeypatch):
-    def broken_import(modules):
+    def broken_import(modules, n_rows):
         raise OSError("libgomp.so.1: cannot open shared object file")
 
     monkeypatch.setattr("tabular_automl.ensemble.layer.import_installed", broken_import)

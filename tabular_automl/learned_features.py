@@ -23,7 +23,7 @@ _SHARE_FOR_TOPICS = 0.25  # of the time, to find the topics of all training rows
 _SHARE_FOR_GIVEAWAYS = 0.02  # of the time, for a note
 
 
-def featurized(
+def learned_features(
     rows: LearnedRows,
     featurizer: Featurizer,
     workbook: Workbook,
@@ -46,6 +46,11 @@ def featurized(
     budget : Budget
         For the whole fit.
     report : Reporter
+
+    Returns
+    -------
+    Samples
+        The rows' features with their target.
     """
     target, task, again = rows.target, rows.target.codec.task, workbook.without_topics
     share = budget.share(_SHARE_FOR_TOPICS)
@@ -77,7 +82,7 @@ def _without_idle_topics(
     idle = idle_topics(
         samples,
         task,
-        partial(roles.split, task, samples.y, config.seed, n_folds=N_FOLDS),
+        partial(roles.split, task, samples.y, n_folds=N_FOLDS, seed=config.seed),
         topics,
         groups=None if roles.group is None else group_codes(roles.group, len(samples)),
         seed=config.seed,

@@ -45,7 +45,7 @@ def test_texts_that_take_too_long_to_read_have_no_topics_and_none_when_resumed(
     tmp_path, table_of_texts, monkeypatch
 ):
     monkeypatch.setattr("tabular_automl.encoders.topics_in_time.FEW_ROWS", 100)
-    monkeypatch.setattr("tabular_automl.featurized._SHARE_FOR_TOPICS", 0.0)
+    monkeypatch.setattr("tabular_automl.learned_features._SHARE_FOR_TOPICS", 0.0)
     events = []
     config = FitConfig(families=("lightgbm",), n_folds=3, max_specs=1)
     predictor = Predictor("y", path=tmp_path / "p", reporter=events.append)
