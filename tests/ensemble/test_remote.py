@@ -174,4 +174,4 @@ def test_a_model_of_a_notebook_travels_and_one_that_hangs_is_ended(
     board = predictor.leaderboard().set_index("model")
     assert board.loc["hanging", "status"] == "skipped"
     assert "share of time" in board.loc["hanging", "reason"]
-    assert board.loc["lightgbm", "weight"] > 0
+    assert board.loc["lightgbm", "status"] == "ok"  # its variants may have all the weight
