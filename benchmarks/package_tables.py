@@ -1,4 +1,4 @@
-"""A folder of real tables that Python packages carry: none of them was looked at to tune anything.
+"""A folder of real tables that Python packages carry, to measure on what nothing was tuned to.
 
     python -m benchmarks.package_tables FOLDER
 
