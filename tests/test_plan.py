@@ -99,7 +99,7 @@ def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
 )
 def test_time_that_is_left_may_go_to_a_second_layer(config, shape, expected):
     found = plan(config, **{"task": REGRESSION, "n_samples": 2_500, "limit": 60.0} | shape)
-    late = ["lightgbm", "catboost", "neural", "extra_trees"] if expected else []
+    late = ["lightgbm", "catboost", "extra_trees", "neural"] if expected else []
     assert keys(found.late_layer) == late
     assert ("second layer" in found.describe()) is expected
     assert len(found.layers) == 1

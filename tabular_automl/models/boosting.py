@@ -33,6 +33,7 @@ _REHEARSALS = (16, 128, 512)
 _ROWS_REHEARSED = 2_000
 _ROWS_TO_SEE_THAT_IT_VARIES = 1_000  # nearly always: those of all need not be cut out then
 _MORE_IN_EARNEST = 1.3  # times what was rehearsed, with other folds ending at the same time
+_ONE_THREAD_VALUES = 10_000  # rows times features, up to which several threads are no quicker
 # To find out whether several threads pay: rows from which they do, rounds to try, seconds of one
 # beside which waiting is short, and the part of the time with several that one has to stay below.
 _WORTH_ALL_THREADS, _TRIAL_ROUNDS, _LONG_ROUND, _CLEARLY = 100_000, 4, 0.1, 0.8
@@ -335,9 +336,12 @@ class Pace:
 
 
 def quickest_threads(
-    start: Callable[[int], Callable[[], object]], n_threads: int, n_samples: int, budget: Budget
+    start: Callable[[int], Callable[[], object]],
+    n_threads: int,
+    shape: tuple[int, int],
+    budget: Budget,
 ) -> int:
-    """Return ``n_threads``, or 1 where rounds are clearly quicker with one.
+    """Return ``n_threads``, or 1 where rounds are not slower with one.
 
     Threads wait for each other in each round. Where something else computes, or other pools of
     threads exist in the process, that can take many times as long as the work (decision 6).
@@ -347,11 +351,15 @@ def quickest_threads(
     start : callable
         Given a number of threads, returns what boosts one round with them.
     n_threads : int
-    n_samples : int
-        Training rows. With many, threads work longer than they can wait, and nothing is tried.
+    shape : (int, int)
+        Training rows and features. With few of both one thread is as quick, and with many rows
+        threads work longer than they can wait: nothing is tried.
     budget : Budget
         Without a deadline nothing is tried.
     """
+    n_samples, n_features = shape
+    if n_samples * n_features <= _ONE_THREAD_VALUES:
+        return 1
     if n_threads == 1 or not budget.limited or n_samples > _WORTH_ALL_THREADS:
         return n_threads
     together = _seconds_of_a_round(start(n_threads), budget)

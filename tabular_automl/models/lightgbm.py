@@ -154,7 +154,8 @@ class LightGBM(Model):
         def start(n_threads: int) -> Callable[[], object]:
             return lightgbm.Booster({**options, "num_threads": n_threads}, training).update
 
-        n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
+        shape = len(train), train.table.n_features
+        n_threads = quickest_threads(start, self.setting.n_threads, shape, budget)
         options["num_threads"] = n_threads
         booster = lightgbm.Booster(options, training)
         held_out = self.outputs.held_out(valid)

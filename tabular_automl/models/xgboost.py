@@ -125,7 +125,8 @@ class XGBoost(Model):
             trial = xgb.Booster({**options, "nthread": n_threads}, [training])
             return lambda: trial.update(training, trial.num_boosted_rounds())
 
-        n_threads = quickest_threads(start, self.setting.n_threads, len(train), budget)
+        shape = len(train), train.table.n_features
+        n_threads = quickest_threads(start, self.setting.n_threads, shape, budget)
         options["nthread"] = n_threads
         booster = xgb.Booster(options, caches)
         n_rounds = rounds_at_most(self.params.n_rounds, rate, valid, held_out)

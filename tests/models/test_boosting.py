@@ -247,7 +247,7 @@ def test_one_thread_is_chosen_where_its_rounds_are_clearly_quicker(
 ) -> None:
     clock = FakeClock(monkeypatch)
     start, boosted = trial_of(clock, {2: together, 1: alone})
-    assert quickest_threads(start, 2, 5_000, Budget(clock.now + 400.0)) == chosen
+    assert quickest_threads(start, 2, (5_000, 8), Budget(clock.now + 400.0)) == chosen
     assert boosted == [2] * 4 + [1] * 4
 
 
@@ -256,26 +256,32 @@ def test_a_trial_ends_with_its_first_long_round_and_with_the_time(
 ) -> None:
     clock = FakeClock(monkeypatch)
     start, boosted = trial_of(clock, {2: 5.0, 1: 5.0})
-    assert quickest_threads(start, 2, 5_000, Budget(clock.now + 400.0)) == 2
+    assert quickest_threads(start, 2, (5_000, 8), Budget(clock.now + 400.0)) == 2
     assert boosted == [2]
     start, boosted = trial_of(clock, {2: 0.05, 1: 0.01})
-    quickest_threads(start, 2, 5_000, Budget(clock.now + 0.1))
+    quickest_threads(start, 2, (5_000, 8), Budget(clock.now + 0.1))
     assert boosted == [2, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("n_threads", "n_samples", "budget"),
-    [(1, 5_000, Budget.start(60)), (2, 5_000, Budget.unlimited()), (2, 200_000, Budget.start(60))],
+    ("n_threads", "n_samples", "budget", "chosen"),
+    [
+        (1, 5_000, Budget.start(60), 1),
+        (2, 5_000, Budget.unlimited(), 2),
+        (2, 200_000, Budget.start(60), 2),
+        (2, 500, Budget.start(60), 1),
+        (2, 500, Budget.unlimited(), 1),
+    ],
 )
 def test_no_threads_are_tried_where_nothing_could_be_gained(
-    n_threads: int, n_samples: int, budget: Budget
+    n_threads: int, n_samples: int, budget: Budget, chosen: int
 ) -> None:
     tried: list[int] = []
 
     def start(n: int) -> Callable[[], None]:
         return lambda: tried.append(n)
 
-    assert quickest_threads(start, n_threads, n_samples, budget) == n_threads
+    assert quickest_threads(start, n_threads, (n_samples, 8), budget) == chosen
     assert tried == []
 
 
