@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VENV2 := .venv-pandas2
 STAMP2 := $(VENV2)/.installed
+SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 PYTEST_ARGS ?=
 # What meets tables of the user's; the other tests see arrays, whatever made them.
 PANDAS_TESTS ?= tests/behaviours tests/data tests/encoders tests/inspection tests/properties \
@@ -61,11 +62,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	touch $@
 
-# pandas 2.2 instead of the pinned pandas, and the stubs that go with neither.
-$(STAMP2): pyproject.toml constraints.txt
-	$(call make_venv,$(VENV2))
+# pandas 2.2 in front of what is installed already. That comes last: pip is not to find it.
+$(STAMP2): $(STAMP)
+	rm -rf $(VENV2)
+	$(BIN)/python -m venv $(VENV2)
 	grep -v '^pandas' constraints.txt > $(VENV2)/constraints.txt
-	$(VENV2)/bin/python -m pip install --quiet -c $(VENV2)/constraints.txt -e '.[all,dev]' 'pandas==2.2.*'
+	$(VENV2)/bin/python -m pip install --quiet -c $(VENV2)/constraints.txt 'pandas==2.2.*'
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "$(SITE)")')" \
+		> "$$($(VENV2)/bin/python -c "$(SITE)")/behind.pth"
 	touch $@
 
 # What they need clashes with each other's needs and with ours.
