@@ -14,7 +14,7 @@ PANDAS_TESTS ?= tests/behaviours tests/data tests/encoders tests/inspection test
 	few_rows.py refit.py row_reader.py streaming.py) $(filter-out tests/test_docs.py \
 	tests/test_benchmarks% tests/test_latency_benchmark.py,$(wildcard tests/test_*.py))
 # Two processes of one thread each: libraries that thread on their own get in the way of each other.
-pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 $(PYTEST_ARGS)
+pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-pandas2 lint format bench peers clean

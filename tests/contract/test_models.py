@@ -38,7 +38,7 @@ QUICK = {
     "catboost": {"n_rounds": 100, "learning_rate": 0.1},
     "extra_trees": {"n_trees": 40},
     "random_forest": {"n_trees": 40},
-    "neural": {"n_epochs": 40, "width": 32},
+    "neural": {"n_epochs": 30, "width": 32, "n_layers": 2, "n_members": 2},
     "image_network": {"n_epochs": 30},
 }
 

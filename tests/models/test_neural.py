@@ -12,7 +12,6 @@ from tabular_automl.data.table import FeatureTable, Samples  # noqa: E402
 from tabular_automl.data.task import ProblemType, Task  # noqa: E402
 from tabular_automl.models import neural_training  # noqa: E402
 from tabular_automl.models.base import FittedSpec, Setting  # noqa: E402
-from tabular_automl.models.contract import Candidate, iter_checks  # noqa: E402
 from tabular_automl.models.neural import NeuralNetwork  # noqa: E402
 from tabular_automl.models.neural_modules import (  # noqa: E402
     NetworkShape,
@@ -77,11 +76,6 @@ def torch_outputs(model, x):
             parameter.data.copy_(torch.from_numpy(arrays[name] / factors[name]))
     with torch.no_grad():
         return net(torch.from_numpy(np.tile(x, (n_members, 1, 1)))).numpy()
-
-
-@pytest.mark.parametrize("check", iter_checks(), ids=str)
-def test_contract(check):
-    check(Candidate(NeuralNetwork, QUICK))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type.value)

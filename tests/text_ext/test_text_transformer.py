@@ -10,7 +10,6 @@ import pytest
 
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.artifacts.contract import through_files
-from tabular_automl.core.contract import Check
 from tabular_automl.extend import (
     MODELS,
     Budget,
@@ -25,7 +24,6 @@ from tabular_automl.extend import (
     Samples,
     Task,
 )
-from tabular_automl.models.contract import Candidate, iter_checks
 from tabular_automl.models.trial import FadingBudget
 from tests.text_ext.conftest import BINARY, reviews, setting, text_table
 from text_ext import encoders
@@ -71,11 +69,6 @@ def word_order(n_rows: int, seed: int = 0) -> Samples:
 
 def accuracy(model: TextTransformer, samples: Samples) -> float:
     return float((model.predict(samples.table).argmax(axis=1) == samples.y).mean())
-
-
-@pytest.mark.parametrize("check", iter_checks(), ids=str)
-def test_the_family_keeps_the_contract_on_tables_without_text(check: Check[Candidate]) -> None:
-    check(Candidate(TextTransformer))
 
 
 def test_tuning_learns_what_the_frozen_encoder_does_not_tell(tiny_encoder: Path) -> None:
