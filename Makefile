@@ -4,14 +4,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-VENV2 := .venv-pandas2
+VENV2 := $(VENV)-pandas2
 STAMP2 := $(VENV2)/.installed
 SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 PYTEST_ARGS ?=
-# What meets tables of the user's; the other tests see arrays, whatever made them.
+# What works on frames and columns; most of the other tests see arrays, whatever made them.
 PANDAS_TESTS ?= tests/behaviours tests/data tests/encoders tests/inspection tests/properties \
-	tests/contract/test_encoders.py $(addprefix tests/deployment/test_, \
-	few_rows.py refit.py row_reader.py streaming.py) $(filter-out tests/test_docs.py \
+	tests/contract/test_encoders.py tests/faults/test_artifact_damage.py \
+	tests/models/test_catboost.py tests/vision_ext/test_image_encoder.py \
+	$(addprefix tests/text_ext/test_,design.py letter_encoder.py text_columns.py) \
+	$(addprefix tests/deployment/test_,compiled.py few_rows.py onnx_columns.py onnx_dates.py \
+	onnx_inputs.py refit.py row_reader.py streaming.py) $(filter-out tests/test_docs.py \
 	tests/test_benchmarks% tests/test_latency_benchmark.py,$(wildcard tests/test_*.py))
 # Two processes of one thread each: libraries that thread on their own get in the way of each other.
 pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
@@ -33,7 +36,7 @@ test-slow: $(STAMP)  ## Run the tests that take minutes.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-test-pandas2: $(STAMP2)  ## Run the fast tests of what meets tables with pandas 2.2 (of all: PANDAS_TESTS=tests).
+test-pandas2: $(STAMP2)  ## Run with pandas 2.2 the fast tests that read tables (all: PANDAS_TESTS=tests).
 	$(call pytest_in,$(VENV2)) $(PANDAS_TESTS)
 
 lint: $(STAMP)  ## Check style, types and spelling.
@@ -62,7 +65,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	touch $@
 
-# pandas 2.2 in front of what is installed already. That comes last: pip is not to find it.
+# pandas 2.2, and what is installed already behind it. That is added last: pip would replace
+# the pandas it finds there.
 $(STAMP2): $(STAMP)
 	rm -rf $(VENV2)
 	$(BIN)/python -m venv $(VENV2)

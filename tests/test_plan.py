@@ -74,6 +74,12 @@ def test_a_second_layer_needs_time_rows_and_complete_out_of_fold_predictions():
     assert len(plan(of_folds, n_samples=10_000, limit=600, in_time_order=True).layers) == 1
 
 
+def test_a_forest_is_among_the_first_specs_of_a_table_that_is_large_for_its_time():
+    found = plan(task=REGRESSION, n_samples=40_000, n_features=20, limit=60.0)
+    assert found.n_first == 7
+    assert "extra_trees" in keys(found.layers[0])[:7]
+
+
 def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
     found = plan(n_samples=10_000, limit=3600)
     assert (len(found.layers), found.refit) == (1, True)

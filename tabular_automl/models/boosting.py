@@ -33,7 +33,7 @@ _REHEARSALS = (16, 128, 512)
 _ROWS_REHEARSED = 2_000
 _ROWS_TO_SEE_THAT_IT_VARIES = 1_000  # nearly always: those of all need not be cut out then
 _MORE_IN_EARNEST = 1.3  # times what was rehearsed, with other folds ending at the same time
-_ONE_THREAD_VALUES = 10_000  # rows times features, up to which several threads are no quicker
+_ONE_THREAD_VALUES = 10_000  # rows times features, up to which several threads gain little
 # To find out whether several threads pay: rows from which they do, rounds to try, seconds of one
 # beside which waiting is short, and the part of the time with several that one has to stay below.
 _WORTH_ALL_THREADS, _TRIAL_ROUNDS, _LONG_ROUND, _CLEARLY = 100_000, 4, 0.1, 0.8
@@ -341,7 +341,7 @@ def quickest_threads(
     shape: tuple[int, int],
     budget: Budget,
 ) -> int:
-    """Return ``n_threads``, or 1 where rounds are not slower with one.
+    """Return ``n_threads``, or 1 where the table is small or rounds are clearly quicker with one.
 
     Threads wait for each other in each round. Where something else computes, or other pools of
     threads exist in the process, that can take many times as long as the work (decision 6).
@@ -352,10 +352,10 @@ def quickest_threads(
         Given a number of threads, returns what boosts one round with them.
     n_threads : int
     shape : (int, int)
-        Training rows and features. With few of both one thread is as quick, and with many rows
+        Training rows and features. Few values are for one thread (decision 40), and with many rows
         threads work longer than they can wait: nothing is tried.
     budget : Budget
-        Without a deadline nothing is tried.
+        Without a deadline nothing is tried; few values are for one thread all the same.
     """
     n_samples, n_features = shape
     if n_samples * n_features <= _ONE_THREAD_VALUES:

@@ -242,7 +242,7 @@ def check_a_seed_fixes_the_predictions(candidate: Candidate) -> None:
 
 
 def check_threads_do_not_change_the_predictions(candidate: Candidate) -> None:
-    """Check that one thread and two give the same model."""
+    """Check that one thread and two give the same model, if so small a table has two."""
     trial = Trial.make(BINARY)
     predictions = []
     for n_threads in (1, 2):

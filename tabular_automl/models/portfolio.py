@@ -89,7 +89,7 @@ PORTFOLIO: tuple[Entry, ...] = (
         max_rows=20_000,
         max_classes=10,
     ),
-    # Where rows nearly come back, as those of one shop or person do, no booster is as good.
+    # Can be better than boosters where rows nearly come back, as those of one place (decision 39).
     Entry("extra_trees", "extra_trees", cost=0.8, max_rows=200_000),
     Entry("neural", "neural", cost=3.0, max_rows=10_000),
     Entry(

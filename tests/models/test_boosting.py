@@ -269,8 +269,9 @@ def test_a_trial_ends_with_its_first_long_round_and_with_the_time(
         (1, 5_000, Budget.start(60), 1),
         (2, 5_000, Budget.unlimited(), 2),
         (2, 200_000, Budget.start(60), 2),
-        (2, 500, Budget.start(60), 1),
-        (2, 500, Budget.unlimited(), 1),
+        (2, 1_250, Budget.start(60), 1),
+        (2, 1_250, Budget.unlimited(), 1),
+        (2, 1_251, Budget.unlimited(), 2),
     ],
 )
 def test_no_threads_are_tried_where_nothing_could_be_gained(

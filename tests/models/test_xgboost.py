@@ -18,6 +18,7 @@ from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models import xgboost as xgboost_family
 from tabular_automl.models.base import Setting
+from tabular_automl.models.boosting import _ONE_THREAD_VALUES
 from tabular_automl.models.xgboost import XGBoost
 
 pytest.importorskip("xgboost")
@@ -97,7 +98,9 @@ def test_unsorted_training_rows_keep_their_own_targets() -> None:
 
 
 def test_the_seed_decides_and_threads_do_not() -> None:
-    train, valid = split(samples(BINARY))
+    data = samples(BINARY, 3_000)
+    train, valid = data.take(np.arange(2_500)), data.take(np.arange(2_500, 3_000))
+    assert len(train) * train.table.n_features > _ONE_THREAD_VALUES
     same = [
         build(BINARY, seed=3, n_threads=n).fit(train, valid, Budget.unlimited()) for n in (1, 1, 2)
     ]
@@ -321,9 +324,16 @@ def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
         return predict_on(trees, matrix, n_threads)  # type: ignore[arg-type]
 
     monkeypatch.setattr(xgboost_family, "_predict_on", watched)
-    monkeypatch.setattr(xgboost_family, "quickest_threads", lambda *asked: 1)
+    asked: list[tuple[int, int]] = []
+
+    def quickest(start: object, n_threads: int, shape: tuple[int, int], budget: Budget) -> int:
+        asked.append(shape)
+        return 1
+
+    monkeypatch.setattr(xgboost_family, "quickest_threads", quickest)
     train, valid = split(samples(REGRESSION))
     build(REGRESSION, n_threads=2).fit(train, valid, Budget.start(60))
+    assert asked == [(220, 5)]
     assert set(used) == {1}
     used.clear()
     build(REGRESSION, n_threads=2).fit(train, valid, Budget.unlimited())
