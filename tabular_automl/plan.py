@@ -40,6 +40,7 @@ _SHORT_FIRST_PASS = 0.35  # ... most specs are cut short, and the best need the 
 _FIRST_PASS_BEFORE_OTHERS = 0.5  # where costly readers of texts come in between
 _FEW_SPECS = 7  # on tables so large for the time that ...
 _COMFORTABLE = 3.0  # ... the portfolio could be fitted on fewer folds than this
+_ENOUGH_FOR_TWO_PASSES = 6  # specs
 _TIMING_SECONDS = 2.0  # in which smaller and smaller ensembles are asked for one row
 _STACK_SECONDS = 570.0  # what is left of ten minutes, below which a second layer brings nothing
 
@@ -345,7 +346,7 @@ def _first_pass(specs: Sequence[PlannedSpec], affordable: float) -> float:
         return _FIRST_PASS_BEFORE_OTHERS
     # So few specs are given all the time at once: a repeat starts from nothing.
     # Nor do they gain by waiting for a family that most of the time is for.
-    if len(specs) < _FEW_SPECS or _rest_on_one(specs):
+    if len(specs) < _ENOUGH_FOR_TWO_PASSES or _rest_on_one(specs):
         return 1.0
     return _SHORT_FIRST_PASS if affordable < _SHORT_OF_TIME else _FIRST_PASS
 

@@ -80,6 +80,12 @@ def test_a_forest_is_among_the_first_specs_of_a_table_that_is_large_for_its_time
     assert "extra_trees" in keys(found.layers[0])[:7]
 
 
+@pytest.mark.parametrize(("n_specs", "first_pass"), [(5, 1.0), (6, 0.6)])
+def test_few_specs_have_all_the_time_at_once(n_specs, first_pass):
+    found = plan(FitConfig(max_specs=n_specs), task=REGRESSION, n_samples=10_000, limit=600.0)
+    assert found.first_pass == first_pass
+
+
 def test_a_model_of_all_rows_is_preferred_to_a_second_layer():
     found = plan(n_samples=10_000, limit=3600)
     assert (len(found.layers), found.refit) == (1, True)
