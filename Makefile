@@ -8,14 +8,17 @@ VENV2 := $(VENV)-pandas2
 STAMP2 := $(VENV2)/.installed
 SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 PYTEST_ARGS ?=
+# Compiling all of torch and transformers takes longer than installing them; what is imported
+# is compiled then.
+PIP_FLAGS := --quiet --no-compile
 # What works on frames and columns; most of the other tests see arrays, whatever made them.
-PANDAS_TESTS ?= tests/behaviours tests/data tests/encoders tests/inspection tests/properties \
-	tests/contract/test_encoders.py tests/faults/test_artifact_damage.py \
-	tests/models/test_catboost.py tests/vision_ext/test_image_encoder.py \
+PANDAS_TESTS ?= tests/data tests/encoders tests/inspection tests/properties \
+	tests/contract/test_encoders.py tests/vision_ext/test_image_encoder.py \
+	$(addprefix tests/behaviours/test_,input.py knowing.py predicting.py) \
 	$(addprefix tests/text_ext/test_,design.py letter_encoder.py text_columns.py) \
-	$(addprefix tests/deployment/test_,compiled.py few_rows.py onnx_columns.py onnx_dates.py \
-	onnx_inputs.py refit.py row_reader.py streaming.py) $(filter-out tests/test_docs.py \
-	tests/test_benchmarks% tests/test_latency_benchmark.py,$(wildcard tests/test_*.py))
+	$(addprefix tests/deployment/test_,few_rows.py onnx_columns.py onnx_dates.py onnx_inputs.py \
+	row_reader.py streaming.py) $(addprefix tests/test_,cli.py demo.py intake.py \
+	learned_features.py learned_rows.py predictor.py saving.py sklearn.py)
 # Two processes of one thread each: libraries that thread on their own get in the way of each other.
 pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
@@ -33,7 +36,7 @@ test: $(STAMP)  ## Run the fast tests.
 	$(call pytest_in,$(VENV))
 
 test-slow: $(STAMP)  ## Run the tests that take minutes.
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-pandas2: $(STAMP2)  ## Run with pandas 2.2 the fast tests that read tables (all: PANDAS_TESTS=tests).
@@ -62,7 +65,7 @@ clean:  ## Remove the environments, caches and the demo.
 # The stamp is written last, so an install that failed half-way is done again.
 $(STAMP): pyproject.toml constraints.txt
 	$(call make_venv,$(VENV))
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[all,dev]'
 	touch $@
 
 # pandas 2.2, and what is installed already behind it. That is added last: pip would replace
@@ -71,7 +74,7 @@ $(STAMP2): $(STAMP)
 	rm -rf $(VENV2)
 	$(BIN)/python -m venv $(VENV2)
 	grep -v '^pandas' constraints.txt > $(VENV2)/constraints.txt
-	$(VENV2)/bin/python -m pip install --quiet -c $(VENV2)/constraints.txt 'pandas==2.2.*'
+	$(VENV2)/bin/python -m pip install $(PIP_FLAGS) -c $(VENV2)/constraints.txt 'pandas==2.2.*'
 	echo "import site; site.addsitedir('$$($(BIN)/python -c "$(SITE)")')" \
 		> "$$($(VENV2)/bin/python -c "$(SITE)")/behind.pth"
 	touch $@
@@ -81,7 +84,7 @@ $(STAMP2): $(STAMP)
 .venv-flaml/.installed: benchmarks/peers/flaml.txt
 .venv-autogluon/.installed .venv-flaml/.installed:
 	$(call make_venv,$(@D))
-	$(@D)/bin/python -m pip install --quiet -r $<
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) -r $<
 	touch $@
 
 define make_venv

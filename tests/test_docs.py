@@ -10,10 +10,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SLOW = ("clusters.md", "images.md")  # half of the seconds of all pages
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW else [], id=page.name)
+        for page in PAGES
+    ],
+)
 def test_python_blocks_run_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     blocks = BLOCK.findall(page.read_text())
     script = tmp_path / "page.py"

@@ -19,18 +19,11 @@ from tabular_automl.models.boosting import (
     quickest_threads,
     rounds_at_most,
 )
+from tests.clocks import FakeClock
 
 MULTICLASS = Task(ProblemType.MULTICLASS, 4)
 REGRESSION = Task(ProblemType.REGRESSION)
 FIELDS = {"n_outputs": 4, "known": [0, 2], "floor": 0.01, "value": None}  # of `Outputs`
-
-
-class FakeClock:
-    """Seconds that pass only when told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(boosting.time, "monotonic", lambda: self.now)
 
 
 def rows(n_rows: int) -> FeatureTable:

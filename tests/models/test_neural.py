@@ -25,6 +25,7 @@ from tabular_automl.models.trial import (  # noqa: E402
     TASKS,
     Trial,
 )
+from tests.clocks import FakeClock  # noqa: E402
 
 QUICK = NeuralNetwork.Params(n_epochs=30, width=32, n_layers=2, n_members=2, device="cpu")
 FOREVER = Budget.unlimited()
@@ -231,29 +232,46 @@ def test_no_time_raises(seconds):
         make_model(BINARY).fit(trial.train, trial.valid, Budget.start(seconds))
 
 
-def test_time_for_less_than_three_epochs_raises():
-    table = make_numbers(20_000)
-    y = (table.numeric[:, 0] > 0).astype(np.int64)
-    samples = Samples(table, y)
-    model = make_model(BINARY, width=512, n_layers=8, batch_size=8)
-    with pytest.raises(OutOfTimeError, match=r"at least 3 epochs of 2500 steps, got .* seconds"):
-        model.fit(samples, samples.take(np.arange(10)), Budget.start(1.0))
+def make_steps_cost(monkeypatch, seconds):
+    """Let a step of each network take that long, on a clock that nothing else moves."""
+    clock = FakeClock(monkeypatch)
+    take = neural_training._Stack.steps
+
+    def steps(stack, moments, budget):
+        finished = take(stack, moments, budget)
+        clock.now += seconds * stack.n_nets * len(moments)
+        return finished
+
+    monkeypatch.setattr(neural_training._Stack, "steps", steps)
+    return clock
 
 
-def test_a_short_time_shortens_the_schedule():
+def test_time_for_less_than_three_epochs_raises(monkeypatch):
     trial = Trial.make(BINARY)
-    model = make_model(BINARY, n_epochs=2000, batch_size=8, width=64)
-    model.fit(trial.train, trial.train, Budget.start(1.5))
+    model = make_model(BINARY, batch_size=8, n_members=1)
+    clock = make_steps_cost(monkeypatch, seconds=0.1)
+    n_steps = round(len(trial.train.y) / 8)
+    with pytest.raises(OutOfTimeError, match=f"at least 3 epochs of {n_steps} steps, got .* seco"):
+        model.fit(trial.train, trial.valid, Budget(clock.now + 0.1 * 2.5 * n_steps))
+
+
+def test_a_short_time_shortens_the_schedule(monkeypatch):
+    trial = Trial.make(BINARY)
+    model = make_model(BINARY, n_epochs=2000, batch_size=8)
+    clock = make_steps_cost(monkeypatch, seconds=0.01)
+    model.fit(trial.train, trial.train, Budget(clock.now + 5.0))
     assert 3 <= model._n_epochs < 2000
+    assert clock.now <= 1005.0
 
 
-def test_fewer_members_than_wanted_were_hurried():
+def test_fewer_members_than_wanted_were_hurried(monkeypatch):
     trial = Trial.make(BINARY)
     calm = make_model(BINARY, n_epochs=3, n_members=2).fit(trial.train, trial.valid, FOREVER)
     assert not calm.hurried
     assert calm.fitted_params().n_members == 2
-    model = make_model(BINARY, n_epochs=2000, batch_size=8, width=256, n_members=32)
-    model.fit(trial.train, trial.train, Budget.start(1.5))
+    model = make_model(BINARY, n_epochs=2000, batch_size=8, n_members=32)
+    clock = make_steps_cost(monkeypatch, seconds=0.01)
+    model.fit(trial.train, trial.train, Budget(clock.now + 30.0))
     assert model.hurried
     assert model.fitted_params().n_members < 32
 
