@@ -18,7 +18,7 @@ PANDAS_TESTS ?= tests/data tests/encoders tests/inspection tests/properties \
 	$(addprefix tests/text_ext/test_,design.py letter_encoder.py text_columns.py) \
 	$(addprefix tests/deployment/test_,few_rows.py onnx_columns.py onnx_dates.py onnx_inputs.py \
 	row_reader.py streaming.py) $(addprefix tests/test_,cli.py demo.py intake.py \
-	learned_features.py learned_rows.py predictor.py saving.py sklearn.py)
+	learned_features.py learned_rows.py saving.py)
 # Two processes of one thread each: libraries that thread on their own get in the way of each other.
 pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 

@@ -63,6 +63,7 @@ def test_the_predictor_is_that_of_this_machine(
     assert_same(here, there, binary_table)
 
 
+@pytest.mark.slow
 def test_folds_trained_in_one_batch_are_one_job(
     fit: Fit, cluster_name: str, binary_table: pd.DataFrame, jobs: list[str]
 ) -> None:

@@ -159,9 +159,16 @@ MOMENTS = {
     "at the save": [("EnsembleFinished", 0.01)],
     "during resume too": [("SpecFinished", 0.1), ("SpecStarted", 0.05), ("SpecFinished", 0.2)],
 }
+SLOW = ("early", "amid the specs")  # the last has both of them
 
 
-@pytest.mark.parametrize("moments", MOMENTS.values(), ids=MOMENTS.keys())
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(moments, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, moments in MOMENTS.items()
+    ],
+)
 def test_a_killed_fit_continues_to_the_same_predictor(program, order, whole, moments):
     kill_and_continue(program, order, moments)
     assert np.array_equal(np.load(order["predictions"]), whole[0])
