@@ -222,7 +222,7 @@ def _add_fit(commands: Any) -> None:
         type=float,
         metavar="SHARE",
         help="drop models not worth their time while the error grows by at most this share, such "
-        "as 0.01 (default: 0.001 from 1,000 rows on, 0.05 with deploy; 0: none)",
+        "as 0.01 (default: 0.001 from 1,000 validated rows on, 0.05 with deploy; 0: none)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="cores to use (default: all)")

@@ -23,11 +23,29 @@ from tabular_automl.core.events import Note, Reporter
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.drawing import Draw
 from tabular_automl.data.folds import Folds, given_folds, make_folds
-from tabular_automl.data.labels import read_numbers, unwrapped
+from tabular_automl.data.labels import (
+    as_numbers,
+    factorize_labels,
+    listed,
+    read_numbers,
+    unwrapped,
+)
 from tabular_automl.data.schema import Kind, Schema
-from tabular_automl.data.task import ProblemType, TargetCodec, Task, infer_task
+from tabular_automl.data.task import (
+    MOST_TEXT_CLASSES,
+    ProblemType,
+    TargetCodec,
+    Task,
+    infer_task,
+)
 from tabular_automl.encoders.date_formats import ISO, choose_formats, parse_texts
-from tabular_automl.encoders.storage import MISSING, Storage, distinct_cells, storage_of
+from tabular_automl.encoders.storage import (
+    MISSING,
+    Storage,
+    distinct_cells,
+    is_na_token,
+    storage_of,
+)
 from tabular_automl.metrics.base import Metric
 from tabular_automl.metrics.resolve import check_on_labels, resolve_metric
 
@@ -155,12 +173,10 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
         raise InvalidOptionError(
             f"columns must not name the label {label!r}; say with problem_type how to read it."
         )
-    missing = table[label].isna()
+    missing = unlabelled(table[label], request.problem_type)
     if missing.any():
-        dropped = f"{int(missing.sum())} of {len(table)} rows have no label and were dropped."
-        words = pd.api.types.infer_dtype(table[label], skipna=True) == "string"
-        report(Note(f"{dropped} {_WORDS_FOR_MISSING}" if words else dropped))
-        table = table.loc[~missing.to_numpy()]
+        report(Note(_about_dropped(table[label], missing)))
+        table = table.loc[~missing]
     if not len(table):
         raise LabelError(f"The label column {label!r} must hold values, got only missing ones.")
     y = table[label]
@@ -172,14 +188,64 @@ def read_target(request: FitRequest, report: Reporter) -> Target:
     codec = TargetCodec.fit(y, task, metric.loss)
     encoded = codec.encode(y)
     if codec.mark != ".":
-        first = next(value for value in y.astype(object) if isinstance(value, str) and "," in value)
-        report(Note(f"The comma in labels such as {first!r} is taken for a decimal mark."))
+        report(Note(_about_mark([value for value in y.astype(object) if isinstance(value, str)])))
     in_user_units = encoded if task.is_classification else read_numbers(y)
     if task.is_classification:
         metric = metric.bind(codec.classes.to_numpy())
     check_on_labels(metric, task, in_user_units)
     features = table.drop(columns=[label])
     return Target(features, codec, metric, encoded, in_user_units, reason)
+
+
+def unlabelled(y: pd.Series, problem_type: str | None = None) -> npt.NDArray[np.bool_]:
+    """Return which rows have no label: a missing or blank one, or "?" and the like among numbers.
+
+    Where labels are said to be classes, by the problem type or as a categorical column, every text
+    is one. Of so few numbers that they may be classes, a word beside them may be one as well,
+    unless a regression is asked for.
+    """
+    missing = y.isna().to_numpy()
+    are_classes = isinstance(y.dtype, pd.CategoricalDtype)
+    if problem_type is not None:
+        are_classes = problem_type != ProblemType.REGRESSION
+    if are_classes or pd.api.types.is_numeric_dtype(y.dtype):
+        return missing
+    codes, values = factorize_labels(y)
+    texts = [value.strip() if isinstance(value, str) else None for value in values]
+    is_sign = [text is not None and is_na_token(text) for text in texts]
+    others = [value for value, sign in zip(values, is_sign, strict=True) if not sign]
+    numbers = as_numbers(pd.Series(others, dtype=object))
+    may_be_classes = problem_type is None and len(numbers) <= MOST_TEXT_CLASSES
+    if may_be_classes or np.isnan(numbers).any():
+        is_sign = [text == "" for text in texts]
+    return missing | np.append(is_sign, False).astype(bool)[codes]
+
+
+def unlabelled_later(codec: TargetCodec, y: pd.Series) -> npt.NDArray[np.bool_]:
+    """Return which rows of a later table have no label, as `unlabelled` says; a class is one."""
+    if not codec.task.is_classification:
+        return unlabelled(y, ProblemType.REGRESSION)
+    return unlabelled(y) & ~y.isin(codec.classes).to_numpy()
+
+
+def _about_dropped(y: pd.Series, missing: npt.NDArray[np.bool_]) -> str:
+    """Return how many rows have no label, what was taken for none, and what may be wrong there."""
+    told = f"{int(missing.sum())} of {len(y)} rows have no label and were dropped."
+    signs = sorted(set(y[missing].dropna()))
+    if signs:
+        told += f" Taken for none: {listed(signs)}; problem_type='multiclass' keeps it as a class."
+    if y.isna().any() and pd.api.types.infer_dtype(y, skipna=True) == "string":
+        told += f" {_WORDS_FOR_MISSING}"
+    return told
+
+
+def _about_mark(texts: list[str]) -> str:
+    """Return what the user should know of numbers that are not written with a decimal point."""
+    with_comma = next((text for text in texts if "," in text), None)
+    if with_comma is not None:
+        return f"The comma in labels such as {with_comma!r} is taken for a decimal mark."
+    with_points = next(text for text in texts if text.count(".") > 1)
+    return f"The points in labels such as {with_points!r} are taken for marks of thousands."
 
 
 def _settled_by_metric(metric: MetricLike, y: pd.Series) -> ProblemType | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 import warnings
@@ -39,7 +38,7 @@ from tabular_automl.core.errors import (
 from tabular_automl.core.events import FitFinished, Note, Reporter
 from tabular_automl.core.interrupts import stopping_on_signals
 from tabular_automl.core.parallel import Machine
-from tabular_automl.data.reading import TableLike, read_table
+from tabular_automl.data.reading import TableLike, path_of, read_table
 from tabular_automl.data.task import ProblemType
 from tabular_automl.deployment.few_rows import FewRows
 from tabular_automl.deployment.refit import refit_pipeline
@@ -56,7 +55,7 @@ from tabular_automl.inspection.comparing import (
 from tabular_automl.inspection.drift import OnMismatch, made_to_fit
 from tabular_automl.inspection.evaluation import read_labelled, read_labels
 from tabular_automl.inspection.progress import make_reporter
-from tabular_automl.intake import FitRequest
+from tabular_automl.intake import FitRequest, unlabelled_later
 from tabular_automl.metrics.resolve import resolve_metric
 from tabular_automl.pipeline import Choice, fit_pipeline
 from tabular_automl.saving import check_journal, load_saved, saved_bytes, saved_state
@@ -319,7 +318,7 @@ class Predictor(Answers):
         """
         pipeline, record = self._fitted(), self._fit_record()
         table = self._with_label(self.read(train, "train"))
-        n_missing = int(table[self.label].isna().sum())
+        n_missing = int(unlabelled_later(pipeline.codec, table[self.label]).sum())
         if n_missing:
             with make_reporter(self.verbosity, reporter=self._reporter) as report:
                 report(Note(f"{n_missing} of {len(table)} rows have no label and were dropped."))
@@ -451,7 +450,7 @@ def _choice(config: FitConfig, report: Reporter) -> Choice:
 def _folder(path: object) -> Path:
     if not isinstance(path, (str, PathLike)):
         raise InvalidOptionError(must_be("path", "the path of a folder", path))
-    return Path(os.path.expanduser(path))  # which leaves "~" of an unknown user as it is
+    return path_of(path)
 
 
 def _vetted(path: Path, machine: Machine) -> str:

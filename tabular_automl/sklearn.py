@@ -154,14 +154,30 @@ class _AutoMLEstimator(BaseEstimator):
         return replace(self.config or FitConfig(), **changes) if changes else self.config
 
     def _table(self, X: Any, *, reset: bool) -> pd.DataFrame:
-        """Return the features as a table, after scikit-learn's own checks."""
-        if hasattr(X, "columns") or hasattr(X, "column_names"):
+        """Return the features as a table, after scikit-learn's own checks.
+
+        Where one of an array and a table was learned from and the other is to be predicted, these
+        warn, and columns go by their position.
+        """
+        is_table = hasattr(X, "columns") or hasattr(X, "column_names")
+        if is_table:
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return read_table(X, purpose="train" if reset else "predict")
-        array = validate_data(
-            self, X, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=1 + reset
-        )
-        return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+            table = read_table(X, purpose="train" if reset else "predict")
+        else:
+            array = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=None,
+                ensure_all_finite=False,
+                ensure_min_samples=1 + reset,
+            )
+            table = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+        if reset:
+            self._from_table, self._names = is_table, table.columns
+        elif is_table != self._from_table:
+            table = table.set_axis(self._names, axis=1)
+        return table
 
 
 class AutoMLClassifier(ClassifierMixin, _AutoMLEstimator):

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabular_automl import Predictor
+from tabular_automl import FitConfig, Predictor
 from tabular_automl.core.errors import InvalidOptionError, MissingColumnsError
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.encoders.inference import infer_schema
-from tabular_automl.intake import Roles, read_roles
+from tabular_automl.intake import FitRequest, Roles, read_roles, read_target
 
 REGRESSION = Task(ProblemType.REGRESSION)
 
@@ -79,3 +79,59 @@ def test_the_label_has_a_problem_type_and_no_kind(tmp_path):
     predictor = Predictor("y", path=tmp_path / "p", verbosity=0)
     with pytest.raises(InvalidOptionError, match="must not name the label 'y'; say with problem_t"):
         predictor.fit(table, columns={"y": "category"})
+
+
+def target_of(labels, problem_type=None):
+    """Return the target of labels, and the texts of the notes on it."""
+    table, notes = pd.DataFrame({"y": labels, "x": range(len(labels))}), []
+    request = FitRequest(table, "y", problem_type, None, {}, FitConfig())
+    return read_target(request, lambda event: notes.append(event.text)), notes
+
+
+def test_numbers_with_points_for_thousands_only_are_read_and_told():
+    texts = [f"{n}.{100 + n}.000" for n in range(1, 40)] + ["450.000"]
+    target, notes = target_of(texts)
+    assert target.in_user_units[0] == 1_101_000
+    assert target.in_user_units[-1] == 450_000
+    told = "The points in labels such as '1.101.000' are taken for marks of thousands."
+    assert notes == [told]
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_blank_labels_are_none(blank):
+    target, notes = target_of(["yes", "no", blank] * 10)
+    assert target.codec.classes.tolist() == ["no", "yes"]
+    assert target.features["x"].tolist() == [n for n in range(30) if n % 3 < 2]
+    assert notes[0].startswith("10 of 30 rows have no label and were dropped.")
+
+
+@pytest.mark.parametrize("sign", ["?", "-", "n/a", "unknown"])
+@pytest.mark.parametrize("write", [str, float], ids=["texts", "a mixed column"])
+def test_a_sign_for_no_label_among_many_numbers_is_none(sign, write):
+    labels = pd.Series([write(n / 2) for n in range(60)] + [sign], dtype=object)
+    target, notes = target_of(labels)
+    assert target.codec.task == REGRESSION
+    np.testing.assert_array_equal(target.in_user_units, np.arange(60) / 2)
+    told = f"1 of 61 rows have no label and were dropped. Taken for none: {sign!r}; problem_type="
+    assert notes[0].startswith(told)
+    assert "keep_default_na" not in notes[0]
+
+
+def test_a_word_beside_few_numbers_is_a_class():
+    target, notes = target_of(["0", "1", "unknown"] * 10)
+    assert target.codec.classes.tolist() == ["0", "1", "unknown"]
+    assert not notes
+
+
+def test_what_is_said_to_be_a_class_is_one():
+    labels = [str(n) for n in range(30)] * 4 + ["unknown", ""] * 4
+    target, notes = target_of(labels, "multiclass")
+    assert len(target.codec.classes) == 32
+    assert not notes
+    target, _ = target_of(pd.Series(["a", "b", ""] * 5, dtype="category"))
+    assert target.codec.classes.tolist() == ["", "a", "b"]
+
+
+def test_few_numbers_have_no_words_among_them_where_a_regression_is_asked_for():
+    target, _ = target_of(["1", "2", "?"] * 10, "regression")
+    assert target.in_user_units.tolist() == [1.0, 2.0] * 10

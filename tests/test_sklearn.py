@@ -246,6 +246,23 @@ def test_other_columns_than_in_training_raise_as_scikit_learn_says():
         model.predict(X[X.columns[::-1]])
 
 
+def test_a_blank_text_is_a_class_as_scikit_learn_has_it():
+    X, _ = features_and_labels("binary")
+    model = AutoMLClassifier(config=LINEAR).fit(X, ["yes", "no", ""] * (len(X) // 3))
+    assert model.classes_.tolist() == ["", "no", "yes"]
+    assert model.predict_proba(X).shape == (len(X), 3)
+
+
+def test_an_array_goes_by_the_positions_of_a_table_and_the_other_way_round():
+    X, y = features_and_labels("binary")
+    X = X.select_dtypes("number")
+    for learned, asked in [(X, X.to_numpy()), (X.to_numpy(), X)]:
+        model = AutoMLClassifier(config=LINEAR).fit(learned, y)
+        with pytest.warns(UserWarning, match="feature names"):
+            answers = model.predict_proba(asked)
+        np.testing.assert_array_equal(answers, model.predict_proba(learned))
+
+
 def test_labels_of_one_class_and_missing_labels_raise():
     X, _ = features_and_labels("binary")
     with pytest.raises(LabelError, match="at least 2 classes"):

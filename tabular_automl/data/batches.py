@@ -14,6 +14,7 @@ from tabular_automl.core.errors import PathError
 from tabular_automl.data.reading import (
     FORMATS,
     Decoding,
+    check_row_names,
     decoding_of_bytes,
     ends_in_separator,
     files_of,
@@ -21,6 +22,7 @@ from tabular_automl.data.reading import (
     frame_of_arrow,
     looking_at,
     naming_the_file,
+    path_of,
     text_layout,
     unicode_of,
 )
@@ -61,7 +63,7 @@ def read_batches(
     PathError
         When a path does not exist, is of no known kind, or cannot be read.
     """
-    path = Path(source).expanduser()
+    path = path_of(source)
     with looking_at(path):
         exists, is_folder = path.exists(), path.is_dir()
     if not exists:
@@ -153,9 +155,11 @@ def _decoded_batches(
 ) -> Iterator[pd.DataFrame]:
     separator, options = text_layout(path, separator, decoding)
     head = pd.read_csv(path, sep=separator, nrows=_LEAST_ROWS, **options)
-    is_missing = head.size and head.iloc[:, -1].isna().all()
+    is_missing = head.size and head.index.nlevels == 1 and head.iloc[:, -1].isna().all()
     if is_missing and ends_in_separator(path, separator, options):
         options["index_col"] = False  # rows may end in a separator, which shifts them otherwise
+    else:
+        check_row_names(head)
     kinds: dict[Any, Any] = {name: "str" for name in head.columns if name in as_text}
     size = n_rows or _batch_rows(head.shape[1])
     reader = pd.read_csv(path, sep=separator, dtype=kinds, chunksize=size, **options)

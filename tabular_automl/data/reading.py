@@ -90,7 +90,7 @@ def read_table(
     if isinstance(source, pd.DataFrame):
         table, name = source, "The table"
     elif isinstance(source, (str, os.PathLike)):
-        path = Path(source).expanduser()
+        path = path_of(source)
         table, name = _read_path(path, as_text), f"The table in {str(path)!r}"
     else:
         table, name = _read_frame(source), "The table"
@@ -104,6 +104,11 @@ def read_table(
     if table.shape[0] == 0 and purpose != "predict":
         raise DataError(f"{name} must have rows, got only the column names.")
     return _in_native_order(table)
+
+
+def path_of(source: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder for "~"; what names no home, as "~old.csv", stays."""
+    return Path(os.path.expanduser(source))
 
 
 def _in_native_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -370,17 +375,37 @@ def _without_phantom_index(
     Where rows have one field more than the header, pandas takes the first field as the index.
     That is right for the row names that R writes, and wrong where the last field is just empty.
     """
-    if table.index.nlevels > 1:
-        raise ValueError(
-            f"its rows have {table.index.nlevels} fields more than its header of {table.shape[1]}"
-        )
     last = table.iloc[:, -1]
-    is_missing = (last.isna() | (last == "")).all()
+    is_missing = table.index.nlevels == 1 and (last.isna() | (last == "")).all()
     if not is_missing or not ends_in_separator(path, separator, options):
+        check_row_names(table)
         return table
     with warnings.catch_warnings():  # of the empty last field, which is what is to be dropped
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         return pd.read_csv(path, sep=separator, index_col=False, **options)
+
+
+def check_row_names(table: pd.DataFrame) -> None:
+    """Refuse a table whose rows have more fields than its header, but for R's names of the rows.
+
+    Those are one field, and no two are equal.
+
+    Raises
+    ------
+    ValueError
+    """
+    index = table.index
+    if index.nlevels > 1:
+        raise ValueError(
+            f"its rows have {index.nlevels} fields more than its header of {table.shape[1]}"
+        )
+    if not index.is_unique:
+        twice = index[index.duplicated()].tolist()[0]
+        raise ValueError(
+            f"its rows have one field more than its header of {table.shape[1]}, and it is no name "
+            f"of the rows: {twice!r} is there twice; give every column a name, and put fields with "
+            "a separator in them in quotes"
+        )
 
 
 def ends_in_separator(path: Path, separator: str, options: Mapping[str, Any]) -> bool:

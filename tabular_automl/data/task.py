@@ -37,6 +37,7 @@ from tabular_automl.data.number_texts import MARKS
 
 Array = npt.NDArray[Any]
 
+MOST_TEXT_CLASSES = 20  # distinct numbers that may be classes, when they are written as texts
 _MANY_CLASSES = 100  # more than this and hardly any repeated: an identifier or free text
 _MARGIN = 0.05  # of the training range, how far beyond it a regression may predict
 
@@ -372,7 +373,7 @@ def _infer(y: pd.Series, values: list[Any], counts: Array) -> tuple[ProblemType,
         return several, f"the label is text with {len(values)} distinct values"
     finite = distinct[np.isfinite(distinct)]
     fractions = bool((finite != np.round(finite)).any())
-    if is_text and len(values) <= 20 and counts.mean() >= 2:
+    if is_text and len(values) <= MOST_TEXT_CLASSES and counts.mean() >= 2:
         return several, f"the label is text with {len(values)} distinct values"
     if fractions:
         return ProblemType.REGRESSION, "the label has numbers with fractions"

@@ -22,6 +22,7 @@ from tabular_automl.core.errors import (
     must_be,
     unknown_name,
 )
+from tabular_automl.data.reading import path_of
 from tabular_automl.deployment.onnx_bags import check_bag
 from tabular_automl.deployment.onnx_columns import add_features
 from tabular_automl.deployment.onnx_ensemble import add_answer, add_ensemble, label_array
@@ -100,7 +101,7 @@ def export_pipeline(
 
 def _target(path: str | PathLike[str]) -> Path:
     """Return where to write, after checking that it can be a file."""
-    target = Path(path).expanduser()
+    target = path_of(path)
     if target.suffix != _SUFFIX:
         raise InvalidOptionError(must_be("path", f"a file name ending in {_SUFFIX}", str(path)))
     if target.is_dir():

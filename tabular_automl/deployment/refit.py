@@ -17,7 +17,7 @@ from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.refitting import refit_bag
 from tabular_automl.ensemble.stack import extend_table
 from tabular_automl.fitted import FittedPipeline
-from tabular_automl.intake import read_roles
+from tabular_automl.intake import read_roles, unlabelled_later
 from tabular_automl.models.base import Prediction
 
 _FOLDS = 4  # for what a later layer reads
@@ -36,7 +36,7 @@ def refit_pipeline(
     DataError
         When there are two layers, and the rows are of one group, or those of a fold weigh nothing.
     """
-    labelled = table.loc[table[label].notna().to_numpy()]
+    labelled = table.loc[~unlabelled_later(pipeline.codec, table[label])]
     features = pipeline.featurizer.transform(labelled)
     schema = pipeline.featurizer.schema
     needed = (Kind.WEIGHT, Kind.GROUP) if pipeline.stack.feeds else (Kind.WEIGHT,)

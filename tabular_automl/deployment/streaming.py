@@ -30,7 +30,7 @@ from tabular_automl.core.errors import (
     unknown_name,
 )
 from tabular_automl.data.batches import read_batches
-from tabular_automl.data.reading import FORMATS, files_of, format_of, looking_at
+from tabular_automl.data.reading import FORMATS, files_of, format_of, looking_at, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +95,7 @@ def predict_stream(
     """
     import pyarrow as pa
 
-    source, out = Path(source).expanduser(), Path(out).expanduser()
+    source, out = path_of(source), path_of(out)
     _check(source, out, options)
     files = files_of(source) if source.is_dir() else [source]
     parts = _Parts(out, _signature(files, options))

@@ -33,7 +33,7 @@ class PlannedSpec:
         beside a few more, that it is worth much to the ensemble.
     like : str or None
         Key of a spec that is much the same: where time is short, this one is not tried when the
-        other has earned no weight.
+        other has earned no weight, or had too little time.
     """
 
     spec: ModelSpec

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.data.task import TargetCodec
-from tabular_automl.metrics.base import Metric
+from tabular_automl.metrics.base import Metric, OnLabels
 from tabular_automl.models.base import Prediction
 
 
@@ -30,6 +30,12 @@ class Judge:
     codec: TargetCodec
     y: npt.NDArray[Any]
     weight: npt.NDArray[np.float64] | None = None
+
+    def can_judge(self, rows: npt.NDArray[np.intp]) -> bool:
+        """Return whether rows have the classes that a function of the user's own may need: all."""
+        if not (self.codec.task.is_classification and isinstance(self.metric.function, OnLabels)):
+            return True
+        return len(np.unique(self.y[rows])) == self.codec.task.n_classes
 
     def decode(self, output: Prediction) -> Prediction:
         """Return a model's output in the user's units, shape (n_samples, n_outputs)."""

@@ -339,9 +339,9 @@ class Layer:
 
     def _check_first_folds(self, output: Prediction, rows: npt.NDArray[np.intp]) -> None:
         """Give a spec up whose first folds are far behind the best bag's, and do not help it."""
-        if not self.candidates or len(rows) < _ENOUGH_ROWS:
-            return
         judge = self.request.judge
+        if not self.candidates or len(rows) < _ENOUGH_ROWS or not judge.can_judge(rows):
+            return
         best = max(self.candidates, key=lambda candidate: candidate.score)
         theirs = best.prediction[np.searchsorted(self.request.folds.validated, rows)]
         ours = judge.decode(output)

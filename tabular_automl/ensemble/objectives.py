@@ -98,7 +98,8 @@ def sample_rows(
     """Return at most about ``limit`` rows and their weights.
 
     Classes get equal numbers of rows as far as they have them, and weights that restore their
-    shares; a function of the user's own may not take weights, so classes keep their shares there.
+    shares; a function of the user's own may not take weights, so classes keep their shares there,
+    but for one row of each that chance would leave out: it may need every class.
     """
     n_samples = len(y)
     if n_samples <= limit:
@@ -106,6 +107,9 @@ def sample_rows(
     rng = np.random.default_rng(0)
     if metric.reads is Reads.VALUE or isinstance(metric.function, OnLabels):
         rows = np.sort(rng.choice(n_samples, limit, replace=False))
+        if metric.reads is not Reads.VALUE:
+            classes, first_rows = np.unique(y, return_index=True)
+            rows = np.union1d(rows, first_rows[~np.isin(classes, y[rows])])
         return rows, None if weight is None else weight[rows]
     sizes = np.bincount(y)
     kept = _equal_shares(sizes, limit)

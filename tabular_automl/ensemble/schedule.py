@@ -62,8 +62,7 @@ class Schedule:
             late = [each for each in late if self.layer.key_of(each.spec) not in self.layer.overran]
         else:
             late, again = [*late, *again], []
-        self._try_rest([*late, *others[n_first:]])
-        self.layer.try_all(again, self.budget)
+        self._try_rest([*late, *others[n_first:]], again)
         self._repeat_cut_short()
         self.layer.late_seconds = self._seconds_for_late_layer()
         self.layer.keep_what_refit_needs()
@@ -98,12 +97,22 @@ class Schedule:
         keys = layer.late - layer.overran if layer.candidates else layer.late
         return [planned for planned in specs if layer.key_of(planned.spec) in keys]
 
-    def _try_rest(self, specs: Sequence[PlannedSpec]) -> None:
-        """Try the specs that the first pass left, those that are like others after the others."""
+    def _try_rest(self, specs: Sequence[PlannedSpec], again: Sequence[PlannedSpec]) -> None:
+        """Try what the first pass left, then once more what it was too short for.
+
+        Those that are like others come after the others.
+        """
         late = self.layer.try_all([each for each in specs if each.like is None], self.budget)
-        alike = [each for each in specs if each.like is not None and self._is_promising(each)]
-        for planned in (*late, *self.layer.try_all(alike, self.budget)):
+        alike = [each for each in specs if each.like is not None]
+        waiting = [each for each in alike if each.like in self.layer.late]
+        late += self._try_promising([each for each in alike if each not in waiting])
+        self.layer.try_all(again, self.budget)
+        for planned in (*late, *self._try_promising(waiting)):
             self.layer.skip(self.layer.key_of(planned.spec), NO_TIME)
+
+    def _try_promising(self, alike: Sequence[PlannedSpec]) -> list[PlannedSpec]:
+        """Try those that are like a spec of weight; return those that there was no time for."""
+        return self.layer.try_all([each for each in alike if self._is_promising(each)], self.budget)
 
     def _try_first(
         self, specs: Sequence[PlannedSpec], readers: Sequence[PlannedSpec]
@@ -126,7 +135,8 @@ class Schedule:
         """Try specs on the first folds, and on the others those that earn weight there.
 
         Where that is not possible they are tried on all folds at once. What the clock cut short
-        waits for its repeat.
+        waits for its repeat, and what it left nothing of for the end: all folds at once would have
+        less time each than the first ones had.
         """
         layer = self.layer
         if not can_scout(layer.request, self.budget):
@@ -140,11 +150,10 @@ class Schedule:
         share = len(scout.request.folds) / len(layer.request.folds)
         others = [planned for planned in specs if planned not in first]
         late += scout.try_all(others, self.budget.share(part * share))
-        late_keys = scout.late - scout.overran
-        note_skipped(layer, self._memory, scout, late_keys)
+        note_skipped(layer, self._memory, scout)
+        layer.late |= scout.late
+        layer.overran |= scout.overran
         layer.given_up |= scout.given_up
-        again = [planned for planned in specs if layer.key_of(planned.spec) in late_keys]
-        late += layer.try_all(again, self._share(part, again, specs))
         self._scouts_saving = scout.seconds_to_save
         self._choose(scout, n_known)
         return late
@@ -232,15 +241,18 @@ class Schedule:
         return weight >= _MUCH_WEIGHT
 
     def _is_promising(self, planned: PlannedSpec) -> bool:
-        """Return whether the spec that this one is like has earned weight, or is unknown."""
-        like = planned.like
+        """Return whether what this one is like earned weight, or failed but for lack of time."""
+        like, key = planned.like, self.layer.key_of(planned.spec)
         if like is None or not self.budget.limited:
             return True
+        if like in self.layer.late:
+            self.layer.skip(key, f"{like}, which is like it, had too little time")
+            return False
         weights = self.layer.weights()
-        earned = any(weights.get(key, 0.0) > 0.0 for key in (like, *_repeats_of(like)))
+        earned = any(weights.get(each, 0.0) > 0.0 for each in (like, *_repeats_of(like)))
         if earned or not (like in weights or like in self.layer.given_up):
             return True
-        self.layer.skip(self.layer.key_of(planned.spec), f"{like}, which is like it, has no weight")
+        self.layer.skip(key, f"{like}, which is like it, has no weight")
         return False
 
     def _repeat_cut_short(self) -> None:

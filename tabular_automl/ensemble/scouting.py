@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -91,19 +91,20 @@ def n_scouted(folds: Folds, machine: Machine) -> int:
 def look_sizes(request: StackRequest, budget: Budget) -> list[int]:
     """Return on how many folds specs may be looked at before all: a wave, two, four and so on.
 
-    Those that tell enough. None without a deadline: the folds' order of work is what a budget in
-    trials can repeat.
+    Those that tell enough, and have the classes that the metric needs. None without a deadline:
+    the folds' order of work is what a budget in trials can repeat.
     """
     folds, n_first = request.folds, n_scouted(request.folds, request.machine)
     even = len(folds.train[0]) >= _EVEN * len(folds.train[-1])
     if not (budget.limited and even):
         return []
     sizes = [n_first * 2**doubled for doubled in range(len(folds))]
-    return [
-        size
-        for size in sizes
-        if size < len(folds) and sum(map(len, folds.valid[:size])) >= _ENOUGH_ROWS
-    ]
+
+    def tells(size: int) -> bool:
+        rows = np.concatenate(folds.valid[:size])
+        return len(rows) >= _ENOUGH_ROWS and request.judge.can_judge(rows)
+
+    return [size for size in sizes if size < len(folds) and tells(size)]
 
 
 def can_scout(request: StackRequest, budget: Budget) -> bool:
@@ -132,12 +133,11 @@ def scout_layer(layer: Layer, kept: ScoutedFolds, n_folds: int) -> Layer:
     return scout
 
 
-def note_skipped(layer: Layer, kept: ScoutedFolds, scout: Layer, but: Collection[str] = ()) -> None:
-    """Note of what gave no bag on the first folds that it gives none, but for some keys."""
+def note_skipped(layer: Layer, kept: ScoutedFolds, scout: Layer) -> None:
+    """Note of what gave no bag on the first folds that it gives none."""
     for skip in scout.skipped:
-        if skip.key not in but:
-            kept.forget(skip.key)
-            layer.skip(skip.key, skip.reason, failed=skip.failed)
+        kept.forget(skip.key)
+        layer.skip(skip.key, skip.reason, failed=skip.failed)
 
 
 def seen_by(candidate: Candidate, whole: StackRequest, scout: StackRequest) -> Candidate:

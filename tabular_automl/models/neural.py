@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import NotFittedError, OutOfTimeError
+from tabular_automl.core.errors import NotFittedError, OutOfMemoryError, OutOfTimeError
 from tabular_automl.core.imports import import_optional
 from tabular_automl.core.links import softmax
+from tabular_automl.core.memory import free_bytes
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
 from tabular_automl.data.table import FeatureTable, Samples
@@ -36,6 +37,7 @@ _MANY_VALUES = 10  # different values from which a number gets a periodic embedd
 _MAX_WAVY = 64  # more embedded numbers than this cost more than they bring
 _SAMPLE_ROWS = 2000  # rows that are looked at to count different values
 _LEAST_SECONDS = 0.5  # less than loading torch and encoding takes
+_MEMORY_SHARE = 0.8  # of what is free, for the rows of all folds
 
 
 class NeuralNetwork(Model):
@@ -270,12 +272,26 @@ def _fit_together(
         if budget.expired():
             raise OutOfTimeError("A network's time was over before its rows were encoded.")
         encoded.append(_encode_fold(model, train, valid, columns))
+        if len(encoded) == 1:
+            _check_memory(encoded[0], train, len(folds) - 1)
     results = training.train_folds(encoded, recipe, budget, setting.n_threads)
     for model, result in zip(models, results, strict=True):
         model._arrays = result.arrays
         model._epoch, model._n_epochs = result.epoch, result.n_epochs
         model._chosen = dataclasses.replace(model._chosen, n_members=len(result.arrays["bias_0"]))
         model.hurried = model._chosen.n_members < recipe.n_members
+
+
+def _check_memory(fold: FoldRows, train: Samples, n_more: int) -> None:
+    """Refuse so many more folds like this one where they do not fit: all stay until the end."""
+    held = 0 if fold.valid is None else fold.valid.x.nbytes
+    n_bytes = n_more * (fold.train.x.nbytes + held + train.table.numeric.nbytes)
+    n_free = free_bytes()
+    if n_bytes > _MEMORY_SHARE * n_free:
+        raise OutOfMemoryError(
+            f"the other {n_more} folds would need {n_bytes / 1e9:.1f} GB of memory, there are "
+            f"{n_free / 1e9:.1f}"
+        )
 
 
 def _encode_fold(

@@ -76,6 +76,11 @@ class Recipe:
     activation: str
     device: str
 
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch to train, where there is time for it."""
+        return min(self.stop_epoch or self.n_epochs, self.n_epochs)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -120,7 +125,7 @@ def train_folds(
     run = _Run(folds, recipe, budget, n_threads, device)
     with run:
         affordable = run.probe()
-        wanted = min(_GOOD_EPOCHS, recipe.n_epochs)
+        wanted = min(_GOOD_EPOCHS, recipe.last_epoch)
         if affordable < wanted and recipe.n_members > 1:
             n_members = max(1, int(recipe.n_members * affordable / wanted))
             run.build(dataclasses.replace(recipe, n_members=n_members))
@@ -225,7 +230,8 @@ class _Run:
         if not self.budget.limited:
             return n_more
         affordable = int(self.budget.remaining() * 0.95 / self.seconds_per_step)
-        if affordable >= n_more:
+        last = min(self.n_epochs, self.recipe.last_epoch)
+        if affordable >= n_first + self.n_steps * (last - epoch):
             return n_more
         n_more = n_first + (affordable - n_first) // self.n_steps * self.n_steps
         self.n_epochs = epoch + (n_more - n_first) // self.n_steps
@@ -252,7 +258,6 @@ class _Run:
     def _look(self, epoch: int) -> bool:
         """Compare with the best epochs so far; return whether going on is worth it."""
         start = time.monotonic()
-        stop_epoch = self.recipe.stop_epoch or self.recipe.n_epochs
 
         def work(group: _Stack) -> None:
             torch.set_num_threads(self.n_inner)
@@ -262,7 +267,7 @@ class _Run:
         self.seconds_per_step += (time.monotonic() - start) / self.n_steps
         patience = 8 + self.n_epochs // 8
         best = max(int(group.epochs.max()) for group in self.groups)
-        return epoch < min(stop_epoch, self.n_epochs) and epoch <= 2 * best + patience
+        return epoch < min(self.recipe.last_epoch, self.n_epochs) and epoch <= 2 * best + patience
 
     def _raise_out_of_time(self) -> None:
         raise OutOfTimeError(

@@ -164,10 +164,28 @@ def test_row_names_stay_names_where_the_last_column_is_missing(tmp_path, rows):
         assert table.index[0] == "r1"
 
 
-def test_rows_with_two_fields_too_many_are_refused(tmp_path):
-    path = write(tmp_path / "t.csv", "a,b\n1,2,3,4\n")
+@pytest.mark.parametrize("read", [read_table, lambda path: next(read_batches(path))])
+@pytest.mark.parametrize("row", ["1,2,3,4", "1,2,3,"])
+def test_rows_with_two_fields_too_many_are_refused(tmp_path, row, read):
+    path = write(tmp_path / "t.csv", f"a,b\n{row}\n")
     with pytest.raises(PathError, match="2 fields more than its header of 2"):
-        read_table(path)
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_table, lambda path: next(read_batches(path))])
+def test_a_field_too_many_that_names_no_rows_is_refused(tmp_path, read):
+    path = write(tmp_path / "t.csv", "rooms,price\n3,1,5\n3,2,5\n4,1,9\n")
+    with pytest.raises(
+        PathError, match=r"one field more than its header of 2, .*: 3 is there twice"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_table, lambda path: next(read_batches(path))])
+def test_a_name_that_only_begins_like_a_home_folder_is_read(tmp_path, monkeypatch, read):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "~old.csv", "a,b\n1,2\n")
+    assert read("~old.csv")["b"].tolist() == [2]
 
 
 def test_a_ragged_row_is_named(tmp_path):

@@ -28,6 +28,10 @@ def test_rows_without_a_label_are_left_out_of_a_refit(tmp_path, regression_table
     table.loc[:3, "y"] = np.nan
     assert predictor.refit(table).predict(table).notna().all()
     assert events[-1].text == "4 of 240 rows have no label and were dropped."
+    table["y"] = table["y"].astype(object)
+    table.loc[:4, "y"] = "?"
+    assert predictor.refit(table).predict(table).notna().all()
+    assert events[-1].text == "5 of 240 rows have no label and were dropped."
 
 
 def test_weights_count_in_a_refit(tmp_path, regression_table):

@@ -4,7 +4,7 @@ import pytest
 
 from tabular_automl.data.task import TargetCodec, infer_task
 from tabular_automl.ensemble.judge import Judge
-from tabular_automl.metrics.resolve import resolve_metric
+from tabular_automl.metrics.resolve import make_metric, resolve_metric
 
 
 def judge_of(y, problem_type, metric, weight=None):
@@ -37,3 +37,15 @@ def test_only_the_given_rows_and_their_weights_count():
     prediction = np.array([[1.0], [1.0]])
     assert judge.score(prediction, np.array([0, 1])) == pytest.approx(-0.25)
     assert judge.error(prediction, np.array([0, 1])) == pytest.approx(0.25)
+
+
+def test_a_function_of_the_users_own_judges_rows_of_every_class_only():
+    labels = ["a", "b", "c"] * 5
+    own = make_metric(lambda y_true, y_pred: 1.0, name="own")
+    some, every = np.array([0, 1, 3]), np.array([0, 1, 2])
+    judge = judge_of(labels, "multiclass", own)
+    assert not judge.can_judge(some)
+    assert judge.can_judge(every)
+    assert judge_of(labels, "multiclass", "accuracy").can_judge(some)
+    numbers = make_metric(lambda y_true, y_pred: 1.0, name="numbers", needs="value")
+    assert judge_of(np.arange(15.0), "regression", numbers).can_judge(some)

@@ -153,6 +153,18 @@ def test_a_sample_for_a_function_without_weights_keeps_the_shares() -> None:
     assert 50 < (y[rows] == 1).sum() < 160
 
 
+def test_a_sample_for_a_function_of_labels_has_every_class() -> None:
+    y = np.repeat([0, 1, 2], [9_999, 1, 20_000])
+    metric = make_metric(lambda a, b: 1.0, name="own", needs="probability")
+    weights = np.arange(30_000.0)
+
+    rows, weight = sample_rows(y, metric, weights, 1000)
+
+    assert set(y[rows]) == {0, 1, 2}
+    assert len(rows) == 1001  # chance leaves the only row of a class out
+    np.testing.assert_array_equal(weight, weights[rows])
+
+
 def test_few_rows_are_all_judged() -> None:
     rows, weight = sample_rows(np.zeros(10, dtype=int), METRICS.get("roc_auc"), None, 10)
 

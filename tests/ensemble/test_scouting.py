@@ -8,10 +8,14 @@ from tabular_automl.ensemble.scouting import ScoutedFolds, Scouting, can_scout, 
 
 
 class Request:
-    """What is looked at of a request for a layer, and for a bag."""
+    """What is looked at of a request for a layer, and for a bag; it is its own judge."""
 
-    def __init__(self, folds, n_cores=2, key="bag"):
+    def __init__(self, folds, n_cores=2, key="bag", rows_to_judge=0):
         self.folds, self.machine, self.key = folds, Machine(n_cores, 10**9), key
+        self.judge, self.rows_to_judge = self, rows_to_judge
+
+    def can_judge(self, rows):
+        return len(rows) >= self.rows_to_judge
 
 
 def folds_of(train_sizes, valid_size=2_000):
@@ -44,12 +48,23 @@ def test_scouts_where_it_leaves_folds_and_tells_enough(request_, expected):
         (Request(folds_of([9_000] * 6)), [2, 4]),
         (Request(folds_of([9_000] * 8), n_cores=3), [3, 6]),
         (Request(folds_of([9_000] * 8, valid_size=700)), [4]),
+        (Request(folds_of([9_000] * 8), rows_to_judge=5_000), [4]),
         (Request(folds_of([9_000] * 4), n_cores=1), [2]),
         (Request(folds_of([9_000] * 4), n_cores=4), []),
         (Request(folds_of([9_000])), []),
         (Request(folds_of([1_000, 2_000, 3_000, 4_000])), []),
     ],
-    ids=["waves", "no power", "cores", "few rows", "one core", "one wave", "holdout", "in time"],
+    ids=[
+        "waves",
+        "no power",
+        "cores",
+        "few rows",
+        "few classes",
+        "one core",
+        "one wave",
+        "holdout",
+        "in time",
+    ],
 )
 def test_looks_double_their_waves_and_tell_enough(request_, expected):
     assert look_sizes(request_, Budget.start(60)) == expected

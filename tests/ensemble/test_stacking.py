@@ -999,6 +999,29 @@ def test_what_is_like_a_spec_without_weight_is_not_tried_when_time_is_short(run)
     assert "different" not in reasons(run(specs, n_first=3, budget=Budget.start(60)))
 
 
+def test_first_folds_that_the_metric_cannot_judge_give_no_spec_up(run, monkeypatch):
+    monkeypatch.setattr(Judge, "can_judge", lambda judge, rows: False)
+    assert keys(run(["oracle", "poor"], budget=Budget.start(60))) == ["oracle", "poor"]
+
+
+def test_what_is_like_a_spec_that_had_time_comes_before_one_that_had_not(run):
+    names = ["oracle", "late_at_first", "different like oracle"]
+    fitted = run(names, n_first=2, budget=Budget.start(60))
+    assert keys(fitted) == ["oracle", "different", "late_at_first"]
+
+
+def test_what_is_like_a_spec_that_had_too_little_time_waits_for_it(run):
+    names = ["oracle", "late_at_first", "distant like late_at_first"]
+    fitted = run(names, n_first=2, budget=Budget.start(60))
+    assert keys(fitted) == ["oracle", "late_at_first"]
+    assert reasons(fitted)["distant"] == (False, "late_at_first, which is like it, has no weight")
+    names = ["oracle", "late", "distant like late"]
+    fitted = run(names, n_first=2, budget=Budget.start(60))
+    assert keys(fitted) == ["oracle"]
+    reason = "late, which is like it, had too little time"
+    assert reasons(fitted)["distant"] == (False, reason)
+
+
 def test_what_is_like_a_spec_given_up_is_not_tried_but_like_one_that_failed_is(run):
     given_up = run(["oracle", "poor", "different like poor"], n_first=2, budget=Budget.start(60))
     assert "like it" in reasons(given_up)["different"][1]
@@ -1043,6 +1066,12 @@ def test_what_had_too_little_time_on_the_first_folds_is_tried_on_all(run, scouti
     assert FITTED == ["Oracle"] * 4
     assert "too slow" in reasons(fitted)["late"][1]
     assert len(fitted.skipped) == 1
+
+
+def test_what_had_too_little_time_on_the_first_folds_waits_until_the_others_are_done(run, scouting):
+    fitted = run(["oracle", "late_at_first", "different"], budget=Budget.start(60))
+    assert keys(fitted) == ["oracle", "different", "late_at_first"]
+    assert not reasons(fitted)
 
 
 def test_what_the_clock_cut_short_on_the_first_folds_is_fitted_anew_with_more_time(

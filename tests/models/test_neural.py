@@ -7,10 +7,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tabular_automl.core.budget import Budget  # noqa: E402
-from tabular_automl.core.errors import AutoMLError, NotFittedError, OutOfTimeError  # noqa: E402
+from tabular_automl.core.errors import (  # noqa: E402
+    AutoMLError,
+    NotFittedError,
+    OutOfMemoryError,
+    OutOfTimeError,
+)
 from tabular_automl.data.table import FeatureTable, Samples  # noqa: E402
 from tabular_automl.data.task import ProblemType, Task  # noqa: E402
-from tabular_automl.models import neural_training  # noqa: E402
+from tabular_automl.models import neural, neural_training  # noqa: E402
 from tabular_automl.models.base import FittedSpec, Setting  # noqa: E402
 from tabular_automl.models.neural import NeuralNetwork  # noqa: E402
 from tabular_automl.models.neural_modules import (  # noqa: E402
@@ -153,6 +158,16 @@ def test_folds_of_unequal_size_and_width_train_together():
         assert np.isfinite(model.predict(trial.test.table)).all()
 
 
+def test_folds_that_do_not_fit_into_memory_together_are_refused(monkeypatch):
+    trial = Trial.make(BINARY)
+    folds = [(trial.train, trial.valid)] * 3
+    settings = [make_setting(BINARY, seed) for seed in range(3)]
+    monkeypatch.setattr(neural, "free_bytes", lambda: 1_000)
+    with pytest.raises(OutOfMemoryError, match=r"the other 2 folds would need .* GB of memory"):
+        NeuralNetwork.fit_folds(QUICK, settings, folds, FOREVER)
+    NeuralNetwork.fit_folds(QUICK, settings[:1], folds[:1], FOREVER)
+
+
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_members_are_averaged(n_members):
     trial = Trial.make(REGRESSION, "numeric")
@@ -274,6 +289,16 @@ def test_fewer_members_than_wanted_were_hurried(monkeypatch):
     model.fit(trial.train, trial.train, Budget(clock.now + 30.0))
     assert model.hurried
     assert model.fitted_params().n_members < 32
+
+
+def test_a_refit_keeps_its_members_and_schedule_where_there_is_time_for_its_last_epoch(monkeypatch):
+    trial = Trial.make(BINARY)
+    model = make_model(BINARY, n_epochs=40, stop_epoch=5, batch_size=8, n_members=4)
+    clock = make_steps_cost(monkeypatch, seconds=0.01)
+    n_steps = round(len(trial.train.y) / 8)
+    model.fit(trial.train, None, Budget(clock.now + 0.01 * 4 * 9 * n_steps))
+    assert not model.hurried
+    assert (model._epoch, model._n_epochs) == (5, 40)
 
 
 def explode_after(monkeypatch, n_steps):
