@@ -200,10 +200,12 @@ class Answers(Facts):
         def score(batch: pd.DataFrame) -> pd.DataFrame:
             if proba:
                 return self.predict_proba(batch, on_mismatch=on_mismatch)
-            return self.predict(batch, on_mismatch=on_mismatch).to_frame()
+            predicted = self.predict(batch, on_mismatch=on_mismatch)
+            return (predicted.map(str) if are_mixed else predicted).to_frame()
 
         check_on_mismatch(on_mismatch)  # before anything is written
         pipeline = self._fitted()
+        are_mixed = pipeline.codec.has_mixed_classes  # a column of a file has one type
         keep = (keep,) if isinstance(keep, str) else tuple(dict.fromkeys(keep))
         options = StreamOptions(
             keep=keep,

@@ -322,7 +322,16 @@ class TargetCodec:
 
     @cached_property
     def _code_of(self) -> dict[Any, int]:
-        return {plain_value(value): code for code, value in enumerate(self.classes)}
+        codes = {plain_value(value): code for code, value in enumerate(self.classes)}
+        if self.has_mixed_classes:  # a text file has all of them as texts
+            for code, value in enumerate(self.classes):
+                codes.setdefault(str(value), code)
+        return codes
+
+    @property
+    def has_mixed_classes(self) -> bool:
+        """Whether some classes are texts and others not, such as 0 and "unknown"."""
+        return len({isinstance(value, str) for value in self.classes}) > 1
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -241,7 +241,7 @@ class Schedule:
         return weight >= _MUCH_WEIGHT
 
     def _is_promising(self, planned: PlannedSpec) -> bool:
-        """Return whether what this one is like earned weight, or failed but for lack of time."""
+        """Return whether what this one is like has earned weight, or failed by an error."""
         like, key = planned.like, self.layer.key_of(planned.spec)
         if like is None or not self.budget.limited:
             return True

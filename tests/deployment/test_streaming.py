@@ -280,6 +280,20 @@ def test_kept_texts_of_a_parquet_file_stay_texts(predictor, rows, tmp_path):
     assert read(tmp_path / "out.parquet")["id"].tolist() == [str(number) for number in range(97)]
 
 
+def test_classes_of_mixed_types_are_texts_in_files(tmp_path):
+    x = np.arange(240.0)
+    labels = np.array([0, 1, "unknown"], dtype=object)[(x // 80).astype(int)]
+    table = pd.DataFrame({"x": x, "y": labels})
+    predictor = Predictor("y", path=tmp_path / "p", verbosity=0).fit(
+        table, config=FitConfig(families=("lightgbm",), max_specs=1, n_folds=2)
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    predictor.predict_file(tmp_path / "t.csv", tmp_path / "out.parquet")
+    written = pd.read_parquet(tmp_path / "out.parquet")["y"]
+    assert written.tolist() == predictor.predict(table).map(str).tolist()
+    assert predictor.evaluate(tmp_path / "t.csv") == predictor.evaluate(table)
+
+
 def test_a_kept_label_is_read_as_that_of_training(predictor, rows, tmp_path):
     path = write(rows.assign(y="007"), tmp_path / "in.csv")
     predictor.predict_file(path, tmp_path / "out.parquet", keep=["y"])
