@@ -78,8 +78,10 @@ class Layer:
         Finished folds are told to it, and those that it recalls are not fitted again.
     candidates : list of Candidate
     skipped : list of Skipped
-    given_up, late : set of str
-        Keys of those skipped because they are of no use, and because they did not end in time.
+    given_up : set of str
+        Keys of those skipped because they are of no use.
+    late : dict of str to float
+        Keys of those skipped because they did not end in time, and the seconds that they had.
     overran : set of str
         Keys of those that did not stop when their time was over.
     converged_after : list of float
@@ -102,7 +104,7 @@ class Layer:
         self.candidates: list[Candidate] = []
         self.skipped: list[Skipped] = []
         self.given_up: set[str] = set()
-        self.late: set[str] = set()
+        self.late: dict[str, float] = {}
         self.overran: set[str] = set()
         self.seconds_to_save: dict[str, float] = {}
         self.late_seconds = 0.0
@@ -198,6 +200,7 @@ class Layer:
         """Fit one spec in a part of the budget; a failure becomes a visible row."""
         self._report_start(key)
         self._forget_late(key)
+        given = budget.share(part).remaining()
         try:
             self._prepare(spec, key)
             candidate = self._judged(self._fit(spec, key, budget.share(part)))
@@ -208,7 +211,7 @@ class Layer:
             self.give_up(key, str(verdict))
         except OutOfTimeError as error:
             self.skip(key, f"out of time: {error}")
-            self.late.add(key)
+            self.late[key] = given
             if isinstance(error, OverrunError):
                 self.overran.add(key)
         except OutOfMemoryError as error:
@@ -371,7 +374,7 @@ class Layer:
     def _forget_late(self, key: str) -> None:
         """Let go what was noted of a spec that did not end in time and is now tried again."""
         if key in self.late:
-            self.late.remove(key)
+            del self.late[key]
             self.overran.discard(key)
             self.skipped = [skip for skip in self.skipped if skip.key != key]
 

@@ -26,6 +26,8 @@ _LONGER = 1.4  # a repeat needs so many times the seconds of the first try to di
 _LEAST_PART = 0.1  # of the weight of all that wait, for a repeat
 _WITH_MORE_ROUNDS = 2.0  # times them, if it is to have more rounds than it used up
 _MOST_OF_REST = 0.6  # for one repeat: other models are worth more than the last bit of one
+_MORE_WHEN_LATE = 2.5  # times the seconds of the first try, for what did not end in them
+_MOST_WHEN_LATE = 0.4  # of the time that is left
 _LATE_WORK = 2.0  # times what its specs took: there are as many more, and refits of them
 _MOST_FOR_LATE = 0.08  # of the time
 _LONG = "_long"  # at the end of a repeat's key
@@ -55,6 +57,7 @@ class Schedule:
         others = [planned for planned in specs if planned.after is None]
         n_first = self.layer.request.n_first
         late = self._try_first(others[:n_first], readers)
+        self._try_again_soon([planned for planned in others[:n_first] if planned not in late])
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
         again = [planned for planned in self._too_late(others[:n_first]) if planned not in late]
@@ -94,8 +97,22 @@ class Schedule:
         layer = self.layer
         if not self.budget.limited:
             return []
-        keys = layer.late - layer.overran if layer.candidates else layer.late
+        keys = layer.late.keys() - layer.overran if layer.candidates else layer.late.keys()
         return [planned for planned in specs if layer.key_of(planned.spec) in keys]
+
+    def _try_again_soon(self, specs: Sequence[PlannedSpec]) -> None:
+        """Give what had too little time a longer try, before what is known already has one.
+
+        Where it takes a moderate part of the time only: what did not end may be the best.
+        """
+        if not self.layer.candidates:
+            return
+        for planned in self._too_late(specs):
+            key = self.layer.key_of(planned.spec)
+            seconds = _MORE_WHEN_LATE * self.layer.late[key]
+            moderate = seconds < _MOST_WHEN_LATE * self.budget.remaining()
+            if moderate and planned.like not in self.layer.late:
+                self.layer.try_spec(planned.spec, key, self.budget.within(seconds))
 
     def _try_rest(self, specs: Sequence[PlannedSpec], again: Sequence[PlannedSpec]) -> None:
         """Try what the first pass left, then once more what it was too short for.
@@ -151,7 +168,8 @@ class Schedule:
         others = [planned for planned in specs if planned not in first]
         late += scout.try_all(others, self.budget.share(part * share))
         note_skipped(layer, self._memory, scout)
-        layer.late |= scout.late
+        # All folds take as many times as long.
+        layer.late |= {key: seconds / share for key, seconds in scout.late.items()}
         layer.overran |= scout.overran
         layer.given_up |= scout.given_up
         self._scouts_saving = scout.seconds_to_save

@@ -390,3 +390,39 @@ def test_a_restored_model_predicts_without_torch():
     assert np.array_equal(again.predict(trial.test.table), expected)
     code = "import sys, tabular_automl.models.neural; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_weights_move_as_torchs_own_optimizer_moves_them():
+    torch.manual_seed(0)
+    ours = [torch.randn(50, requires_grad=True), torch.randn(20, requires_grad=True)]
+    theirs = [block.detach().clone().requires_grad_() for block in ours]
+    adam = neural_training._AdamW(ours)
+    groups = [{"params": [block], "weight_decay": 0.0} for block in theirs]
+    reference = torch.optim.AdamW(groups, betas=neural_training._BETAS, fused=True)
+    for rate, decay in [(0.1, 0.02), (0.3, 0.01), (0.2, 0.0)]:
+        for block, other in zip(ours, theirs, strict=True):
+            block.grad = torch.randn_like(block)
+            other.grad = block.grad.clone()
+        for group in reference.param_groups:
+            group["lr"] = rate
+        reference.param_groups[0]["weight_decay"] = decay
+        adam.step(rate, [decay, 0.0])
+        reference.step()
+    for block, other in zip(ours, theirs, strict=True):
+        assert torch.equal(block, other)
+
+
+def test_a_network_is_trained_without_torchs_compiler():
+    code = """
+import sys
+from tabular_automl.core.budget import Budget
+from tabular_automl.models.base import Setting
+from tabular_automl.models.neural import NeuralNetwork
+from tabular_automl.models.trial import BINARY, Trial
+trial = Trial.make(BINARY)
+params = NeuralNetwork.Params(n_epochs=3, width=16, n_members=2, device="cpu")
+model = NeuralNetwork(params, Setting(BINARY, "log_loss")).fit(trial.train, trial.valid, Budget())
+model.predict(trial.test.table)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
