@@ -70,7 +70,7 @@ class FakePredictor:
         return SimpleNamespace(
             featurizer=SimpleNamespace(schema=self.schema, encoders={"x": None}),
             summary=None,
-            codec=SimpleNamespace(classes=["hi", "lo"]),
+            codec=SimpleNamespace(classes=["hi", "lo"], has_mixed_classes=False),
             task=SimpleNamespace(is_classification=True),
         )
 
