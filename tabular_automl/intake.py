@@ -244,7 +244,8 @@ def _about_mark(texts: list[str]) -> str:
     with_comma = next((text for text in texts if "," in text), None)
     if with_comma is not None:
         return f"The comma in labels such as {with_comma!r} is taken for a decimal mark."
-    with_points = next(text for text in texts if text.count(".") > 1)
+    # None has two points where the one that told is a category without rows.
+    with_points = next((text for text in texts if text.count(".") > 1), texts[0])
     return f"The points in labels such as {with_points!r} are taken for marks of thousands."
 
 

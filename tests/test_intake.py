@@ -135,3 +135,10 @@ def test_what_is_said_to_be_a_class_is_one():
 def test_few_numbers_have_no_words_among_them_where_a_regression_is_asked_for():
     target, _ = target_of(["1", "2", "?"] * 10, "regression")
     assert target.in_user_units.tolist() == [1.0, 2.0] * 10
+
+
+def test_a_category_without_rows_may_be_what_tells_the_mark():
+    labels = pd.Categorical(["450.000", "380.500"] * 15, ["450.000", "380.500", "1.250.000"])
+    target, notes = target_of(pd.Series(labels), "regression")
+    assert target.in_user_units[0] == 450_000
+    assert notes == ["The points in labels such as '450.000' are taken for marks of thousands."]
