@@ -103,16 +103,36 @@ class Schedule:
     def _try_again_soon(self, specs: Sequence[PlannedSpec]) -> None:
         """Give what had too little time a longer try, before what is known already has one.
 
-        Where it takes a moderate part of the time only: what did not end may be the best.
+        Where it takes a moderate part of the time only: what did not end may be the best. Once one
+        of a family turned out to be of no use, the others of it wait for the end.
         """
         if not self.layer.candidates:
             return
+        useless: set[str] = set()  # families
         for planned in self._too_late(specs):
             key = self.layer.key_of(planned.spec)
             seconds = _MORE_WHEN_LATE * self.layer.late[key]
             moderate = seconds < _MOST_WHEN_LATE * self.budget.remaining()
-            if moderate and planned.like not in self.layer.late:
-                self.layer.try_spec(planned.spec, key, self.budget.within(seconds))
+            waits = planned.like in self.layer.late or planned.spec.family in useless
+            if not moderate or waits:
+                continue
+            self.layer.try_spec(planned.spec, key, self.budget.within(seconds))
+            if any(each.bag.key == key for each in self.layer.candidates):
+                self._weigh_anew()
+            if key in self.layer.given_up or self._scouted_weights.get(key) == 0.0:
+                useless.add(planned.spec.family)
+
+    def _weigh_anew(self) -> None:
+        """Weigh whole bags with those that were looked at, all on the first folds.
+
+        Of the whole bags alone, which are few at first, one has much weight however bad it is.
+        """
+        n_first = n_scouted(self.layer.request.folds, self.layer.request.machine)
+        scout = scout_layer(self.layer, self._memory, n_first)
+        known = [*scout.candidates, *self._scouts.values()]
+        weights = ensemble_weights(scout.request, known, self.budget, prune=False)
+        keys = [candidate.bag.key for candidate in known]
+        self._scouted_weights |= dict(zip(keys, weights.tolist(), strict=True))
 
     def _try_rest(self, specs: Sequence[PlannedSpec], again: Sequence[PlannedSpec]) -> None:
         """Try what the first pass left, then once more what it was too short for.

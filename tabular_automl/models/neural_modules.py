@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tabular_automl.models.neural_activations import ACTIVATIONS
+
 # Learning rates relative to that of the weights. Adam ignores a gradient's scale, so a parameter
 # stored divided by its factor, and multiplied when used, learns that much faster or slower.
-_FACTORS = {"gain": 6.0, "bias": 0.1, "mix": 0.1, "frequency": 0.1, "phase": 0.1}
+FACTORS = {"gain": 6.0, "bias": 0.1, "mix": 0.1, "frequency": 0.1, "phase": 0.1}
 _RISE = 0.05  # of the schedule
 _MIXED_ROWS = 5  # whose random mean sets where a neuron bends at first
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mish": functional.mish,
-    "selu": functional.selu,
-}
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,14 @@ class NetworkShape:
         return shapes
 
 
+@dataclass(frozen=True)
+class Block:
+    """Parameters side by side, and their gradients."""
+
+    values: Tensor
+    gradients: Tensor
+
+
 class StackedNetwork:
     """Multilayer perceptrons that share nothing but the calls that compute them.
 
@@ -76,11 +82,13 @@ class StackedNetwork:
 
     Attributes
     ----------
-    decayed, free : Tensor of shape (n,)
-        All parameters, in two blocks: weights, and what does not decay. Two long blocks make the
-        optimiser's step two calls instead of dozens.
-    parameters : dict of str to Tensor of shape (n_nets, ...)
+    decayed, free : Block
+        All parameters: weights, and what does not decay. Two long blocks make the optimiser's step
+        two calls instead of dozens.
+    parameters, gradients : dict of str to Tensor of shape (n_nets, ...)
         The blocks' parts by name.
+    activation : callable
+        Returns what the activation adds to its inputs, and the derivative of that.
 
     References
     ----------
@@ -91,74 +99,75 @@ class StackedNetwork:
     def __init__(self, shape: NetworkShape, wavy: Tensor, activation: str) -> None:
         self.shape = shape
         self.wavy = wavy
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = ACTIVATIONS[activation]
         self.parameters: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
         self.decayed = self._block(shape.decayed())
         self.free = self._block(shape.free())
 
-    def _block(self, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+    def _block(self, shapes: dict[str, tuple[int, ...]]) -> Block:
         """Lay parameters out side by side, with their gradients, and name the views of them."""
         shapes = {name: (self.shape.n_nets, *shape) for name, shape in shapes.items()}
-        block = torch.zeros(sum(map(math.prod, shapes.values())), device=self.wavy.device)
-        gradient = torch.zeros_like(block)
+        values = torch.zeros(sum(map(math.prod, shapes.values())), device=self.wavy.device)
+        block = Block(values, torch.zeros_like(values))
         start = 0
         for name, shape in shapes.items():
             span = slice(start, start + math.prod(shape))
-            view = block[span].view(shape).detach().requires_grad_()
-            view.grad = gradient[span].view(shape)
-            self.parameters[name] = view
+            self.parameters[name] = block.values[span].view(shape)
+            self.gradients[name] = block.gradients[span].view(shape)
             start = span.stop
-        block.requires_grad_().grad = gradient
         return block
 
-    def clear_gradients(self) -> None:
-        """Set all gradients to zero, in place: the views' gradients live in the blocks'."""
-        for block in (self.decayed, self.free):
-            if block.grad is not None:
-                block.grad.zero_()
-
-    def __call__(
-        self, x: Tensor, dropout: float = 0.0, noise: torch.Generator | None = None
-    ) -> Tensor:
-        """Return outputs (n_nets, n_rows, n_outputs) for inputs (n_nets, n_rows, n_inputs).
-
-        The networks share their dropout masks, which need not differ to be random for each.
-        """
-        hidden = self._first_inputs(x)
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return outputs (n_nets, n_rows, n_outputs) for inputs (n_nets, n_rows, n_inputs)."""
+        hidden = self.first_inputs(x)
         for layer in range(self.shape.n_layers):
-            hidden = self._activate(self._linear(hidden, layer), layer)
-            if dropout > 0.0:
-                drawn = torch.rand(hidden.shape[1:], generator=noise, device=hidden.device)
-                hidden = hidden * ((drawn >= dropout) * (1.0 / (1.0 - dropout)))
-        return self._linear(hidden, self.shape.n_layers)
+            hidden = self._activate(self.linear(hidden, layer), layer)
+        return self.linear(hidden, self.shape.n_layers)
 
-    def _first_inputs(self, x: Tensor) -> Tensor:
+    def angles(self, x: Tensor) -> Tensor:
+        """Return what the periodic features are cosines of.
+
+        Of shape (n_nets, n_rows, n_wavy, n_frequencies). Frequencies and phases have one factor.
+        """
+        phase, frequency = self.parameters["phase"], self.parameters["frequency"]
+        angle = torch.addcmul(phase.unsqueeze(1), self.wavy_inputs(x), frequency.unsqueeze(1))
+        return angle.mul_(FACTORS["phase"])
+
+    def wavy_inputs(self, x: Tensor) -> Tensor:
+        """Return the inputs that get periodic features, shape (n_nets, n_rows, n_wavy, 1)."""
+        columns = self.wavy[:, None, :].expand(-1, x.shape[1], -1)
+        return x.gather(2, columns).unsqueeze(-1)
+
+    def first_inputs(self, x: Tensor) -> Tensor:
         """Return inputs with their periodic features, each times its gain."""
-        parameters = self.parameters
         if self.shape.n_wavy:
-            rows = self.wavy[:, None, :].expand(-1, x.shape[1], -1)
-            angle = torch.addcmul(
-                parameters["phase"].unsqueeze(1),
-                x.gather(2, rows).unsqueeze(-1),
-                parameters["frequency"].unsqueeze(1),
-            )
-            x = torch.cat([x, torch.cos(angle * _FACTORS["phase"]).flatten(2)], dim=2)
-        return x * (parameters["gain"] * _FACTORS["gain"]).unsqueeze(1)
+            x = torch.cat([x, torch.cos(self.angles(x)).flatten(2)], dim=2)
+        return x * self.gain
 
-    def _linear(self, hidden: Tensor, layer: int) -> Tensor:
+    @property
+    def gain(self) -> Tensor:
+        """The factors of the first layer's inputs, shape (n_nets, 1, n_features)."""
+        return (self.parameters["gain"] * FACTORS["gain"]).unsqueeze(1)
+
+    def linear(self, hidden: Tensor, layer: int) -> Tensor:
+        """Return a layer's outputs (n_nets, n_rows, width) before its activation."""
         return torch.baddbmm(
             self.parameters[f"bias_{layer}"].unsqueeze(1),
             hidden,
             self.parameters[f"weight_{layer}"],
-            beta=_FACTORS["bias"],
+            beta=FACTORS["bias"],
             alpha=1.0 / math.sqrt(hidden.shape[2]),
         )
 
-    def _activate(self, hidden: Tensor, layer: int) -> Tensor:
-        mix = self.parameters[f"mix_{layer}"] * _FACTORS["mix"]
-        return torch.lerp(hidden, self.activation(hidden), mix.unsqueeze(1))
+    def mix(self, layer: int) -> Tensor:
+        """Return how much of the activation is in a layer's outputs, (n_nets, 1, width)."""
+        return (self.parameters[f"mix_{layer}"] * FACTORS["mix"]).unsqueeze(1)
 
-    @torch.no_grad()
+    def _activate(self, hidden: Tensor, layer: int) -> Tensor:
+        excess, _ = self.activation(hidden)
+        return torch.addcmul(hidden, excess, self.mix(layer))
+
     def initialise(
         self, x: Tensor, offset: Tensor, frequency_scale: float, rngs: Sequence[np.random.Generator]
     ) -> None:
@@ -175,21 +184,21 @@ class StackedNetwork:
         for name, parameter in self.parameters.items():
             kind = name.partition("_")[0]
             if kind in ("gain", "mix"):
-                parameter.fill_(1.0 / _FACTORS[kind])
+                parameter.fill_(1.0 / FACTORS[kind])
             elif kind != "bias":
                 drawn = np.stack([_draw(kind, rng, parameter.shape[1:]) for rng in rngs])
                 parameter.copy_(torch.from_numpy(drawn))
         self.parameters.get("frequency", x.new_empty(0)).mul_(frequency_scale)
-        hidden = self._first_inputs(x)
+        hidden = self.first_inputs(x)
         for layer in range(self.shape.n_layers):
             hidden = self._standardise(hidden, layer, rngs)
-        self.parameters[f"bias_{self.shape.n_layers}"].copy_(offset / _FACTORS["bias"])
+        self.parameters[f"bias_{self.shape.n_layers}"].copy_(offset / FACTORS["bias"])
 
     def _standardise(
         self, hidden: Tensor, layer: int, rngs: Sequence[np.random.Generator]
     ) -> Tensor:
         """Scale a layer's weights to outputs of spread 1, and centre them on a few rows."""
-        outputs = self._linear(hidden, layer)
+        outputs = self.linear(hidden, layer)
         spread = outputs.std(1, keepdim=True).clamp(min=1e-3)
         self.parameters[f"weight_{layer}"].div_(spread)
         outputs = outputs / spread
@@ -199,26 +208,24 @@ class StackedNetwork:
         shares = np.stack([r.dirichlet(np.ones(_MIXED_ROWS), width).T for r in rngs])
         share = torch.from_numpy(shares).to(outputs)
         centre = (outputs.gather(1, rows.to(outputs.device)) * share).sum(1)
-        self.parameters[f"bias_{layer}"].copy_(-centre / _FACTORS["bias"])
+        self.parameters[f"bias_{layer}"].copy_(-centre / FACTORS["bias"])
         return self._activate(outputs - centre.unsqueeze(1), layer)
 
     def is_finite(self) -> npt.NDArray[np.bool_]:
         """Return which networks have finite parameters only, shape (n_nets,)."""
-        finite = [p.detach().flatten(1).isfinite().all(1) for p in self.parameters.values()]
+        finite = [p.flatten(1).isfinite().all(1) for p in self.parameters.values()]
         return np.asarray(torch.stack(finite).all(0).cpu().numpy())
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return a copy of all parameters, by name."""
-        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        return {name: parameter.clone() for name, parameter in self.parameters.items()}
 
-    @torch.no_grad()
     def copy_to(self, kept: dict[str, Tensor], nets: npt.NDArray[np.bool_]) -> None:
         """Overwrite the chosen networks of a snapshot with their parameters now."""
         chosen = torch.from_numpy(nets).to(self.wavy.device)
         for name, parameter in self.parameters.items():
             kept[name][chosen] = parameter[chosen]
 
-    @torch.no_grad()
     def take_from(self, kept: dict[str, Tensor]) -> None:
         """Go back to a snapshot."""
         for name, parameter in self.parameters.items():
@@ -226,9 +233,9 @@ class StackedNetwork:
 
     def export(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the parameters as a plain network's: factors and gains multiplied in."""
-        arrays = {name: p.detach().cpu().numpy() for name, p in self.parameters.items()}
+        arrays = {name: p.cpu().numpy() for name, p in self.parameters.items()}
         for name, array in arrays.items():
-            arrays[name] = array * np.float32(_FACTORS.get(name.partition("_")[0], 1.0))
+            arrays[name] = array * np.float32(FACTORS.get(name.partition("_")[0], 1.0))
         for layer, fan_in in enumerate(self.shape.fan_ins):
             arrays[f"weight_{layer}"] /= np.float32(math.sqrt(fan_in))
         arrays["weight_0"] *= arrays.pop("gain")[:, :, None]
@@ -238,8 +245,8 @@ class StackedNetwork:
 def _draw(kind: str, rng: np.random.Generator, shape: Sequence[int]) -> npt.NDArray[np.float64]:
     """Return one network's first values of a parameter, in the units that it is stored in."""
     if kind == "phase":
-        return rng.uniform(-math.pi, math.pi, shape) / _FACTORS[kind]
-    turn = 2.0 * math.pi / _FACTORS[kind] if kind == "frequency" else 1.0
+        return rng.uniform(-math.pi, math.pi, shape) / FACTORS[kind]
+    turn = 2.0 * math.pi / FACTORS[kind] if kind == "frequency" else 1.0
     return rng.standard_normal(tuple(shape)) * turn
 
 

@@ -21,7 +21,10 @@ from torch import Tensor
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.devices import choose_device
 from tabular_automl.core.errors import AutoMLError, OutOfTimeError
+from tabular_automl.models.neural_activations import Dropout
+from tabular_automl.models.neural_gradients import write_gradients
 from tabular_automl.models.neural_modules import (
+    Block,
     NetworkShape,
     StackedNetwork,
     flat_then_down,
@@ -298,22 +301,21 @@ class _AdamW:
     .. [1] Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
     """
 
-    def __init__(self, blocks: Sequence[Tensor]) -> None:
+    def __init__(self, blocks: Sequence[Block]) -> None:
         self._blocks = blocks
-        self._means = [torch.zeros_like(block) for block in blocks]
-        self._squares = [torch.zeros_like(block) for block in blocks]
-        self._taken = [torch.zeros((), device=block.device) for block in blocks]
+        self._means = [torch.zeros_like(block.values) for block in blocks]
+        self._squares = [torch.zeros_like(block.values) for block in blocks]
+        self._taken = [torch.zeros((), device=block.values.device) for block in blocks]
 
     @torch.no_grad()
     def step(self, rate: float, decays: Sequence[float]) -> None:
         """Move each block along its gradient, with its part of the weight decay."""
         states = zip(self._blocks, self._means, self._squares, self._taken, decays, strict=True)
         for block, mean, square, taken, decay in states:
-            assert block.grad is not None
             taken += 1
             torch._fused_adamw_(
-                [block],
-                [block.grad],
+                [block.values],
+                [block.gradients],
                 [mean],
                 [square],
                 [],
@@ -346,7 +348,7 @@ class _Stack:
             for fold in folds
             for member in range(recipe.n_members)
         ]
-        self.noise = torch.Generator(device).manual_seed(common.noise_seed)
+        self.dropout = Dropout(common.noise_seed, device)
         self.streams = [np.empty(0, np.intp) for _ in range(self.n_nets)]
         self.train = Padded.of([fold.train for fold in folds], common.n_inputs, recipe.loss, device)
         parts = [fold.valid for fold in folds if fold.valid is not None]
@@ -407,24 +409,33 @@ class _Stack:
                 return False
             rows = drawn[:, step * size : (step + 1) * size]
             dropout = self.recipe.dropout * flat_then_down(moment)
-            output = self.net(self.train.inputs(rows), dropout, self.noise)
-            loss = row_losses(output, self.train.y[fold, rows], self.recipe.loss)
-            loss = loss * self.train.weight[fold, rows]
-            self.net.clear_gradients()
-            loss.mean(1).sum().backward()
+            self._write_gradients(rows, fold, dropout)
             rate = self.recipe.learning_rate * up_then_down(moment)
             decay = self.recipe.weight_decay * flat_then_down(moment)
             self.adam.step(rate, [decay, 0.0])
             self._follow()
         return True
 
-    @torch.no_grad()
+    def _write_gradients(self, rows: Tensor, fold: Tensor, dropout: float) -> None:
+        """Set the gradients to those of each network's mean loss for its rows (n_nets, n_rows).
+
+        The networks share their dropout masks, which need not differ to be random for each.
+        """
+        y, weight, recipe = self.train.y[fold, rows], self.train.weight[fold, rows], self.recipe
+
+        def loss_of(output: Tensor) -> Tensor:
+            return (row_losses(output, y, recipe.loss) * weight).mean(1).sum()
+
+        n_masks = recipe.n_layers if dropout > 0.0 else 0
+        masks = [self.dropout.mask(rows.shape[1], recipe.width, dropout) for _ in range(n_masks)]
+        write_gradients(self.net, self.train.inputs(rows), loss_of, masks)
+
     def _follow(self) -> None:
         """Move the averaged networks towards the ones that learn: a mean over the last epochs."""
         self.n_taken += 1
         pace = max(1.0 / (_AVERAGED_EPOCHS * self.common.n_steps), 10.0 / (10.0 + self.n_taken))
-        self.mean.decayed.lerp_(self.net.decayed, pace)
-        self.mean.free.lerp_(self.net.free, pace)
+        self.mean.decayed.values.lerp_(self.net.decayed.values, pace)
+        self.mean.free.values.lerp_(self.net.free.values, pace)
 
     def look(self, epoch: int) -> None:
         """Keep the networks of each fold whose validation loss is the lowest so far."""

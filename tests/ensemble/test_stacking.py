@@ -9,7 +9,7 @@ from tabular_automl.artifacts.state import State
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget, Stop
 from tabular_automl.core.errors import MissingDependencyError, OutOfTimeError, OverrunError
-from tabular_automl.core.events import Note, SpecFinished, SpecSkipped, silent
+from tabular_automl.core.events import Note, SpecFinished, SpecSkipped, SpecStarted, silent
 from tabular_automl.core.parallel import Machine
 from tabular_automl.core.params import Params, param
 from tabular_automl.data.folds import make_folds
@@ -202,6 +202,34 @@ class LateAtFirst(Oracle):
         return super().fit(train, valid, budget)
 
 
+class NeedsSeconds(Oracle):
+    """Does not end where a fold has less than two seconds."""
+
+    def fit(self, train, valid, budget):
+        if budget.remaining() < 2.0:
+            raise OutOfTimeError("too slow")
+        return super().fit(train, valid, budget)
+
+
+class NeedsSecondsPoor(NeedsSeconds, Poor):
+    """So far behind that it is given up."""
+
+
+class NeedsSecondsDistant(NeedsSeconds, Distant):
+    """Not far behind, and without weight."""
+
+
+class SlowerFair(Slow):
+    """Better than `SlowPoor`, but needs two and a half seconds for a fold."""
+
+    blur = 0.5
+
+    def fit(self, train, valid, budget):
+        if budget.remaining() < 2.5:
+            raise OutOfTimeError("too slow")
+        return super().fit(train, valid, budget)
+
+
 class Tuned(Oracle):
     """As wrong as its hyperparameter says, and in other places for each value of it."""
 
@@ -245,7 +273,8 @@ FAMILIES = {
     "slow_poor": SlowPoor, "used_up": UsedUp, "used_up_later": UsedUpLater,
     "slow_used_up": SlowUsedUp, "slow_used_up_too": SlowUsedUpToo, "late_at_first": LateAtFirst,
     "converged": Converged, "partly_converged": PartlyConverged, "slow_different": SlowDifferent,
-    "tuned": Tuned, "slow_tuned": SlowTuned,
+    "tuned": Tuned, "slow_tuned": SlowTuned, "needs_seconds_poor": NeedsSecondsPoor,
+    "needs_seconds_distant": NeedsSecondsDistant, "slower_fair": SlowerFair,
 }  # fmt: skip
 
 
@@ -327,10 +356,14 @@ PROFIT = make_metric(_profit, needs="value")
 
 
 def planned(name):
-    """Return a planned spec; of "a after b", a waits for b, of "a like b", b tells of a."""
+    """Return a planned spec; of "a after b", a waits for b, of "a like b", b tells of a.
+
+    "a:c" is of the family a, under the key c.
+    """
     name, _, like = name.partition(" like ")
     name, _, after = name.partition(" after ")
-    return PlannedSpec(ModelSpec.make(name), 1.0, after or None, like or None)
+    family, _, key = name.partition(":")
+    return PlannedSpec(ModelSpec.make(family, key or family), 1.0, after or None, like or None)
 
 
 @pytest.fixture
@@ -725,6 +758,23 @@ def test_what_is_like_a_spec_that_is_late_again_waits_for_the_end(run, clock):
     names = ["slow", "late", "late_at_first like late", *["poor"] * 8]
     fitted = run(names, budget=Budget.start(100), first_pass=0.3)
     assert keys(fitted) == ["slow", "slow_long", "late_at_first"]
+
+
+@pytest.mark.parametrize("family", ["needs_seconds_poor", "needs_seconds_distant"])
+def test_once_one_of_a_family_is_of_no_use_the_others_wait_for_the_end(run, clock, events, family):
+    names = ["slow", f"{family}:one", f"{family}:two", *["poor"] * 7]
+    run(names, budget=Budget.start(100), first_pass=0.3)
+    starts = [event.key for event in events if isinstance(event, SpecStarted)]
+    again = [key for key in starts[3:] if key != "poor"]
+    assert again == ["one", "slow_long", "two"]
+
+
+def test_what_had_its_second_turn_is_weighed_with_what_was_looked_at(run, scouting, clock):
+    """Beside the one bad bag that is whole by then, it would have all the weight."""
+    names = ["slow_poor", "slow", "slow_different", "slower_fair"]
+    fitted = run(names, budget=Budget.start(100), first_pass=0.15, n_cores=1)
+    assert keys(fitted)[:3] == ["slow_poor", "slower_fair", "slow_long"]
+    assert "slower_fair_long" not in keys(fitted)
 
 
 def test_what_did_not_stop_is_not_tried_again(run, monkeypatch):

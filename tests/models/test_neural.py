@@ -19,6 +19,7 @@ from tabular_automl.models import neural, neural_training  # noqa: E402
 from tabular_automl.models.base import FittedSpec, Setting  # noqa: E402
 from tabular_automl.models.neural import NeuralNetwork  # noqa: E402
 from tabular_automl.models.neural_modules import (  # noqa: E402
+    Block,
     NetworkShape,
     StackedNetwork,
     row_losses,
@@ -394,22 +395,22 @@ def test_a_restored_model_predicts_without_torch():
 
 def test_weights_move_as_torchs_own_optimizer_moves_them():
     torch.manual_seed(0)
-    ours = [torch.randn(50, requires_grad=True), torch.randn(20, requires_grad=True)]
-    theirs = [block.detach().clone().requires_grad_() for block in ours]
+    ours = [Block(torch.randn(size), torch.empty(size)) for size in (50, 20)]
+    theirs = [block.values.clone().requires_grad_() for block in ours]
     adam = neural_training._AdamW(ours)
     groups = [{"params": [block], "weight_decay": 0.0} for block in theirs]
     reference = torch.optim.AdamW(groups, betas=neural_training._BETAS, fused=True)
     for rate, decay in [(0.1, 0.02), (0.3, 0.01), (0.2, 0.0)]:
         for block, other in zip(ours, theirs, strict=True):
-            block.grad = torch.randn_like(block)
-            other.grad = block.grad.clone()
+            block.gradients.copy_(torch.randn(len(block.gradients)))
+            other.grad = block.gradients.clone()
         for group in reference.param_groups:
             group["lr"] = rate
         reference.param_groups[0]["weight_decay"] = decay
         adam.step(rate, [decay, 0.0])
         reference.step()
     for block, other in zip(ours, theirs, strict=True):
-        assert torch.equal(block, other)
+        assert torch.equal(block.values, other)
 
 
 def test_a_network_is_trained_without_torchs_compiler():
