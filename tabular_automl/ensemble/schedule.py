@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble.candidates import Candidate, PlannedSpec, ensemble_weights
@@ -46,6 +46,7 @@ class Schedule:
         self._seconds = layer.budget.remaining()
         self._memory = layer.memory = ScoutedFolds(layer.memory)
         self._scouts: dict[str, Candidate] = {}
+        self._n_looked = 0  # folds on which specs were looked at
         self._scouted_weights: dict[str, float] = {}
         self._scouts_saving: dict[str, float] = {}
         self._seen: set[str] = set()
@@ -117,22 +118,28 @@ class Schedule:
             if not moderate or waits:
                 continue
             self.layer.try_spec(planned.spec, key, self.budget.within(seconds))
-            if any(each.bag.key == key for each in self.layer.candidates):
-                self._weigh_anew()
-            if key in self.layer.given_up or self._scouted_weights.get(key) == 0.0:
+            ended = any(each.bag.key == key for each in self.layer.candidates)
+            if key in self.layer.given_up or (ended and self._weigh_anew()[key] == 0.0):
                 useless.add(planned.spec.family)
 
-    def _weigh_anew(self) -> None:
+    def _weigh_anew(self) -> Mapping[str, float]:
         """Weigh whole bags with those that were looked at, all on the first folds.
 
-        Of the whole bags alone, which are few at first, one has much weight however bad it is.
+        Of the whole bags alone, which are few at first, one has much weight however bad it is. What
+        was looked at and has none any more gets no more folds. Where nothing was looked at, the
+        whole bags are weighed.
         """
-        n_first = n_scouted(self.layer.request.folds, self.layer.request.machine)
-        scout = scout_layer(self.layer, self._memory, n_first)
+        if not self._n_looked:
+            return self.layer.weights()
+        scout = scout_layer(self.layer, self._memory, self._n_looked)
         known = [*scout.candidates, *self._scouts.values()]
         weights = ensemble_weights(scout.request, known, self.budget, prune=False)
         keys = [candidate.bag.key for candidate in known]
         self._scouted_weights |= dict(zip(keys, weights.tolist(), strict=True))
+        for key in [key for key in self._scouts if self._scouted_weights[key] == 0.0]:
+            del self._scouts[key]
+            self._give_up_scout(key)
+        return self._scouted_weights
 
     def _try_rest(self, specs: Sequence[PlannedSpec], again: Sequence[PlannedSpec]) -> None:
         """Try what the first pass left, then once more what it was too short for.
@@ -181,8 +188,9 @@ class Schedule:
         # One whole bag first: from then on there is something to return.
         first = self._finished(specs) or ([] if layer.candidates else list(specs[:1]))
         late = self._try_before_others(first, part, specs)
-        n_first = n_scouted(layer.request.folds, layer.request.machine)
-        scout = scout_layer(layer, self._memory, n_first)
+        # Kept: the workers of a cluster, and with them the first folds, may become fewer.
+        self._n_looked = n_scouted(layer.request.folds, layer.request.machine)
+        scout = scout_layer(layer, self._memory, self._n_looked)
         n_known = len(scout.candidates)
         share = len(scout.request.folds) / len(layer.request.folds)
         others = [planned for planned in specs if planned not in first]
@@ -242,11 +250,15 @@ class Schedule:
             if weight > 0.0:
                 self._scouts[key] = candidate
             else:
-                self._memory.forget(key)
-                self.layer.give_up(key, "interrupted" if self.budget.stopped else NO_WEIGHT)
+                self._give_up_scout(key)
         for key in sorted(self._scouts, key=lambda key: -self._scouted_weights[key]):
             if not _may_gain_by_time(self._scouts[key]):
                 self._complete(self._scouts[key])
+
+    def _give_up_scout(self, key: str) -> None:
+        """Let a bag go that has no weight on the first folds."""
+        self._memory.forget(key)
+        self.layer.give_up(key, "interrupted" if self.budget.stopped else NO_WEIGHT)
 
     def _complete(self, scouted: Candidate) -> None:
         """Fit the other folds of a bag, about as long as the first ones, if there is time."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.devices import choose_device
 from tabular_automl.core.errors import AutoMLError, OutOfTimeError
-from tabular_automl.models.neural_activations import Dropout
+from tabular_automl.models.neural_dropout import Dropout
 from tabular_automl.models.neural_gradients import write_gradients
 from tabular_automl.models.neural_modules import (
     Block,

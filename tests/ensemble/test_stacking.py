@@ -34,6 +34,7 @@ from tabular_automl.ensemble.schedule import (
     _MOST_OF_REST,
     Schedule,
 )
+from tabular_automl.ensemble.scouting import NO_WEIGHT
 from tabular_automl.ensemble.stacking import fit_stack
 from tabular_automl.metrics.resolve import make_metric, resolve_metric
 from tabular_automl.models.base import MODELS, Model, ModelSpec, Setting
@@ -219,10 +220,14 @@ class NeedsSecondsDistant(NeedsSeconds, Distant):
     """Not far behind, and without weight."""
 
 
-class SlowerFair(Slow):
-    """Better than `SlowPoor`, but needs two and a half seconds for a fold."""
+class SlowFair(Slow):
+    """Better than `SlowPoor`, and wrong in the same places."""
 
     blur = 0.5
+
+
+class SlowerFair(SlowFair):
+    """Needs two and a half seconds for a fold."""
 
     def fit(self, train, valid, budget):
         if budget.remaining() < 2.5:
@@ -274,7 +279,8 @@ FAMILIES = {
     "slow_used_up": SlowUsedUp, "slow_used_up_too": SlowUsedUpToo, "late_at_first": LateAtFirst,
     "converged": Converged, "partly_converged": PartlyConverged, "slow_different": SlowDifferent,
     "tuned": Tuned, "slow_tuned": SlowTuned, "needs_seconds_poor": NeedsSecondsPoor,
-    "needs_seconds_distant": NeedsSecondsDistant, "slower_fair": SlowerFair,
+    "needs_seconds": NeedsSeconds, "needs_seconds_distant": NeedsSecondsDistant,
+    "slow_fair": SlowFair, "slower_fair": SlowerFair,
 }  # fmt: skip
 
 
@@ -775,6 +781,26 @@ def test_what_had_its_second_turn_is_weighed_with_what_was_looked_at(run, scouti
     fitted = run(names, budget=Budget.start(100), first_pass=0.15, n_cores=1)
     assert keys(fitted)[:3] == ["slow_poor", "slower_fair", "slow_long"]
     assert "slower_fair_long" not in keys(fitted)
+
+
+def test_what_was_looked_at_is_given_up_when_a_late_one_leaves_it_no_weight(run, scouting, clock):
+    names = ["slow_poor", "slow_fair", "needs_seconds"]
+    fitted = run(names, budget=Budget.start(100), first_pass=0.1, n_cores=1)
+    assert keys(fitted)[:2] == ["slow_poor", "needs_seconds"]
+    assert reasons(fitted)["slow_fair"] == (False, NO_WEIGHT)
+
+
+def test_nothing_is_weighed_on_first_folds_that_the_metric_cannot_judge(run, clock, monkeypatch):
+    rows_of_a_fold = N_ROWS // 4
+
+    def judged(judge, prediction, rows, score=Judge.score):
+        assert len(rows) > 2 * rows_of_a_fold
+        return score(judge, prediction, rows)
+
+    monkeypatch.setattr(Judge, "score", judged)
+    names = ["slow", "needs_seconds_distant", *["poor"] * 8]
+    fitted = run(names, budget=Budget.start(100), first_pass=0.3)
+    assert "needs_seconds_distant" in keys(fitted)
 
 
 def test_what_did_not_stop_is_not_tried_again(run, monkeypatch):

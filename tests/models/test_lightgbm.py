@@ -88,9 +88,10 @@ def test_single_rows_and_no_rows_are_predicted_as_in_the_batch(task: Task) -> No
 
 
 @pytest.mark.parametrize(
-    ("n_features", "n_calls", "n_threads"), [(5, 4, 1), (5, 4, 2), (200, 1, 2)]
+    ("task", "n_features", "n_calls", "n_threads"),
+    [*((task, 5, 4, 2) for task in TASKS), (BINARY, 5, 4, 1), (REGRESSION, 200, 1, 2)],
+    ids=str,
 )
-@pytest.mark.parametrize("task", TASKS, ids=str)
 def test_many_rows_pass_few_trees_at_a_time_and_get_what_lightgbm_says(
     task: Task, n_features: int, n_calls: int, n_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
