@@ -16,8 +16,8 @@ PANDAS_TESTS ?= tests/data tests/encoders tests/contract/test_encoders.py \
 	tests/inspection/test_drift.py tests/properties/test_any_table.py \
 	tests/vision_ext/test_image_encoder.py tests/behaviours/test_input.py \
 	$(addprefix tests/text_ext/test_,design.py letter_encoder.py text_columns.py) \
-	$(addprefix tests/deployment/test_,few_rows.py onnx_columns.py onnx_inputs.py row_reader.py \
-	streaming.py) tests/test_intake.py tests/test_saving.py
+	$(addprefix tests/deployment/test_,few_rows.py onnx_columns.py onnx_inputs.py row_reader.py) \
+	tests/test_intake.py
 # Two processes of one thread each: libraries that thread on their own get in the way of each other.
 pytest_in = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 

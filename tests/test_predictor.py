@@ -257,6 +257,7 @@ def test_events_tell_the_plan_the_ensemble_and_the_end(tmp_path, regression_tabl
     assert kinds[-1] is FitFinished
 
 
+@pytest.mark.slow
 def test_verbosity_zero_prints_nothing(tmp_path, multiclass_table, capfd):
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(out):

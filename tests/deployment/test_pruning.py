@@ -123,6 +123,7 @@ def test_a_fit_with_a_latency_limit_weighs_what_meets_it_anew(predictor, limited
     assert -small._record.score == pytest.approx(rmse)
 
 
+@pytest.mark.slow
 def test_a_fit_whose_latency_limit_is_met_anyway_is_as_it_would_be(
     predictor, limited, curved_table
 ):
@@ -436,6 +437,7 @@ def test_a_fit_that_may_lose_all_keeps_one_model(curved_table, tmp_path):
     assert -small._fit_record().score == pytest.approx(rmse)
 
 
+@pytest.mark.slow
 def test_both_limits_hold_together(curved_table, tmp_path, fixed_clock):
     limits = {"max_latency_ms": 1.0, "max_error_cost": 1e-9}
     config = FitConfig(max_specs=4, n_folds=2, families=FAMILIES, **limits)

@@ -297,6 +297,7 @@ def registered() -> None:
         MODELS.register("text_transformer", TextTransformer)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_an_artifact_is_all_that_a_prediction_needs(
     tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
