@@ -1,6 +1,6 @@
-"""Seconds that networks take to learn: ``python -m benchmarks.networks``.
+"""Seconds of fits that have one network to train: ``python -m benchmarks.networks``.
 
-One network alone, on made-up rows, without a time limit. To compare with another commit, run both
+On made-up rows, without a time limit. To compare with another commit, run both
 in turn.
 """
 
@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.made import LABEL, made_rows
 from tabular_automl import FitConfig, Predictor
 
-LOSSES = {"binary": "log_loss", "regression": "root_mean_squared_error"}
+METRICS = {"binary": "log_loss", "regression": "root_mean_squared_error"}
 
 
 def rows_of(problem_type: str, n_rows: int, seed: int) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def seconds_to_fit(problem_type: str, n_rows: int, seed: int) -> tuple[float, fl
         predictor = Predictor(
             label=LABEL,
             problem_type=problem_type,
-            eval_metric=LOSSES[problem_type],
+            eval_metric=METRICS[problem_type],
             path=f"{folder}/predictor",
             verbosity=0,
         )
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     seconds_to_fit("binary", 200, 0)
-    for problem_type in LOSSES:
+    for problem_type in METRICS:
         for seed in range(args.seeds):
             seconds, error = seconds_to_fit(problem_type, args.rows, seed)
             print(f"{problem_type}, seed {seed}: {seconds:.1f} s, error {error:.4f}", flush=True)

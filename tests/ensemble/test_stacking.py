@@ -790,7 +790,7 @@ def test_what_was_looked_at_is_given_up_when_a_late_one_leaves_it_no_weight(run,
     assert reasons(fitted)["slow_fair"] == (False, NO_WEIGHT)
 
 
-def test_nothing_is_weighed_on_first_folds_that_the_metric_cannot_judge(run, clock, monkeypatch):
+def test_nothing_is_weighed_on_first_folds_that_do_not_tell_enough(run, clock, monkeypatch):
     rows_of_a_fold = N_ROWS // 4
 
     def judged(judge, prediction, rows, score=Judge.score):
