@@ -129,10 +129,9 @@ def _fit_pipeline(
     once_stopped = budget.unstoppable().within(seconds)
     time_left = partial(_time_to_choose, before_refit, budget, once_stopped, plan.reserve)
     assemble = partial(_assemble, stack_request, stack_fit, plan, featurizer, config)
-    refits = plan.refit and not stack_fit.keeps_folds
-    pipeline, record = _as_chosen(assemble, choose, time_left, refit=refits)
+    pipeline, record = _as_chosen(assemble, choose, time_left, refit=plan.refit)
     report(EnsembleFinished(record.score, tuple(pipeline.stack.weights.items())))
-    if refits:
+    if plan.refit:
         refit_budget = budget.reserve(plan.reserve * _SAVE_SHARE)
         stack = _refitted(pipeline.stack, stack_fit, stack_request, refit_budget)
         pipeline = replace(pipeline, stack=stack)
@@ -252,7 +251,6 @@ def _stack_request(
         on_error=config.on_error,
         report=report,
         late_layer=plan.late_layer,
-        may_keep_folds=plan.may_keep_folds,
     )
 
 

@@ -59,8 +59,6 @@ class FitPlan:
         Whether a model of all rows replaces those of each spec's folds, or that of a holdout.
     refit_seconds : float
         Seconds of the limit kept for that, at most.
-    may_keep_folds : bool
-        Whether the folds' models stay where a measurement says that more rows gain too little.
     n_folds : int
     holdout_fraction : float or None
         Validate on one holdout instead of folds.
@@ -83,7 +81,6 @@ class FitPlan:
     reserve: float
     refit: bool
     refit_seconds: float
-    may_keep_folds: bool
     n_folds: int
     holdout_fraction: float | None
     layers: tuple[tuple[PlannedSpec, ...], ...]
@@ -128,10 +125,8 @@ def plan_fit(
     layers = [first, *[stack_layer(first)] * (n_layers - 1)]
     refit = _refits(config, shape, limit, holdout, n_layers)
     refit_seconds = _refit_share(n_folds) * limit if refit and limit is not None else 0.0
-    # In time order the folds' models know the latest rows least.
-    may_keep_folds = refit and config.refit is None and n_folds > 1 and not shape.in_time_order
     if refit:
-        why += _about_refit(refit_seconds, n_folds, may_keep_folds=may_keep_folds)
+        why += _about_refit(refit_seconds, n_folds)
     may_stack = refit and _may_stack_late(config, task, shape, holdout, patience)
     late = late_layer(first) if may_stack else ()
     if late:
@@ -141,7 +136,6 @@ def plan_fit(
         reserve=_reserve(limit, shape, task, config),
         refit=refit,
         refit_seconds=refit_seconds,
-        may_keep_folds=may_keep_folds,
         n_folds=n_folds,
         holdout_fraction=holdout,
         layers=tuple(layers),
@@ -340,11 +334,10 @@ def _refit_share(n_folds: int) -> float:
     return _REFIT_SHARE / (n_folds + 1) if n_folds > 1 else _REFIT_SHARE_OF_HOLDOUT
 
 
-def _about_refit(seconds: float, n_folds: int, *, may_keep_folds: bool) -> str:
+def _about_refit(seconds: float, n_folds: int) -> str:
     kept = f" At most {seconds:.0f} s are kept for it." if seconds else ""
     replaced = "those of a spec's folds" if n_folds > 1 else "that of a spec's training rows"
-    where = ", unless more rows gain too little" if may_keep_folds else ""
-    return f" At the end, a model of all rows replaces {replaced}{where}.{kept}"
+    return f" At the end, a model of all rows replaces {replaced}.{kept}"
 
 
 def _first_pass(specs: Sequence[PlannedSpec], affordable: float) -> float:

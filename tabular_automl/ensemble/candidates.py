@@ -110,8 +110,6 @@ class StackRequest:
         cut short, and then to the other specs.
     refit_seconds : float
         Kept at the end of the time for models of all rows, at most.
-    may_keep_folds : bool
-        Whether the folds' models answer after all where more rows gain too little.
     patience : int or None
         Give up after so many specs in a row that did not improve the ensemble.
     on_error : str
@@ -137,7 +135,6 @@ class StackRequest:
     report: Reporter
     late_layer: tuple[PlannedSpec, ...] = ()
     workbook: Workbook | None = None
-    may_keep_folds: bool = False
 
 
 def ensemble_weights(

@@ -90,8 +90,6 @@ class Layer:
         About how long a save of each bag takes.
     late_seconds : float
         Time that is kept for a late layer, beside that for a refit.
-    keeps_folds : bool
-        Whether the folds' models answer after all, and no time is kept for a refit.
     """
 
     def __init__(
@@ -110,7 +108,6 @@ class Layer:
         self.overran: set[str] = set()
         self.seconds_to_save: dict[str, float] = {}
         self.late_seconds = 0.0
-        self.keeps_folds = False
         self._weights = np.empty(0)  # of the candidates that were weighed last
         self._weighed_late = False
         self._hopeless: set[str] = set()
@@ -143,13 +140,12 @@ class Layer:
 
     def keep_what_refit_needs(self) -> None:
         """Let what comes have the time that models of all rows would not need, as far as known."""
-        if not self.request.refit_seconds:
+        request = self.request
+        if not request.refit_seconds:
             return
         self.budget = self._until_refit_ends
         needed = sum(map(self._seconds_to_refit, self._to_refit()))
-        kept = (
-            0.0 if self.keeps_folds else min(self.request.refit_seconds, MORE_THAN_NEEDED * needed)
-        )
+        kept = min(request.refit_seconds, MORE_THAN_NEEDED * needed)
         self.budget = self._until_refit_ends.earlier(kept + self.late_seconds)
 
     def time_beside_save(self) -> Budget:
@@ -160,7 +156,7 @@ class Layer:
             if weight > 0.0
         }
         total = sum(saving.values())
-        if self.request.refit_seconds and not self.keeps_folds:
+        if self.request.refit_seconds:
             bags = self._to_refit()
             refits = [(self._seconds_to_refit(each), saving.pop(each.bag.key)) for each in bags]
             beside = seconds_beside_refits(refits, sum(saving.values()))

@@ -8,7 +8,6 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.ensemble.candidates import Candidate, PlannedSpec, ensemble_weights
 from tabular_automl.ensemble.halving import try_variants
 from tabular_automl.ensemble.layer import NO_TIME, Layer
-from tabular_automl.ensemble.more_rows import weigh_refit
 from tabular_automl.ensemble.scouting import (
     NO_WEIGHT,
     ScoutedFolds,
@@ -52,7 +51,6 @@ class Schedule:
         self._scouts_saving: dict[str, float] = {}
         self._seen: set[str] = set()
         self._repeats: set[str] = set()
-        self._weighed_refit = False
 
     def run(self, specs: Sequence[PlannedSpec]) -> None:
         """Try the first specs, give the best of them more time, then try the others."""
@@ -60,7 +58,6 @@ class Schedule:
         others = [planned for planned in specs if planned.after is None]
         n_first = self.layer.request.n_first
         late = self._try_first(others[:n_first], readers)
-        self._weigh_refit()
         self._try_again_soon([planned for planned in others[:n_first] if planned not in late])
         self._repeat_cut_short()
         self.layer.keep_what_refit_needs()
@@ -71,7 +68,6 @@ class Schedule:
             late, again = [*late, *again], []
         self._try_rest([*late, *others[n_first:]], again)
         self._repeat_cut_short()
-        self._weigh_refit()
         self.layer.late_seconds = self._seconds_for_late_layer()
         self.layer.keep_what_refit_needs()
         try_variants(self.layer, self._memory)
@@ -82,11 +78,6 @@ class Schedule:
     def budget(self) -> Budget:
         """What the layer has now."""
         return self.layer.budget
-
-    def _weigh_refit(self) -> None:
-        """Measure once whether a model of all rows is worth more than the mean of the folds'."""
-        if self.layer.request.may_keep_folds and not self._weighed_refit:
-            self._weighed_refit = weigh_refit(self.layer, self._seconds)
 
     def _seconds_for_late_layer(self) -> float:
         """Return the time that variants leave to one layer more, by what its families took here."""

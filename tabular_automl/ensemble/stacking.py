@@ -52,8 +52,6 @@ class StackFit:
         What each layer learned from.
     refit_seconds : float
         Time that is kept for models of all rows.
-    keeps_folds : bool
-        Whether the folds' models answer after all.
     """
 
     candidates: tuple[Candidate, ...]
@@ -61,7 +59,6 @@ class StackFit:
     feeds: Mapping[int, tuple[str, ...]]
     samples: Mapping[int, Samples]
     refit_seconds: float = 0.0
-    keeps_folds: bool = False
 
 
 def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
@@ -97,14 +94,7 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
         if budget.stopped:
             raise KeyboardInterrupt("nothing was finished yet")
         return StackFit((_base_rate(request),), tuple(skipped), feeds, samples)
-    found = StackFit(
-        candidates=tuple(candidates),
-        skipped=tuple(skipped),
-        feeds=feeds,
-        samples=samples,
-        refit_seconds=layer.refit_seconds,
-        keeps_folds=layer.keeps_folds,
-    )
+    found = StackFit(tuple(candidates), tuple(skipped), feeds, samples, layer.refit_seconds)
     return _with_late_layer(found, layer) if request.late_layer else found
 
 
@@ -131,25 +121,23 @@ def _with_late_layer(found: StackFit, before: Layer) -> StackFit:
         without = tuple(Skipped(each.bag.key, number, reason) for each in layer.candidates)
         return replace(found, skipped=(*found.skipped, *layer.skipped, *without))
     request.report(Note(f"A second layer gains {gain:.1%}."))
-    return replace(
-        found,
+    return StackFit(
         candidates=together,
         skipped=(*found.skipped, *layer.skipped),
         feeds={**found.feeds, number: tuple(each.bag.key for each in inputs)},
         samples={**found.samples, number: samples},
-        refit_seconds=found.refit_seconds + _late_refits(before, number, together, weights),
+        refit_seconds=found.refit_seconds + _late_refits(request, number, together, weights),
     )
 
 
 def _late_refits(
-    before: Layer,
+    request: StackRequest,
     number: int,
     candidates: Sequence[Candidate],
     weights: npt.NDArray[np.float64],
 ) -> float:
     """Return the seconds that models of all rows take for the bags with weight of one layer."""
-    request = before.request
-    if not request.refit_seconds or before.keeps_folds:
+    if not request.refit_seconds:
         return 0.0
     needed = [
         seconds_to_refit(each.fit, request.folds, request.machine)
