@@ -164,13 +164,26 @@ def looking_at(path: Path) -> Iterator[None]:
 def _read_folder(folder: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     """Join the files of one kind in a folder; hidden files and names with ``_`` first are skipped.
 
-    Spark and others leave marks such as ``_SUCCESS`` beside the data.
+    Spark and others leave marks such as ``_SUCCESS`` beside the data. A column is text where it is
+    text in one of the files, as if all were one: "007" in one and "A7" in another are codes.
     """
     paths = files_of(folder)
     parts = [_read_file(path, as_text) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         _check_same_columns(paths[0], parts[0], path, part)
+    if FORMATS[format_of(paths[0])] is not None:
+        kinds = {name: {_kind(part[name]) for part in parts} - {"empty"} for name in parts[0]}
+        mixed = [name for name in kinds if len(kinds[name]) > 1]
+        if mixed:
+            parts = [_read_file(path, [*as_text, *mixed]) for path in paths]
     return pd.concat(parts, ignore_index=True)
+
+
+def _kind(column: pd.Series) -> str:
+    """Return what the values of a text file's column were taken for: "number", "boolean", ..."""
+    if column.dtype.kind not in "iuf":
+        return str(pd.api.types.infer_dtype(column, skipna=True))
+    return "number" if column.notna().any() else "empty"
 
 
 def files_of(folder: Path) -> list[Path]:

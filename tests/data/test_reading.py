@@ -220,6 +220,18 @@ def test_a_folder_of_files_is_joined_by_name(tmp_path, frame):
     pd.testing.assert_frame_equal(read_table(tmp_path), frame)
 
 
+@pytest.mark.parametrize(
+    ("first", "then"), [("007", "A7"), ("True", "yes"), ("1", "True"), ("1e3", "x"), ("1.0", "2")]
+)
+def test_values_of_a_folder_are_read_as_those_of_one_file(tmp_path, first, then):
+    (tmp_path / "parts").mkdir()
+    rows = [f"{first},1\n,2\n", f"{then},3\n", ",4\n"]
+    for number, text in enumerate(rows):
+        write(tmp_path / "parts" / f"{number}.csv", f"code,n\n{text}")
+    whole = write(tmp_path / "whole.csv", "code,n\n" + "".join(rows))
+    pd.testing.assert_frame_equal(read_table(tmp_path / "parts"), read_table(whole))
+
+
 def test_a_folder_of_parquet_files_is_joined(tmp_path, frame):
     frame.iloc[:1].to_parquet(tmp_path / "a.parquet")
     frame.iloc[1:].to_parquet(tmp_path / "b.pq")
