@@ -475,10 +475,5 @@ def _new_name() -> str:
 
 
 def _fresh_path() -> Path:
-    """Return a folder name that is free, made of the time."""
-    stem = f"predictor-{datetime.now():%Y%m%d-%H%M%S}"
-    path, number = Path(stem), 1
-    while path.exists():
-        number += 1
-        path = Path(f"{stem}-{number}")
-    return path
+    """Return a folder name that no other fit takes, even one of the same second."""
+    return Path(f"predictor-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")

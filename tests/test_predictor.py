@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
@@ -385,6 +386,19 @@ def test_fitting_again_without_a_path_takes_a_new_folder(tmp_path, monkeypatch, 
     twice = Predictor("y", verbosity=0)
     first = twice.fit(binary_table, config=QUICK).path
     assert twice.fit(binary_table, config=QUICK).path != first
+
+
+def test_fits_at_the_same_time_without_a_path_take_folders_of_their_own(
+    tmp_path, monkeypatch, binary_table
+):
+    monkeypatch.chdir(tmp_path)
+
+    def fit(_):
+        return Predictor("y", verbosity=0).fit(binary_table, config=QUICK).path
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(fit, range(2))
+    assert first != second
 
 
 def test_a_label_that_names_several_columns_raises(tmp_path, binary_table):
