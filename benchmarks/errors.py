@@ -8,21 +8,26 @@ import pandas as pd
 
 Predictions = pd.DataFrame | npt.NDArray[np.floating]
 
-METRICS = ("roc_auc", "log_loss", "root_mean_squared_error")
+METRICS = ("roc_auc", "log_loss", "root_mean_squared_error", "pinball_0.9")
 
 
 def error_of(metric: str, y: pd.Series, predictions: Predictions) -> float:
-    """Return 1 - AUC, the log loss, or the root mean squared error.
+    """Return 1 - AUC, the log loss, the root mean squared error, or a quantile's pinball loss.
 
     Parameters
     ----------
-    metric : {"roc_auc", "log_loss", "root_mean_squared_error"}
+    metric : {"roc_auc", "log_loss", "root_mean_squared_error", "pinball_0.9"}
+        Or the pinball loss of another quantile.
     y : Series of shape (n_samples,)
     predictions : DataFrame or ndarray
         Probabilities with the class labels as columns, or numbers of shape (n_samples,).
     """
     if metric == "root_mean_squared_error":
         return float(np.sqrt(np.mean((np.asarray(predictions, float) - y.to_numpy(float)) ** 2)))
+    quantile = quantile_in(metric)
+    if quantile is not None:
+        missed = y.to_numpy(float) - np.asarray(predictions, float)
+        return float(np.maximum(quantile * missed, (quantile - 1.0) * missed).mean())
     if not isinstance(predictions, pd.DataFrame):
         raise TypeError(f"{metric} needs a DataFrame of probabilities, got {type(predictions)}.")
     if metric == "log_loss":
@@ -30,6 +35,12 @@ def error_of(metric: str, y: pd.Series, predictions: Predictions) -> float:
     if metric == "roc_auc":
         return _one_minus_auc(y, predictions)
     raise ValueError(f"The metric must be one of {', '.join(METRICS)}, got {metric!r}.")
+
+
+def quantile_in(metric: str) -> float | None:
+    """Return the quantile that a pinball loss names, as "pinball_0.9" does."""
+    name, _, quantile = metric.partition("_")
+    return float(quantile or 0.5) if name == "pinball" else None
 
 
 def error_of_score(metric: str, score: float) -> float:

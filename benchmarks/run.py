@@ -54,6 +54,7 @@ class Options:
     kill_after: float
     small_seeds: list[int] = field(default_factory=list)
     keep: Path | None = None
+    metric: str = ""
 
     def seeds_of(self, data: DataSet) -> list[int]:
         """Return the seeds to split a set with: more of a small one, whose test part is noisy."""
@@ -86,6 +87,9 @@ def main(arguments: list[str] | None = None) -> None:
 def planned(options: Options) -> Iterator[tuple[DataSet, int, str]]:
     """Yield each data set, seed and system, one data set after the other."""
     known = read_index(options.folder)
+    if options.metric:
+        numbers = [data for data in known if not data.is_classification]
+        known = [dataclasses.replace(data, eval_metric=options.metric) for data in numbers]
     names = [data.name for data in known]
     for name in options.sets:
         if name not in names:
@@ -250,6 +254,9 @@ def parse(arguments: list[str] | None) -> Options:
         help=f"seeds for sets of fewer than {SMALL_ROWS} rows, where the index tells their number",
     )
     parser.add_argument("--sets", default="", help="data sets, comma-separated; all by default")
+    parser.add_argument(
+        "--metric", default="", help="pinball_0.9, say, for the regression sets, and these only"
+    )
     parser.add_argument("--out", type=Path, required=True, help="results file, added to")
     parser.add_argument("--keep", type=Path, help="folder for what the systems save")
     parser.add_argument("--threads", type=int, default=2, help="cores for each system")
@@ -282,6 +289,7 @@ def parse(arguments: list[str] | None) -> Options:
         kill_after=values.kill_after,
         small_seeds=[int(seed) for seed in values.small_seeds.split(",") if seed],
         keep=values.keep,
+        metric=values.metric,
     )
 
 

@@ -43,6 +43,7 @@ from tabular_automl.core.events import (
 )
 from tabular_automl.core.imports import import_optional, is_installed
 from tabular_automl.core.params import Params, param
+from tabular_automl.core.quantiles import quantile_of
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import (
     FIRST_LEVEL,
@@ -128,6 +129,7 @@ __all__ = [
     "make_metric",
     "must_be",
     "param",
+    "quantile_of",
     "register_encoder",
     "register_metric",
     "register_model",

@@ -80,7 +80,7 @@ class Predictor(Answers):
     eval_metric : str, Metric or callable, optional
         What to optimise; roc_auc, log_loss or root_mean_squared_error by default. A function
         ``(y_true, y_pred) -> float`` is taken with greater as better, unless its name ends in
-        ``_error``, ``_loss`` or ``_deviance``.
+        ``_error``, ``_loss`` or ``_deviance``. With "pinball_0.9" the quantile 0.9 is predicted.
     path : path-like, optional
         Folder for the saved predictor; a new one named by the time when absent.
     verbosity : {0, 1, 2, 3}

@@ -17,8 +17,8 @@ from tabular_automl.data.column_names import name_from_json, name_to_json
 from tabular_automl.data.task import TargetCodec
 from tabular_automl.ensemble.held_out import HeldOut, narrowed
 from tabular_automl.fitted import FitRecord, FittedPipeline
-from tabular_automl.metrics.base import METRICS, Metric, Reads
-from tabular_automl.metrics.resolve import UserFunction, resolve_metric
+from tabular_automl.metrics.base import Metric, Reads
+from tabular_automl.metrics.resolve import UserFunction, metric_named, resolve_metric
 
 _OF_MADE_UP_STATES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
@@ -148,8 +148,9 @@ def saved_bytes(state: State) -> dict[str, int]:
 def _load_metric(described: dict[str, Any], codec: TargetCodec) -> Metric:
     """Return the metric by its name; a user's own function is not saved, and says so when asked."""
     name = described["name"]
-    if name in METRICS and (described["registered"] or not _is_built_in(name)):
-        return resolve_metric(name, codec.task.problem_type).bind(codec.classes.to_numpy())
+    found = metric_named(name)
+    if found is not None and (described["registered"] or _is_of_user(found)):
+        return resolve_metric(found, codec.task.problem_type).bind(codec.classes.to_numpy())
     return Metric(
         name=name,
         function=_Unsaved(name),
@@ -163,12 +164,12 @@ def _load_metric(described: dict[str, Any], codec: TargetCodec) -> Metric:
 
 def _is_registered(metric: Metric) -> bool:
     """Return whether the registry holds this very metric under its name."""
-    return metric.name in METRICS and _own(METRICS.get(metric.name)) is _own(metric)
+    found = metric_named(metric.name)
+    return found is not None and _own(found) is _own(metric)
 
 
-def _is_built_in(name: str) -> bool:
-    """Return whether the registered metric of this name is no function of the user's own."""
-    return not isinstance(METRICS.get(name).function, UserFunction)
+def _is_of_user(metric: Metric) -> bool:
+    return isinstance(metric.function, UserFunction)
 
 
 def _own(metric: Metric) -> object:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss, mean_pinball_loss, roc_auc_score
 
 from benchmarks import multimodal, run, table
 from benchmarks.datasets import DataSet, held_out_rows, read_split
@@ -51,6 +51,9 @@ def test_errors_agree_with_scikit_learn():
     assert error_of("roc_auc", truth, two) == pytest.approx(expected)
     numbers = error_of("root_mean_squared_error", pd.Series([1.0, 3.0]), np.array([1.0, 1.0]))
     assert numbers == pytest.approx(np.sqrt(2))
+    values, told = pd.Series(rng.normal(size=60)), rng.normal(size=60)
+    expected = mean_pinball_loss(values, told, alpha=0.9)
+    assert error_of("pinball_0.9", values, told) == pytest.approx(expected)
 
 
 def test_unknown_metric_is_named():
@@ -118,6 +121,16 @@ def test_small_sets_get_seeds_of_their_own(tmp_path):
         ("small", 1),
         ("large", 0),
     ]
+
+
+def test_another_metric_is_of_the_regression_sets(tmp_path):
+    (tmp_path / "index.csv").write_text(
+        "file,label,problem_type,eval_metric\n"
+        "a.csv,y,binary,roc_auc\nb.csv,y,regression,root_mean_squared_error\n"
+    )
+    told = [str(tmp_path), "--systems", "catboost", "--out", "o.csv", "--metric", "pinball_0.9"]
+    planned = run.planned(run.parse(told))
+    assert [(data.name, data.eval_metric) for data, *_ in planned] == [("b", "pinball_0.9")]
 
 
 def test_a_file_with_other_columns_is_not_added_to(tmp_path):

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabular_automl import FitConfig, Predictor
@@ -66,6 +67,19 @@ def test_a_metric_of_the_users_own_says_that_it_was_not_saved(fitted, regression
     assert not loaded.metric.greater_is_better
     with pytest.raises(InvalidOptionError, match="function of your own, which is not saved"):
         loaded.evaluate(regression_table)
+
+
+def test_a_quantile_is_predicted_and_loaded(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=900)
+    table = pd.DataFrame({"x": x, "y": x + (0.1 + x) * rng.exponential(size=900)})
+    config = FitConfig(max_specs=2, n_folds=2)
+    predictor = Predictor("y", eval_metric="pinball_0.9", path=tmp_path / "p", verbosity=0)
+    predictor.fit(table.iloc[:500], config=config)
+    loaded = Predictor.load(tmp_path / "p", verbosity=0)
+    unseen = table.iloc[500:]
+    assert loaded.evaluate(unseen)["pinball_0.9"] == predictor.evaluate(unseen)["pinball_0.9"]
+    assert 0.8 < np.mean(unseen["y"] <= loaded.predict(unseen)) < 0.96
 
 
 def test_a_function_named_like_a_built_in_metric_does_not_become_it(tmp_path, binary_table):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tabular_automl.extend import Samples, Setting, Task
+from tabular_automl.extend import Samples, Setting, Task, quantile_of
 from text_ext.design import Design, Floats
 
 Array = npt.NDArray[Any]
@@ -121,9 +121,9 @@ class LinearProblem:
 
     def _base_rate(self, y: Array, weight: Array) -> Array:
         if not self.task.is_classification:
-            return np.array(
-                [np.median(y) if self.loss == "absolute_error" else weight @ y / weight.sum()]
-            )
+            quantile = quantile_of(self.loss)
+            mean = weight @ y / weight.sum()
+            return np.array([mean if quantile is None else np.quantile(y, quantile)])
         n_classes = self.task.n_classes
         count = np.bincount(y, weights=weight, minlength=n_classes)
         logit = np.log((count + 1 / n_classes) / (count.sum() + 1))
@@ -139,9 +139,11 @@ def loss_of(scores: Floats, y: Array, weight: Array, task: Task, loss: str) -> t
     """Return the summed loss of scores of shape (n_samples, n_scores), and its slopes."""
     if not task.is_classification:
         error = scores[:, 0] - y
-        if loss == "absolute_error":
-            size = np.sqrt(error**2 + _CORNER**2)
-            return float(weight @ (size - _CORNER)), (weight * error / size)[:, None]
+        quantile = quantile_of(loss)
+        if quantile is not None:
+            size, tilt = np.sqrt(error**2 + _CORNER**2), 1.0 - 2.0 * quantile
+            slopes = weight * (error / size + tilt)
+            return float(weight @ (size - _CORNER + tilt * error)), slopes[:, None]
         return float(weight @ error**2) / 2, (weight * error)[:, None]
     if task.n_classes == 2:
         margin = scores[:, 0].astype(np.float64)

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tabular_automl.extend import AutoMLError, Budget, OutOfTimeError, choose_device
+from tabular_automl.extend import (
+    AutoMLError,
+    Budget,
+    OutOfTimeError,
+    choose_device,
+    quantile_of,
+)
 from vision_ext.network_modules import JointNetwork, NetworkShape, arrays_of, augmented, resized
 
 Array = npt.NDArray[Any]
@@ -356,8 +362,8 @@ def losses(outputs: Tensor, y: Tensor, loss: str, smoothing: float) -> Tensor:
     """Return each row's loss, shape (n,)."""
     if loss == "log_loss":
         return functional.cross_entropy(outputs, y, reduction="none", label_smoothing=smoothing)
-    apart = outputs[:, 0] - y.to(outputs.dtype)
-    return apart.abs() if loss == "absolute_error" else apart.square()
+    apart, quantile = outputs[:, 0] - y.to(outputs.dtype), quantile_of(loss)
+    return apart.square() if quantile is None else apart.abs() + (1.0 - 2.0 * quantile) * apart
 
 
 def _rate(progress: float) -> float:
@@ -372,6 +378,8 @@ def _base_error(rows: Rows, recipe: Recipe) -> float:
     if recipe.loss == "log_loss":
         share = np.bincount(rows.y.astype(np.intp), minlength=recipe.n_outputs) / len(rows.y)
         return float(-(share * np.log(np.maximum(share, 1e-9))).sum())
-    if recipe.loss == "absolute_error":
-        return float(np.abs(rows.y - np.median(rows.y)).mean())
-    return float(np.var(rows.y))
+    quantile = quantile_of(recipe.loss)
+    if quantile is None:
+        return float(np.var(rows.y))
+    apart = np.quantile(rows.y, quantile) - rows.y
+    return float((np.abs(apart) + (1.0 - 2.0 * quantile) * apart).mean())

@@ -9,7 +9,7 @@ import autogluon.tabular
 import pandas as pd
 from autogluon.tabular import TabularPredictor
 
-from benchmarks.errors import Predictions, error_of_score
+from benchmarks.errors import Predictions, error_of_score, quantile_in
 from benchmarks.job import Job
 from benchmarks.systems.base import System
 
@@ -23,10 +23,13 @@ class AutoGluon(System):
     def fit(self, train: pd.DataFrame) -> None:
         """Fit with the preset; all else as it comes."""
         data = self.job.data
+        quantile = quantile_in(data.eval_metric)
+        is_mean = quantile is None
         self.predictor = TabularPredictor(
             label=data.label,
-            problem_type=data.problem_type,
-            eval_metric=data.eval_metric,
+            problem_type=data.problem_type if is_mean else "quantile",
+            eval_metric=data.eval_metric if is_mean else "pinball_loss",
+            quantile_levels=None if is_mean else [quantile],
             path=str(self.job.model_folder),
             verbosity=0,
         )
@@ -59,7 +62,7 @@ class AutoGluon(System):
         """Return probabilities or numbers."""
         if self.job.data.is_classification:
             return self.predictor.predict_proba(frame)
-        return self.predictor.predict(frame).to_numpy(float)
+        return self.predictor.predict(frame).to_numpy(float).ravel()  # of quantiles a column each
 
 
 class MediumQuality(AutoGluon):

@@ -39,8 +39,8 @@ class JoinedNeighbors:
         self._powers = np.array([model.distance_power for model in models])
         task = models[0].setting.task
         self._n_classes = task.n_classes if task.is_classification else 0
-        # A median is no average of the folds' sums.
-        self._alone = models[0].setting.loss == "absolute_error"
+        # A quantile is no average of the folds' sums.
+        self._alone = models[0].setting.quantile is not None
 
     def predict(self, table: FeatureTable) -> Prediction:
         """Return the mean prediction of the folds, shape (n_samples, n_outputs)."""

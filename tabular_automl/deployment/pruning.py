@@ -16,7 +16,7 @@ from tabular_automl.config import check_error_cost, check_milliseconds
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import InvalidOptionError
 from tabular_automl.core.events import Note, Reporter
-from tabular_automl.core.medians import weighted_median
+from tabular_automl.core.quantiles import quantile_of, weighted_quantile
 from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline, probe_rows
@@ -257,8 +257,9 @@ def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
         return -math.inf
     y, weight = held_out.y, held_out.weight
     n_rows, n_outputs = next(iter(held_out.predictions.values())).shape
-    if n_outputs == 1 and metric.loss == "absolute_error":
-        answer = np.array([weighted_median(y, weight)])
+    quantile = quantile_of(metric.loss)
+    if n_outputs == 1 and quantile is not None:
+        answer = np.array([weighted_quantile(y, weight, quantile)])
     else:
         targets = y[:, None] if n_outputs == 1 else np.eye(n_outputs)[y]
         answer = np.average(targets, axis=0, weights=weight)

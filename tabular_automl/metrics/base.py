@@ -51,8 +51,8 @@ class Metric:
     problem_types : tuple of ProblemType
         Tasks it can judge.
     loss : str
-        What models should minimise for it: "log_loss", "squared_error", "absolute_error" or
-        "squared_log_error" (squared error of log(1 + y)).
+        What models should minimise for it: "log_loss", "squared_error", "absolute_error",
+        "squared_log_error" (squared error of log(1 + y)) or a quantile such as "quantile_0.9".
 
     Examples
     --------

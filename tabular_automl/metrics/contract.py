@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tabular_automl.core.contract import Check, named_checks, require
+from tabular_automl.core.quantiles import quantile_of
 from tabular_automl.data.task import ProblemType
 from tabular_automl.metrics.base import Array, Metric, Reads
 
@@ -55,9 +56,9 @@ def check_declaration_is_complete(metric: Metric) -> None:
             f"otherwise, got {metric.reads} for {problem_type}.",
         )
         require(
-            metric.loss in _LOSSES[problem_type],
+            metric.loss in _LOSSES[problem_type] or (is_value and quantile_of(metric.loss)),
             f"{metric.name}.loss must be one of {sorted(_LOSSES[problem_type])} for "
-            f"{problem_type}, got {metric.loss!r}.",
+            f"{problem_type}, or of values a quantile such as 'quantile_0.9', got {metric.loss!r}.",
         )
 
 

@@ -7,13 +7,13 @@ value of a prediction that knows nothing: a correlation with a constant is 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from tabular_automl.core.errors import DataError, InvalidOptionError, must_be
-from tabular_automl.core.medians import weighted_median
+from tabular_automl.core.quantiles import weighted_quantile
 from tabular_automl.data.task import ProblemType
 from tabular_automl.metrics.base import Array, Metric, Reads
 
@@ -51,7 +51,7 @@ def _mean_absolute_error(y: Array, value: Array, weight: Array | None) -> float:
 
 def _median_absolute_error(y: Array, value: Array, weight: Array | None) -> float:
     errors = np.abs(_wide(y) - _wide(value))
-    return weighted_median(errors, None if weight is None else _wide(weight))
+    return weighted_quantile(errors, None if weight is None else _wide(weight))
 
 
 def _mean_absolute_percentage_error(y: Array, value: Array, weight: Array | None) -> float:
@@ -156,8 +156,16 @@ def pinball(quantile: float = 0.5) -> Metric:
     """
     if not 0.0 < quantile < 1.0:
         raise InvalidOptionError(must_be("quantile", "between 0 and 1", quantile))
-    name = "pinball" if quantile == 0.5 else f"pinball_{quantile:g}"
-    return _metric(name, partial(_pinball, quantile=quantile), "absolute_error")
+    return _pinball_metric(float(quantile))
+
+
+@cache  # a saved predictor knows its metric by name and function
+def _pinball_metric(quantile: float) -> Metric:
+    function = partial(_pinball, quantile=quantile)
+    if quantile == 0.5:
+        return _metric("pinball", function, "absolute_error")
+    written = np.format_float_positional(quantile)
+    return _metric(f"pinball_{written}", function, f"quantile_{written}")
 
 
 ROOT_MEAN_SQUARED_ERROR = _metric(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from tabular_automl.core.errors import InvalidOptionError, must_be, unknown_name
+from tabular_automl.core.quantiles import quantile_of
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.metrics.base import METRICS, Array, Metric, Reads
+from tabular_automl.metrics.regression import pinball
 
 DEFAULT_METRICS = {
     ProblemType.BINARY: "roc_auc",
@@ -20,6 +23,7 @@ DEFAULT_METRICS = {
 }
 
 _LOSSES = ("log_loss", "squared_error", "absolute_error", "squared_log_error")
+_PINBALL = re.compile(r"pinball_(0?\.\d+)")
 # scikit-learn's convention for function names: these are to be minimised.
 _SMALLER_IS_BETTER = ("_error", "_loss", "_deviance")
 _MOST_PROBED_ROWS = 2000
@@ -94,7 +98,7 @@ def make_metric(
         The figure of perfect predictions: by default 1 where greater is better, otherwise 0.
     loss : str, optional
         What models minimise: "log_loss" for classes; for values "squared_error" (the default),
-        "absolute_error" or "squared_log_error".
+        "absolute_error", "squared_log_error" or a quantile such as "quantile_0.9".
 
     Raises
     ------
@@ -118,8 +122,10 @@ def make_metric(
     reads = Reads(needs)
     allowed = _LOSSES[1:] if reads is Reads.VALUE else _LOSSES[:1]
     loss = allowed[0] if loss is None else loss
-    if loss not in allowed:
-        raise InvalidOptionError(unknown_name(f"loss of a metric of {needs}s", loss, allowed))
+    is_quantile = reads is Reads.VALUE and quantile_of(loss) is not None
+    if loss not in allowed and not is_quantile:
+        known = (*allowed, "quantile_0.9") if reads is Reads.VALUE else allowed
+        raise InvalidOptionError(unknown_name(f"loss of a metric of {needs}s", loss, known))
     classes = (ProblemType.BINARY, ProblemType.MULTICLASS)
     return Metric(
         name=name or _name_of(function),
@@ -216,11 +222,20 @@ def _shuffled(values: Array) -> Array:
     return np.random.default_rng(0).permutation(values)
 
 
+def metric_named(name: str) -> Metric | None:
+    """Return the registered metric of a name, or the pinball loss of the quantile in it."""
+    if name in METRICS:
+        return METRICS.get(name)
+    quantile = _PINBALL.fullmatch(name)
+    return pinball(float(quantile[1])) if quantile else None
+
+
 def _by_name(name: str, problem_type: ProblemType | None) -> Metric:
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     for spelling in (name, plain):
-        if spelling in METRICS:
-            return METRICS.get(spelling)
+        found = metric_named(spelling)
+        if found is not None:
+            return found
     known = METRICS.names() if problem_type is None else _names_for(problem_type)
     raise InvalidOptionError(unknown_name("metric", name, known))
 

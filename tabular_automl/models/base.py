@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.params import Params as AnyParams
+from tabular_automl.core.quantiles import quantile_of
 from tabular_automl.core.registry import Registry
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import FeatureTable, Samples
@@ -29,7 +30,8 @@ class Setting:
     ----------
     task : Task
     loss : str
-        What to minimise: "log_loss", "squared_error" or "absolute_error".
+        What to minimise: "log_loss", "squared_error", "absolute_error" or a quantile such as
+        "quantile_0.9".
     seed : int
         Seed of every random choice; differs by fold.
     n_threads : int
@@ -45,6 +47,11 @@ class Setting:
     seed: int = 0
     n_threads: int = 1
     aim: float | None = None
+
+    @property
+    def quantile(self) -> float | None:
+        """The quantile that has the least loss, of "absolute_error" 0.5; None for the mean."""
+        return quantile_of(self.loss)
 
 
 class Model(ABC):

@@ -17,6 +17,7 @@ from tabular_automl.core import params as core_params
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import ArtifactError
 from tabular_automl.core.params import param
+from tabular_automl.core.quantiles import kind_of_loss
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
     import catboost
 
 _BLOB = "booster.cbm"
-_LOSSES = {"log_loss": "MultiClass", "squared_error": "RMSE", "absolute_error": "MAE"}
+_LOSSES = {
+    "log_loss": "MultiClass",
+    "squared_error": "RMSE",
+    "absolute_error": "MAE",
+    "quantile": "Quantile",
+}
 # Below this many rows an array of objects is quicker to build than a frame, and one thread enough.
 _FEW_ROWS = 64
 # Iterations whose pace decides how many the budget has room for, or the share of it they may take.
@@ -249,13 +255,14 @@ class CatBoost(Model):
 
     def _options(self, n_rounds: int) -> dict[str, Any]:
         """Return CatBoost's parameters for so many iterations."""
-        loss = _LOSSES[self.setting.loss]
+        loss = _LOSSES[kind_of_loss(self.setting.loss)]
         if loss == "MultiClass" and len(self.outputs.known) == 2:
             loss = "Logloss"
         own = self.params.to_dict()
         del own["n_rounds"], own["n_pairs"]
         rate = own["learning_rate"]
-        if rate is None and loss == "MAE":  # CatBoost has no rate of its own for it
+        level = f":alpha={self.setting.quantile}" if loss == "Quantile" else ""
+        if rate is None and loss in ("MAE", "Quantile"):  # CatBoost has no rate of its own for it
             rate = 0.05
         if rate is not None and n_rounds < self.params.n_rounds:
             aim = min(_CONVERGED, rate * self.params.n_rounds)
@@ -264,8 +271,8 @@ class CatBoost(Model):
             **{name: value for name, value in own.items() if value is not None},
             **({} if rate is None else {"learning_rate": rate}),
             "iterations": n_rounds,
-            "loss_function": loss,
-            "eval_metric": f"{loss}:hints=skip_train~true",
+            "loss_function": f"{loss}{level}",
+            "eval_metric": f"{loss}{level}{';' if level else ':'}hints=skip_train~true",
             "random_seed": self.setting.seed,
             "thread_count": self.setting.n_threads,
             "allow_writing_files": False,

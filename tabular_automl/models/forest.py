@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import DataError, OutOfTimeError
-from tabular_automl.core.medians import medians_of_groups
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
+from tabular_automl.core.quantiles import quantiles_of_groups
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.models.base import Model, Prediction
@@ -26,6 +26,7 @@ _ROWS_PER_TREE = 100_000  # of larger tables each tree sees this many, unless to
 _FEW_ROWS = 100  # up to here all trees descend together; above, one tree after the other
 _PROBE_ROWS = 2_000
 _MAX_BY_TARGET = 32  # levels; the order of more of them gives away the training rows' target
+_ROWS_OF_TAIL = 2  # beyond a quantile, in each leaf: that of few rows is no more than their middle
 _LEAF_ROWS = {ProblemType.BINARY: 5, ProblemType.MULTICLASS: 1, ProblemType.REGRESSION: 1}
 _SMOOTHINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _MAX_LOOKUPS = 5_000_000  # of leaf values while choosing among them
@@ -252,7 +253,11 @@ class _Growth:
         self.matrix, self.y, self.weight = matrix, train.y, train.weight
         # A leaf of one row has no use for the row's weight.
         weighed = self.params.min_samples_leaf is None and train.weight is not None
-        self._leaf_rows = max(2 if weighed else 1, _leaf_rows(self.params, self.task))
+        self._leaf_rows = max(
+            2 if weighed else 1,
+            _leaf_rows(self.params, self.task),
+            _rows_to_tell(forest.setting.quantile),
+        )
         self.share = self.params.max_samples or min(1.0, _ROWS_PER_TREE / len(train))
         self.hurried = False
         if self.task.is_classification:
@@ -304,8 +309,9 @@ class _Growth:
         values = grown.value[:, 0, :]
         if self.task.is_classification:
             values = self._class_values(tree, values)
-        elif self.forest.setting.loss == "absolute_error":
-            values = _leaf_medians(grown.apply(self.matrix), self.y, weight, values)
+        elif (quantile := self.forest.setting.quantile) is not None:
+            leaf = grown.apply(self.matrix)
+            values = _with_leaf_quantiles(values, leaf, self.y, weight, quantile)
         return compact(grown, values.astype(np.float32))
 
     def _drawn(self, seed: int) -> Reals | None:
@@ -364,13 +370,20 @@ def _leaf_rows(params: ForestParams, task: Task) -> int:
     return _LEAF_ROWS[task.problem_type]
 
 
-def _leaf_medians(
-    leaf: npt.NDArray[np.intp], y: Reals, weight: Reals | None, values: Reals
+def _rows_to_tell(quantile: float | None) -> int:
+    """Return the rows that a leaf needs to tell a quantile; the median needs one."""
+    if quantile is None or quantile == 0.5:
+        return 1
+    return math.ceil(_ROWS_OF_TAIL / min(quantile, 1.0 - quantile))
+
+
+def _with_leaf_quantiles(
+    values: Reals, leaf: npt.NDArray[np.intp], y: Reals, weight: Reals | None, quantile: float
 ) -> Reals:
-    """Return the nodes' values with those of leaves replaced by the median of their rows."""
-    nodes, medians = medians_of_groups(y, leaf, weight)
+    """Return the nodes' values with those of leaves replaced by a quantile of their rows."""
+    nodes, of_leaves = quantiles_of_groups(y, leaf, weight, quantile)
     replaced = values.copy()
-    replaced[nodes, 0] = medians
+    replaced[nodes, 0] = of_leaves
     return replaced
 
 

@@ -18,6 +18,7 @@ from tabular_automl.core.errors import ArtifactError
 from tabular_automl.core.links import sigmoid, softmax
 from tabular_automl.core.parallel import in_own_thread
 from tabular_automl.core.params import param
+from tabular_automl.core.quantiles import kind_of_loss
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
@@ -57,12 +58,14 @@ _OBJECTIVES = {
     "log_loss": "multiclass",
     "squared_error": "regression",
     "absolute_error": "regression_l1",
+    "quantile": "quantile",
 }
 _METRICS = {
     "multiclass": "multi_logloss",
     "binary": "binary_logloss",
     "regression": "l2",
     "regression_l1": "l1",
+    "quantile": "quantile",
 }
 # Rounds in a row that may find no split, since each sees other features, before boosting ends.
 _MAX_IDLE_ROUNDS = 20
@@ -245,7 +248,7 @@ class LightGBM(Model):
         """Raise unless LightGBM has as many columns and outputs as the model says."""
         n_known = len(self.outputs.known)
         n_outputs = str(n_known if n_known > 2 else 1)
-        objective = _OBJECTIVES[self.setting.loss]
+        objective = _OBJECTIVES[kind_of_loss(self.setting.loss)]
         if objective == "multiclass":
             objective = f"multiclass num_class:{n_known}" if n_known > 2 else "binary sigmoid:1"
         expected = {
@@ -298,8 +301,8 @@ class LightGBM(Model):
 
     @property
     def _is_linear(self) -> bool:
-        """Whether leaves hold linear models, which LightGBM cannot do for absolute errors."""
-        return bool(self.params.linear_tree) and self.setting.loss != "absolute_error"
+        """Whether leaves hold linear models, which LightGBM cannot do for quantiles."""
+        return bool(self.params.linear_tree) and self.setting.quantile is None
 
     def _bin_options(self) -> dict[str, Any]:
         """Return what decides the bins; the same dictionary makes tables and boosters."""
@@ -312,7 +315,7 @@ class LightGBM(Model):
 
     def _options(self) -> dict[str, Any]:
         """Return LightGBM's parameters."""
-        objective = _OBJECTIVES[self.setting.loss]
+        objective = _OBJECTIVES[kind_of_loss(self.setting.loss)]
         if objective == "multiclass" and len(self.outputs.known) == 2:
             objective = "binary"
         own = self.params.to_dict()
@@ -322,6 +325,7 @@ class LightGBM(Model):
             **self._bin_options(),
             "objective": objective,
             "metric": _METRICS[objective],
+            **({"alpha": self.setting.quantile} if objective == "quantile" else {}),
             "num_class": len(self.outputs.known) if objective == "multiclass" else 1,
             "seed": self.setting.seed,
             "num_threads": self.setting.n_threads,

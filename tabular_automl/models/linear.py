@@ -1,4 +1,4 @@
-"""Logistic, ridge and least-absolute regression on scaled features."""
+"""Logistic, ridge and quantile regression on scaled features."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.core.links import sigmoid, softmax
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
+from tabular_automl.core.quantiles import quantile_of
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
@@ -54,7 +55,7 @@ class LinearParams(AnyParams):
 
 
 class Linear(Model):
-    """A linear model with squared penalty: logistic, ridge, or least absolute errors.
+    """A linear model with squared penalty: logistic, ridge, or of a quantile.
 
     The strength of the penalty is chosen on the validation rows along a path from strong to weak,
     each fit starting from the one before.
@@ -171,12 +172,12 @@ class _Problem:
         self.matrix, self.task = matrix, task
         self.y = train.y
         self.weight = np.ones(len(train)) if train.weight is None else train.weight
-        self.absolute = loss == "absolute_error"
+        self.quantile = quantile_of(loss)
         self.shape = (matrix.shape[1] + 1, _n_scores(task))
 
     def path(self, strengths: tuple[float, ...], budget: Budget) -> Any:
         """Yield (strength, coefficients, intercept) for each strength, until time is over."""
-        squared = not self.task.is_classification and not self.absolute
+        squared = not self.task.is_classification and self.quantile is None
         if squared and min(self.matrix.shape) <= _MAX_EXACT:
             return self._exact_path(strengths, budget)
         return self._descent_path(strengths, budget)
@@ -276,7 +277,8 @@ class _Problem:
             logit = np.log(share)
             start[-1] = logit[1:] - logit[:1] if self.task.n_classes == 2 else logit - logit.mean()
         else:
-            start[-1] = np.median(self.y) if self.absolute else np.mean(self.y)
+            quantile = self.quantile
+            start[-1] = np.mean(self.y) if quantile is None else np.quantile(self.y, quantile)
         return start
 
     def _objective(self, position: Reals, strength: float, chart: _Chart) -> tuple[float, Reals]:
@@ -295,7 +297,7 @@ class _Problem:
     def _loss(self, scores: Floats, y: npt.NDArray[Any], weight: Reals) -> tuple[float, Floats]:
         """Return the summed loss and its slope by score."""
         if not self.task.is_classification:
-            return _regression_loss(scores, y, weight, self.absolute)
+            return _regression_loss(scores, y, weight, self.quantile)
         if self.task.n_classes == 2:
             return _binary_loss(scores, y, weight)
         return _class_loss(scores, y, weight)
@@ -342,12 +344,13 @@ class _Chart:
 
 
 def _regression_loss(
-    scores: Floats, y: Reals, weight: Reals, absolute: bool
+    scores: Floats, y: Reals, weight: Reals, quantile: float | None
 ) -> tuple[float, Floats]:
     error = scores[:, 0] - y
-    if absolute:
-        size = np.sqrt(error**2 + _CORNER**2)
-        return float(weight @ (size - _CORNER)), _column(weight * error / size)
+    if quantile is not None:
+        size, tilt = np.sqrt(error**2 + _CORNER**2), 1.0 - 2.0 * quantile
+        loss, slope = size - _CORNER + tilt * error, error / size + tilt
+        return float(weight @ loss), _column(weight * slope)
     return float(weight @ error**2) / 2, _column(weight * error)
 
 

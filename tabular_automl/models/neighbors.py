@@ -192,12 +192,9 @@ class Neighbors(Model):
     def _loss(self, predicted: Prediction, y: npt.NDArray[Any], weight: Reals) -> float:
         if self.setting.task.is_classification:
             return float(-np.log(predicted[np.arange(len(y)), y]) @ weight)
-        error = predicted[:, 0] - y
-        return float((np.abs(error) if self._absolute else error**2) @ weight)
-
-    @property
-    def _absolute(self) -> bool:
-        return self.setting.loss == "absolute_error"
+        error, quantile = predicted[:, 0] - y, self.setting.quantile
+        loss = error**2 if quantile is None else np.abs(error) + (1.0 - 2.0 * quantile) * error
+        return float(loss @ weight)
 
     @property
     def prior_votes(self) -> Reals:
@@ -241,8 +238,8 @@ class Neighbors(Model):
         share *= self.weight[near]
         target = self.y[near]
         if not self.setting.task.is_classification:
-            if self._absolute:
-                return _weighted_median(target, share)[:, None]
+            if self.setting.quantile is not None:
+                return _quantile_of_rows(target, share, self.setting.quantile)[:, None]
             total = np.maximum(share.sum(axis=1), 1e-300)
             return ((share * target).sum(axis=1) / total)[:, None]
         n_classes = self.setting.task.n_classes
@@ -280,14 +277,13 @@ def _without_itself(
     return near[others].reshape(shape), distance[others].reshape(shape)
 
 
-def _weighted_median(target: npt.NDArray[Any], share: Reals) -> Reals:
-    """Return the median of each row of targets, each counting by its share."""
+def _quantile_of_rows(target: npt.NDArray[Any], share: Reals, quantile: float) -> Reals:
+    """Return a quantile of each row of targets, each counting by its share."""
     order = np.argsort(target, axis=1)
     reached = np.cumsum(np.take_along_axis(share, order, axis=1), axis=1)
-    middle = np.argmax(reached >= 0.5 * reached[:, -1:], axis=1)[:, None]
+    position = np.argmax(reached >= quantile * reached[:, -1:], axis=1)[:, None]
     ordered = np.take_along_axis(target, order, axis=1)
-    median: Reals = np.take_along_axis(ordered, middle, axis=1)[:, 0].astype(np.float64)
-    return median
+    return np.take_along_axis(ordered, position, axis=1)[:, 0].astype(np.float64)
 
 
 def _weights(train: Samples) -> Reals:

@@ -57,7 +57,7 @@ class Recipe:
     Attributes
     ----------
     loss : str
-        "log_loss", "squared_error" or "absolute_error".
+        "log_loss", "squared_error", "absolute_error" or a quantile such as "quantile_0.9".
     n_epochs : int
         Epochs that the schedule is made for; fewer when the time is short.
     stop_epoch : int or None

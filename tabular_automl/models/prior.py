@@ -8,7 +8,7 @@ import numpy as np
 
 from tabular_automl.artifacts.state import State
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.medians import weighted_median
+from tabular_automl.core.quantiles import weighted_quantile
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.models.base import Model, Prediction
 
@@ -25,8 +25,8 @@ class Prior(Model):
             seen = np.bincount(train.y, weights=train.weight, minlength=task.n_classes)
             smoothed = seen + 1.0 / task.n_classes
             self.average = smoothed / smoothed.sum()
-        elif self.setting.loss == "absolute_error":
-            self.average = np.array([weighted_median(train.y, train.weight)])
+        elif (quantile := self.setting.quantile) is not None:
+            self.average = np.array([weighted_quantile(train.y, train.weight, quantile)])
         else:
             self.average = np.array([np.average(train.y, weights=train.weight)])
         return self

@@ -17,6 +17,7 @@ from tabular_automl.core.errors import ArtifactError
 from tabular_automl.core.imports import import_optional
 from tabular_automl.core.parallel import in_own_thread
 from tabular_automl.core.params import param
+from tabular_automl.core.quantiles import kind_of_loss
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
@@ -49,12 +50,14 @@ _OBJECTIVES = {
     "log_loss": "multi:softprob",
     "squared_error": "reg:squarederror",
     "absolute_error": "reg:absoluteerror",
+    "quantile": "reg:quantileerror",
 }
 _METRICS = {
     "multi:softprob": "mlogloss",
     "binary:logistic": "logloss",
     "reg:squarederror": "rmse",
     "reg:absoluteerror": "mae",
+    "reg:quantileerror": "quantile",
 }
 
 
@@ -207,7 +210,7 @@ class XGBoost(Model):
         """Raise unless XGBoost has as many columns and outputs as the model says."""
         n_known = len(self.outputs.known)
         n_outputs = n_known if n_known > 2 else 1
-        objective = _OBJECTIVES[self.setting.loss]
+        objective = _OBJECTIVES[kind_of_loss(self.setting.loss)]
         if objective == "multi:softprob" and n_known == 2:
             objective = "binary:logistic"
         sizes, booster = learner["learner_model_param"], learner["gradient_booster"]
@@ -238,7 +241,7 @@ class XGBoost(Model):
 
     def _options(self) -> dict[str, Any]:
         """Return XGBoost's parameters."""
-        objective = _OBJECTIVES[self.setting.loss]
+        objective = _OBJECTIVES[kind_of_loss(self.setting.loss)]
         if objective == "multi:softprob" and len(self.outputs.known) == 2:
             objective = "binary:logistic"
         own = self.params.to_dict()
@@ -255,6 +258,8 @@ class XGBoost(Model):
             "nthread": self.setting.n_threads,
             "verbosity": 0,
         }
+        if objective == "reg:quantileerror":
+            options["quantile_alpha"] = self.setting.quantile
         if objective == "multi:softprob":
             options["num_class"] = len(self.outputs.known)
         return options

@@ -39,10 +39,10 @@ def test_a_fold_without_one_of_the_classes_is_joined_too(family, drop_class):
     assert_joined_and_equal(bag_of(family, FOUR_CLASSES, drop_class=drop_class, **params))
 
 
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile_0.9"])
 @pytest.mark.parametrize("family", ["lightgbm", "xgboost", "catboost", "neighbors"])
-def test_absolute_errors_are_joined(family):
-    params = FAMILIES[family]
-    assert_joined_and_equal(bag_of(family, REGRESSION, loss="absolute_error", **params))
+def test_quantiles_are_joined(family, loss):
+    assert_joined_and_equal(bag_of(family, REGRESSION, loss=loss, **FAMILIES[family]))
 
 
 @pytest.mark.parametrize("task", [BINARY, FOUR_CLASSES, REGRESSION], ids=lambda t: t.problem_type)

@@ -31,6 +31,7 @@ def test_a_fold_of_one_class_only_is_a_constant(family):
     assert_converts(bag_of(family, BINARY, drop_class=1, **FAMILIES[family]))
 
 
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile_0.9"])
 @pytest.mark.parametrize("family", ["lightgbm", "xgboost"])
-def test_absolute_errors_are_converted(family):
-    assert_converts(bag_of(family, REGRESSION, loss="absolute_error", **FAMILIES[family]))
+def test_quantiles_are_converted(family, loss):
+    assert_converts(bag_of(family, REGRESSION, loss=loss, **FAMILIES[family]))

@@ -19,7 +19,7 @@ from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.fitted import FitRecord
 from tabular_automl.metrics.base import METRICS
-from tabular_automl.metrics.resolve import make_metric
+from tabular_automl.metrics.resolve import make_metric, resolve_metric
 
 FAMILIES = ("lightgbm", "linear", "extra_trees", "catboost")
 
@@ -289,12 +289,13 @@ def test_without_known_scores_all_models_stay(dropped_from, score):
         ("log_loss", [0, 1, 2, 2], 3, -1.5 * np.log(2)),
         ("root_mean_squared_error", [0.0, 2.0], 1, -1.0),
         ("mean_absolute_error", [0.0, 0.0, 9.0], 1, -3.0),  # the median
+        ("pinball_0.9", [0.0] * 8 + [10.0, 20.0], 1, -1.7),  # halfway between the last two
         ("spearmanr", [0.0, 2.0], 1, 0.0),
     ],
 )
 def test_the_base_rate_scores_as_one_answer_for_all(metric, y, n_outputs, score):
     held_out = HeldOut(np.array(y), None, {"a": np.zeros((len(y), n_outputs))})
-    found = pruning._score_of_base_rate(held_out, METRICS.get(metric))
+    found = pruning._score_of_base_rate(held_out, resolve_metric(metric, None))
     assert found == pytest.approx(score)
 
 

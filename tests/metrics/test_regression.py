@@ -135,6 +135,7 @@ def test_pinball_of_a_quantile_equals_scikit_learn() -> None:
 
     assert pinball(0.9).raw(y, value, weight) == pytest.approx(expected)
     assert pinball(0.9).name == "pinball_0.9"
+    assert (pinball(0.9).loss, pinball(1e-5).loss) == ("quantile_0.9", "quantile_0.00001")
 
 
 def test_pinball_of_an_impossible_quantile_raises() -> None:

@@ -11,6 +11,7 @@ import sklearn.metrics as reference
 from tabular_automl.core.errors import DataError, InvalidOptionError
 from tabular_automl.data.task import ProblemType, Task
 from tabular_automl.metrics.base import METRICS, Reads
+from tabular_automl.metrics.regression import pinball
 from tabular_automl.metrics.resolve import check_on_labels, make_metric, resolve_metric
 
 BINARY, MULTICLASS, REGRESSION = ProblemType
@@ -36,6 +37,27 @@ def test_none_means_the_default(problem_type: ProblemType, name: str) -> None:
 @pytest.mark.parametrize("spelling", ["rmse", "RMSE", "root-mean-squared-error", " Rmse "])
 def test_case_and_hyphens_do_not_matter(spelling: str) -> None:
     assert resolve_metric(spelling, REGRESSION) is METRICS.get("root_mean_squared_error")
+
+
+@pytest.mark.parametrize("spelling", ["pinball_0.9", "Pinball-.9", "pinball_0.90"])
+def test_a_quantile_is_part_of_the_name_of_its_loss(spelling: str) -> None:
+    assert resolve_metric(spelling, REGRESSION) is pinball(0.9)
+    assert resolve_metric("pinball_0.5", REGRESSION) is METRICS.get("pinball")
+
+
+def test_a_quantile_that_is_none_raises() -> None:
+    with pytest.raises(InvalidOptionError, match="between 0 and 1, got 0"):
+        resolve_metric("pinball_0.0", REGRESSION)
+    with pytest.raises(InvalidOptionError, match="Unknown metric 'pinball_90'"):
+        resolve_metric("pinball_90", REGRESSION)
+
+
+def test_a_function_of_values_may_be_learned_by_a_quantile() -> None:
+    assert make_metric(_miss_loss, needs="value", loss="quantile_0.9").loss == "quantile_0.9"
+    with pytest.raises(InvalidOptionError, match=r"'quantile'.*'quantile_0\.9'"):
+        make_metric(_miss_loss, needs="value", loss="quantile")
+    with pytest.raises(InvalidOptionError, match="loss of a metric of labels"):
+        make_metric(_miss_loss, loss="quantile_0.9")
 
 
 def test_an_unknown_name_raises_with_the_nearest() -> None:

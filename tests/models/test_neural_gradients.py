@@ -42,7 +42,12 @@ def make_masks(rate, device="cpu"):
 @pytest.mark.parametrize("n_wavy", [0, 3])
 @pytest.mark.parametrize(
     ("activation", "loss", "n_outputs"),
-    [("selu", "log_loss", 3), ("mish", "squared_error", 1), ("mish", "absolute_error", 1)],
+    [
+        ("selu", "log_loss", 3),
+        ("mish", "squared_error", 1),
+        ("mish", "absolute_error", 1),
+        ("mish", "quantile_0.9", 1),
+    ],
 )
 def test_gradients_are_those_of_autograd(activation, loss, n_outputs, n_wavy, rate):
     net = make_network(activation, n_wavy, n_outputs)

@@ -16,10 +16,10 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("loss", ["usual", "absolute_error"])
+@pytest.mark.parametrize("loss", ["usual", "absolute_error", "quantile_0.9"])
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type.value)
 def test_the_slope_is_that_of_the_loss(task: Task, loss: str) -> None:
-    if task.is_classification and loss == "absolute_error":
+    if task.is_classification and loss != "usual":
         loss = "log_loss"
     rng = np.random.default_rng(0)
     texts, _ = reviews(60)
