@@ -69,7 +69,8 @@ def draw(points: pd.DataFrame, path: Path) -> None:
         ticks = sorted(of_set["limit"].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.set(title=name, xlabel="seconds of fit", ylabel=_ERRORS[of_set["metric"].iloc[0]])
+        metric = of_set["metric"].iloc[0]
+        axes.set(title=name, xlabel="seconds of fit", ylabel=_ERRORS.get(metric, metric))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=120)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets import DataSet, read_index
+from benchmarks.errors import quantile_in
 from benchmarks.job import Job
 from benchmarks.memory import PeakMemory
 from benchmarks.systems import BASELINES, SYSTEMS
@@ -35,6 +36,7 @@ FIELDS = (
     "own_error",
 )
 SMALL_ROWS = 2_000
+_LEARN_QUANTILES = ("ours", "autogluon")
 _Key = tuple[str, str, str, str, str]
 
 
@@ -74,6 +76,7 @@ class Outcome:
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing in the results file."""
     options = parse(arguments)
+    check_metrics(options)
     done = finished_keys(options.out)
     for data, seed, name in planned(options):
         if key_of(data.name, name, options, seed) in done:
@@ -212,6 +215,20 @@ def finished_keys(path: Path) -> set[_Key]:
         }
 
 
+def check_metrics(options: Options) -> None:
+    """Refuse a results file that has figures of another metric for a set that is to be run."""
+    if not options.out.exists():
+        return
+    wanted = {data.name: data.eval_metric for data, *_ in planned(options)}
+    with open(options.out, newline="") as file:
+        found = {row["set"]: row["metric"] for row in csv.DictReader(file)}
+    for name, metric in wanted.items():
+        if found.get(name, metric) != metric:
+            raise SystemExit(
+                f"{options.out} must hold {metric} of {name}, got {found[name]}; name another file"
+            )
+
+
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row at the end of the results file, rounded to what is worth reading."""
     write_row(path, FIELDS, row)
@@ -255,7 +272,7 @@ def parse(arguments: list[str] | None) -> Options:
     )
     parser.add_argument("--sets", default="", help="data sets, comma-separated; all by default")
     parser.add_argument(
-        "--metric", default="", help="pinball_0.9, say, for the regression sets, and these only"
+        "--metric", default="", help="pinball_0.9, or of another quantile: the regression sets only"
     )
     parser.add_argument("--out", type=Path, required=True, help="results file, added to")
     parser.add_argument("--keep", type=Path, help="folder for what the systems save")
@@ -276,6 +293,11 @@ def parse(arguments: list[str] | None) -> Options:
         pythons = interpreters_of(own, values.time_limit) | overrides
     except ValueError as error:
         parser.error(str(error))
+    if values.metric and quantile_in(values.metric) is None:
+        parser.error(f"--metric must be pinball_0.9 or of another quantile, got {values.metric}")
+    means = [name for name in systems if not name.startswith(_LEARN_QUANTILES)]
+    if values.metric and means:
+        parser.error(f"{means[0]} learns no quantiles; those that do: --systems ours,autogluon_...")
     return Options(
         folder=values.folder.resolve(),
         systems=systems,

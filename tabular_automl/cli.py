@@ -187,7 +187,8 @@ def _add_fit(commands: Any) -> None:
         help="(default: best)",
     )
     parser.add_argument(
-        "--metric", help="what to optimise, such as roc_auc, log_loss, r2 (default: by task)"
+        "--metric",
+        help="what to optimise, such as roc_auc, log_loss, r2, pinball_0.9 (default: by task)",
     )
     parser.add_argument(
         "--problem-type",

@@ -82,7 +82,7 @@ class Predictor(Answers):
         ``(y_true, y_pred) -> float`` is taken with greater as better, unless its name ends in
         ``_error``, ``_loss`` or ``_deviance``. With "pinball_0.9" the quantile 0.9 is predicted.
     path : path-like, optional
-        Folder for the saved predictor; a new one named by the time when absent.
+        Folder for the saved predictor; when absent a new one, named by the time and at random.
     verbosity : {0, 1, 2, 3}
         0 is silent, 1 tells the result and what needs attention, 2 shows progress, 3 everything.
     reporter : callable, optional

@@ -165,7 +165,9 @@ def _load_metric(described: dict[str, Any], codec: TargetCodec) -> Metric:
 def _is_registered(metric: Metric) -> bool:
     """Return whether the registry holds this very metric under its name."""
     found = metric_named(metric.name)
-    return found is not None and _own(found) is _own(metric)
+    if found is None or _own(found) is _own(metric):
+        return found is not None
+    return not _is_of_user(metric) and found == metric  # a copy of one of ours
 
 
 def _is_of_user(metric: Metric) -> bool:

@@ -128,9 +128,21 @@ def test_another_metric_is_of_the_regression_sets(tmp_path):
         "file,label,problem_type,eval_metric\n"
         "a.csv,y,binary,roc_auc\nb.csv,y,regression,root_mean_squared_error\n"
     )
-    told = [str(tmp_path), "--systems", "catboost", "--out", "o.csv", "--metric", "pinball_0.9"]
-    planned = run.planned(run.parse(told))
+    out = tmp_path / "o.csv"
+    told = [str(tmp_path), "--systems", "ours", "--out", str(out), "--metric", "pinball_0.9"]
+    options = run.parse(told)
+    planned = run.planned(options)
     assert [(data.name, data.eval_metric) for data, *_ in planned] == [("b", "pinball_0.9")]
+    run.append_row(out, {"set": "b", "metric": "root_mean_squared_error"})
+    with pytest.raises(SystemExit, match="name another file"):
+        run.check_metrics(options)
+
+
+@pytest.mark.parametrize("more", [["--metric", "rmse"], ["--metric", "pinball_0.9"]])
+def test_a_metric_that_is_not_learned_is_refused(more, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run.parse([str(tmp_path), "--systems", "catboost", "--out", "o.csv", *more])
+    assert "quantile" in capsys.readouterr().err
 
 
 def test_a_file_with_other_columns_is_not_added_to(tmp_path):

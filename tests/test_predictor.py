@@ -5,6 +5,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -391,7 +392,13 @@ def test_fitting_again_without_a_path_takes_a_new_folder(tmp_path, monkeypatch, 
 def test_fits_at_the_same_time_without_a_path_take_folders_of_their_own(
     tmp_path, monkeypatch, binary_table
 ):
+    class SameSecond(datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 1)
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tabular_automl.predictor.datetime", SameSecond)
 
     def fit(_):
         return Predictor("y", verbosity=0).fit(binary_table, config=QUICK).path

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -80,6 +81,8 @@ def test_a_quantile_is_predicted_and_loaded(tmp_path):
     unseen = table.iloc[500:]
     assert loaded.evaluate(unseen)["pinball_0.9"] == predictor.evaluate(unseen)["pinball_0.9"]
     assert 0.8 < np.mean(unseen["y"] <= loaded.predict(unseen)) < 0.96
+    copied = Predictor.load(pickle.loads(pickle.dumps(loaded)).save(tmp_path / "copy"), verbosity=0)
+    assert copied.evaluate(unseen) == loaded.evaluate(unseen)
 
 
 def test_a_function_named_like_a_built_in_metric_does_not_become_it(tmp_path, binary_table):

@@ -141,9 +141,9 @@ def loss_of(scores: Floats, y: Array, weight: Array, task: Task, loss: str) -> t
         error = scores[:, 0] - y
         quantile = quantile_of(loss)
         if quantile is not None:
-            size, tilt = np.sqrt(error**2 + _CORNER**2), 1.0 - 2.0 * quantile
-            slopes = weight * (error / size + tilt)
-            return float(weight @ (size - _CORNER + tilt * error)), slopes[:, None]
+            size = np.sqrt(error**2 + _CORNER**2)
+            side = weight * np.where(error > 0, 2.0 * (1.0 - quantile), 2.0 * quantile)
+            return float(side @ (size - _CORNER)), (side * error / size)[:, None]
         return float(weight @ error**2) / 2, (weight * error)[:, None]
     if task.n_classes == 2:
         margin = scores[:, 0].astype(np.float64)

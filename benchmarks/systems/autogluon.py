@@ -24,12 +24,11 @@ class AutoGluon(System):
         """Fit with the preset; all else as it comes."""
         data = self.job.data
         quantile = quantile_in(data.eval_metric)
-        is_mean = quantile is None
         self.predictor = TabularPredictor(
             label=data.label,
-            problem_type=data.problem_type if is_mean else "quantile",
-            eval_metric=data.eval_metric if is_mean else "pinball_loss",
-            quantile_levels=None if is_mean else [quantile],
+            problem_type=data.problem_type if quantile is None else "quantile",
+            eval_metric=data.eval_metric if quantile is None else "pinball_loss",
+            quantile_levels=None if quantile is None else [quantile],
             path=str(self.job.model_folder),
             verbosity=0,
         )

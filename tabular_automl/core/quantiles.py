@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 _ROUNDING = 1e-9  # of all weight: what is nearer to a quantile is that quantile
-_LOSS = re.compile(r"quantile_(0?\.\d*[1-9]\d*)")
+_LOSS = re.compile(r"quantile_(0?\.\d+)")
 
 
 def quantile_of(loss: str) -> float | None:
@@ -25,7 +25,8 @@ def quantile_of(loss: str) -> float | None:
     if loss == "absolute_error":
         return 0.5
     found = _LOSS.fullmatch(loss)
-    return float(found[1]) if found else None
+    quantile = float(found[1]) if found else 0.0
+    return quantile if 0.0 < quantile < 1.0 else None
 
 
 def kind_of_loss(loss: str) -> str:
@@ -34,7 +35,7 @@ def kind_of_loss(loss: str) -> str:
 
 
 def weighted_quantile(values: Floats, weight: Floats | None, quantile: float = 0.5) -> float:
-    """Return the value up to which a share of the weight lies, the mean of two between them."""
+    """Return the value up to which a share of the weight lies; between two values, their mean."""
     if weight is None:
         return float(np.quantile(values, quantile, method="averaged_inverted_cdf"))
     one_group = np.zeros(len(values), dtype=np.intp)
@@ -53,6 +54,7 @@ def quantiles_of_groups(
     weight : ndarray of shape (n_values,) or None
         Non-negative, some of it positive.
     quantile : float
+        Between 0 and 1.
     """
     if weight is None:
         weight = np.ones(len(values))

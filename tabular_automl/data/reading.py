@@ -172,11 +172,17 @@ def _read_folder(folder: Path, as_text: Collection[Hashable]) -> pd.DataFrame:
     for path, part in zip(paths, parts, strict=True):
         _check_same_columns(paths[0], parts[0], path, part)
     if FORMATS[format_of(paths[0])] is not None:
-        kinds = {name: {_kind(part[name]) for part in parts} - {"empty"} for name in parts[0]}
-        mixed = [name for name in kinds if len(kinds[name]) > 1]
-        if mixed:
-            parts = [_read_file(path, [*as_text, *mixed]) for path in paths]
+        kinds = {name: [_kind(part[name]) for part in parts] for name in parts[0]}
+        mixed = [name for name in kinds if _are_text(set(kinds[name]))]
+        for position, path in enumerate(paths):
+            if any(kinds[name][position] != "string" for name in mixed):
+                parts[position] = _read_file(path, [*as_text, *mixed])
     return pd.concat(parts, ignore_index=True)
+
+
+def _are_text(kinds: set[str]) -> bool:
+    """Return whether a column of such kinds in some files would be text, read from one file."""
+    return len(kinds - {"empty"}) > 1 or kinds == {"empty", "string"}
 
 
 def _kind(column: pd.Series) -> str:

@@ -57,8 +57,9 @@ def check_declaration_is_complete(metric: Metric) -> None:
         )
         require(
             metric.loss in _LOSSES[problem_type] or (is_value and quantile_of(metric.loss)),
-            f"{metric.name}.loss must be one of {sorted(_LOSSES[problem_type])} for "
-            f"{problem_type}, or of values a quantile such as 'quantile_0.9', got {metric.loss!r}.",
+            f"{metric.name}.loss must be one of {sorted(_LOSSES[problem_type])}"
+            f"{' or such as quantile_0.9' if is_value else ''} for {problem_type}, "
+            f"got {metric.loss!r}.",
         )
 
 

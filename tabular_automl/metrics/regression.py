@@ -7,7 +7,7 @@ value of a prediction that knows nothing: a correlation with a constant is 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -121,9 +121,15 @@ def _spearmanr(y: Array, value: Array, weight: Array | None) -> float:
     return _pearsonr(_ranks(_wide(y)), _ranks(_wide(value)), weight)
 
 
-def _pinball(y: Array, value: Array, weight: Array | None, *, quantile: float) -> float:
-    miss = _wide(y) - _wide(value)
-    return _mean(np.maximum(quantile * miss, (quantile - 1.0) * miss), weight)
+@dataclass(frozen=True)
+class _Pinball:
+    """The pinball loss of a quantile; equal ones are one metric, also after a copy."""
+
+    quantile: float
+
+    def __call__(self, y: Array, value: Array, weight: Array | None) -> float:
+        miss = _wide(y) - _wide(value)
+        return _mean(np.maximum(self.quantile * miss, (self.quantile - 1.0) * miss), weight)
 
 
 def _metric(
@@ -156,12 +162,7 @@ def pinball(quantile: float = 0.5) -> Metric:
     """
     if not 0.0 < quantile < 1.0:
         raise InvalidOptionError(must_be("quantile", "between 0 and 1", quantile))
-    return _pinball_metric(float(quantile))
-
-
-@cache  # a saved predictor knows its metric by name and function
-def _pinball_metric(quantile: float) -> Metric:
-    function = partial(_pinball, quantile=quantile)
+    function = _Pinball(float(quantile))
     if quantile == 0.5:
         return _metric("pinball", function, "absolute_error")
     written = np.format_float_positional(quantile)

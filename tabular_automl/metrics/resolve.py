@@ -23,7 +23,7 @@ DEFAULT_METRICS = {
 }
 
 _LOSSES = ("log_loss", "squared_error", "absolute_error", "squared_log_error")
-_PINBALL = re.compile(r"pinball_(0?\.\d+)")
+_PINBALL = re.compile(r"(?:mean_)?pinball(?:_loss)?_(0?\.\d+)")
 # scikit-learn's convention for function names: these are to be minimised.
 _SMALLER_IS_BETTER = ("_error", "_loss", "_deviance")
 _MOST_PROBED_ROWS = 2000
@@ -226,8 +226,9 @@ def metric_named(name: str) -> Metric | None:
     """Return the registered metric of a name, or the pinball loss of the quantile in it."""
     if name in METRICS:
         return METRICS.get(name)
-    quantile = _PINBALL.fullmatch(name)
-    return pinball(float(quantile[1])) if quantile else None
+    found = _PINBALL.fullmatch(name)
+    quantile = float(found[1]) if found else 0.0
+    return pinball(quantile) if 0.0 < quantile < 1.0 else None
 
 
 def _by_name(name: str, problem_type: ProblemType | None) -> Metric:
@@ -237,6 +238,8 @@ def _by_name(name: str, problem_type: ProblemType | None) -> Metric:
         if found is not None:
             return found
     known = METRICS.names() if problem_type is None else _names_for(problem_type)
+    if "pinball" in known:
+        known = [*known, "pinball_0.9"]
     raise InvalidOptionError(unknown_name("metric", name, known))
 
 

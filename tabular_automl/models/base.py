@@ -50,7 +50,7 @@ class Setting:
 
     @property
     def quantile(self) -> float | None:
-        """The quantile that has the least loss, of "absolute_error" 0.5; None for the mean."""
+        """The quantile that the loss asks for, 0.5 for "absolute_error"; None for the mean."""
         return quantile_of(self.loss)
 
 
@@ -301,6 +301,7 @@ class FittedSpec:
     def from_state(cls, state: State, n_threads: int = 1) -> FittedSpec:
         """Build the model again; the family is looked up by name in the registry."""
         meta = state.meta
+        state.require(isinstance(meta["loss"], str), "loss", "be text")
         task = Task(ProblemType(meta["task"]["problem_type"]), int(meta["task"]["n_classes"]))
         setting = Setting(task, meta["loss"], int(meta["seed"]), n_threads)
         family = MODELS.get(meta["family"])

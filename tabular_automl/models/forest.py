@@ -26,7 +26,7 @@ _ROWS_PER_TREE = 100_000  # of larger tables each tree sees this many, unless to
 _FEW_ROWS = 100  # up to here all trees descend together; above, one tree after the other
 _PROBE_ROWS = 2_000
 _MAX_BY_TARGET = 32  # levels; the order of more of them gives away the training rows' target
-_ROWS_OF_TAIL = 2  # beyond a quantile, in each leaf: that of few rows is no more than their middle
+_ROWS_BEYOND = 2  # a quantile, in each leaf: of one row, each quantile is that row
 _LEAF_ROWS = {ProblemType.BINARY: 5, ProblemType.MULTICLASS: 1, ProblemType.REGRESSION: 1}
 _SMOOTHINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _MAX_LOOKUPS = 5_000_000  # of leaf values while choosing among them
@@ -43,7 +43,7 @@ class ForestParams(AnyParams):
         None, 0.01, 1.0, doc="part of the features tried at each split; None: by task and rows"
     )
     min_samples_leaf: int | None = param(
-        None, 1, 1000, log=True, doc="fewest rows in a leaf; None: by the task"
+        None, 1, 1000, log=True, doc="fewest rows in a leaf; None: by task and loss"
     )
     max_depth: int | None = param(None, 1, 64, doc="deepest leaf; None: no limit")
     max_samples: float | None = param(
@@ -253,11 +253,8 @@ class _Growth:
         self.matrix, self.y, self.weight = matrix, train.y, train.weight
         # A leaf of one row has no use for the row's weight.
         weighed = self.params.min_samples_leaf is None and train.weight is not None
-        self._leaf_rows = max(
-            2 if weighed else 1,
-            _leaf_rows(self.params, self.task),
-            _rows_to_tell(forest.setting.quantile),
-        )
+        rows = _leaf_rows(self.params, self.task, forest.setting.quantile)
+        self._leaf_rows = max(2 if weighed else 1, rows)
         self.share = self.params.max_samples or min(1.0, _ROWS_PER_TREE / len(train))
         self.hurried = False
         if self.task.is_classification:
@@ -363,18 +360,13 @@ def _smoothed(values: Floats, base: Reals, smoothing: float) -> Floats:
     return pulled.astype(np.float32)
 
 
-def _leaf_rows(params: ForestParams, task: Task) -> int:
+def _leaf_rows(params: ForestParams, task: Task, quantile: float | None = None) -> int:
     """Return the fewest rows in a leaf; two classes are noisy more often than many are."""
     if params.min_samples_leaf is not None:
         return params.min_samples_leaf
-    return _LEAF_ROWS[task.problem_type]
-
-
-def _rows_to_tell(quantile: float | None) -> int:
-    """Return the rows that a leaf needs to tell a quantile; the median needs one."""
     if quantile is None or quantile == 0.5:
-        return 1
-    return math.ceil(_ROWS_OF_TAIL / min(quantile, 1.0 - quantile))
+        return _LEAF_ROWS[task.problem_type]
+    return round(_ROWS_BEYOND / min(quantile, 1.0 - quantile))
 
 
 def _with_leaf_quantiles(

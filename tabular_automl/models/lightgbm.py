@@ -118,7 +118,7 @@ class LightGBM(Model):
         min_gain_to_split: float = param(0.0, 0.0, 100.0, doc="Gain of a split at least.")
         path_smooth: float = param(0.0, 0.0, 1_000.0, doc="Pull of a leaf to its parent, in rows.")
         extra_trees: bool = param(False, doc="Try one random threshold for each feature.")
-        linear_tree: bool = param(False, doc="Linear models in the leaves; not for absolute error.")
+        linear_tree: bool = param(False, doc="Linear models in the leaves; not for quantiles.")
         linear_lambda: float = param(0.0, 0.0, 1_000.0, doc="L2 penalty of the linear leaves.")
         max_bin: int = param(255, 3, 65_535, log=True, doc="Bins of a feature at most.")
         cat_smooth: float = param(10.0, 0.0, 1_000.0, doc="Smoothing of levels when sorted.")
@@ -301,7 +301,7 @@ class LightGBM(Model):
 
     @property
     def _is_linear(self) -> bool:
-        """Whether leaves hold linear models, which LightGBM cannot do for quantiles."""
+        """Whether leaves hold linear models, which are no use where a leaf takes a quantile."""
         return bool(self.params.linear_tree) and self.setting.quantile is None
 
     def _bin_options(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.core.links import sigmoid, softmax
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
-from tabular_automl.core.quantiles import quantile_of
+from tabular_automl.core.quantiles import quantile_of, weighted_quantile
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
@@ -250,7 +250,14 @@ class _Problem:
                 options={"maxiter": _MAX_ITERATIONS, "gtol": 1e-5, "ftol": _TOLERANCE},
             )
             solution = chart.solution(found.x)
+            if self.quantile is not None:
+                solution[-1] = self._exact_intercept(solution[:-1], self.quantile)
             yield strength, solution[:-1].astype(np.float32), solution[-1].astype(np.float32)
+
+    def _exact_intercept(self, coefficients: Reals, quantile: float) -> float:
+        """Return what is left for the intercept: the loss with a rounded corner misses it a bit."""
+        slopes = self.matrix @ coefficients.astype(np.float32)
+        return weighted_quantile((self.y - slopes[:, 0]).astype(np.float64), self.weight, quantile)
 
     def _curvature(self, budget: Budget) -> Reals:
         """Return an upper bound of the summed loss' second derivative by one score's solution."""
@@ -348,9 +355,9 @@ def _regression_loss(
 ) -> tuple[float, Floats]:
     error = scores[:, 0] - y
     if quantile is not None:
-        size, tilt = np.sqrt(error**2 + _CORNER**2), 1.0 - 2.0 * quantile
-        loss, slope = size - _CORNER + tilt * error, error / size + tilt
-        return float(weight @ loss), _column(weight * slope)
+        size = np.sqrt(error**2 + _CORNER**2)
+        side = weight * np.where(error > 0, 2.0 * (1.0 - quantile), 2.0 * quantile)
+        return float(side @ (size - _CORNER)), _column(side * error / size)
     return float(weight @ error**2) / 2, _column(weight * error)
 
 

@@ -221,7 +221,8 @@ def test_a_folder_of_files_is_joined_by_name(tmp_path, frame):
 
 
 @pytest.mark.parametrize(
-    ("first", "then"), [("007", "A7"), ("True", "yes"), ("1", "True"), ("1e3", "x"), ("1.0", "2")]
+    ("first", "then"),
+    [("007", "A7"), ("True", "yes"), ("1", "True"), ("1e3", "x"), ("1.0", "2"), ("x", "y")],
 )
 def test_values_of_a_folder_are_read_as_those_of_one_file(tmp_path, first, then):
     (tmp_path / "parts").mkdir()

@@ -88,6 +88,20 @@ def test_absolute_error_is_not_pulled_by_outliers():
     assert abs(means["absolute_error"] - clean) < 1 < abs(means["squared_error"] - clean)
 
 
+@pytest.mark.parametrize("quantile", [0.01, 0.05, 0.95])
+def test_a_quantile_of_skewed_targets_is_not_moved_by_the_rounded_corner(quantile):
+    rng = np.random.default_rng(0)
+    y = rng.lognormal(sigma=1.5, size=4000)
+    y = (y - y.mean()) / y.std()
+    table = FeatureTable(
+        rng.normal(size=(4000, 1)).astype(np.float32), np.empty((4000, 0), np.int32), ("x",)
+    )
+    found = fitted(REGRESSION, Samples(table, y), loss=f"quantile_{quantile}", n_knots=0)
+    predicted = found.predict(table)[:, 0]
+    assert np.mean(y <= predicted) == pytest.approx(quantile, abs=0.03)
+    assert predicted.min() > y.min() - 0.05
+
+
 def test_strength_is_chosen_on_validation_rows_and_kept_for_a_refit():
     train, valid = samples(BINARY, 60, width=30), samples(BINARY, 300, seed=1, width=30)
     noise = Samples(valid.table, np.random.default_rng(0).integers(0, 2, len(valid)))

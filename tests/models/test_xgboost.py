@@ -340,6 +340,13 @@ def test_the_end_is_rehearsed_on_the_threads_that_were_chosen(
     assert used == []
 
 
+def test_trees_of_a_quantile_are_vetted_without_complaint() -> None:
+    model, valid = fit(REGRESSION, loss="quantile_0.9")
+    restored = build(REGRESSION, loss="quantile_0.9")
+    restored.restore(model.state())
+    restored.vet(valid.table)
+
+
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.problem_type)
 def test_trees_of_ours_are_vetted_without_complaint(task: Task) -> None:
     model, valid = fit(task)
