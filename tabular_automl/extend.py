@@ -43,7 +43,7 @@ from tabular_automl.core.events import (
 )
 from tabular_automl.core.imports import import_optional, is_installed
 from tabular_automl.core.params import Params, param
-from tabular_automl.core.quantiles import quantile_of
+from tabular_automl.core.quantiles import losses_of, quantile_of
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import (
     FIRST_LEVEL,
@@ -126,6 +126,7 @@ __all__ = [
     "choose_device",
     "import_optional",
     "is_installed",
+    "losses_of",
     "make_metric",
     "must_be",
     "param",

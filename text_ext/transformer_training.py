@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tabular_automl.extend import AutoMLError, Budget, OutOfTimeError, quantile_of
+from tabular_automl.extend import AutoMLError, Budget, OutOfTimeError, losses_of
 from text_ext.tokens import Tokens, in_batches, reading_length, row_lengths
 from text_ext.transformer_modules import (
     JointNetwork,
@@ -292,8 +292,8 @@ def losses(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
     """Return each row's loss, shape (n,)."""
     if loss == "log_loss":
         return functional.cross_entropy(outputs, y, reduction="none")
-    apart, quantile = outputs[:, 0] - y.to(outputs.dtype), quantile_of(loss)
-    return apart.square() if quantile is None else apart.abs() + (1.0 - 2.0 * quantile) * apart
+    by_row: Tensor = losses_of(outputs[:, 0] - y.to(outputs.dtype), loss)
+    return by_row
 
 
 def _rate(progress: float) -> float:

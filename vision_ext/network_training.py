@@ -19,6 +19,7 @@ from tabular_automl.extend import (
     Budget,
     OutOfTimeError,
     choose_device,
+    losses_of,
     quantile_of,
 )
 from vision_ext.network_modules import JointNetwork, NetworkShape, arrays_of, augmented, resized
@@ -362,8 +363,8 @@ def losses(outputs: Tensor, y: Tensor, loss: str, smoothing: float) -> Tensor:
     """Return each row's loss, shape (n,)."""
     if loss == "log_loss":
         return functional.cross_entropy(outputs, y, reduction="none", label_smoothing=smoothing)
-    apart, quantile = outputs[:, 0] - y.to(outputs.dtype), quantile_of(loss)
-    return apart.square() if quantile is None else apart.abs() + (1.0 - 2.0 * quantile) * apart
+    by_row: Tensor = losses_of(outputs[:, 0] - y.to(outputs.dtype), loss)
+    return by_row
 
 
 def _rate(progress: float) -> float:
@@ -379,7 +380,5 @@ def _base_error(rows: Rows, recipe: Recipe) -> float:
         share = np.bincount(rows.y.astype(np.intp), minlength=recipe.n_outputs) / len(rows.y)
         return float(-(share * np.log(np.maximum(share, 1e-9))).sum())
     quantile = quantile_of(recipe.loss)
-    if quantile is None:
-        return float(np.var(rows.y))
-    apart = np.quantile(rows.y, quantile) - rows.y
-    return float((np.abs(apart) + (1.0 - 2.0 * quantile) * apart).mean())
+    best = np.mean(rows.y) if quantile is None else np.quantile(rows.y, quantile)
+    return float(losses_of(best - rows.y, recipe.loss).mean())

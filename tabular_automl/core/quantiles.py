@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,15 @@ def quantile_of(loss: str) -> float | None:
 def kind_of_loss(loss: str) -> str:
     """Return "quantile" for a loss such as "quantile_0.9", and others as they are."""
     return "quantile" if _LOSS.fullmatch(loss) else loss
+
+
+def losses_of(error: Any, loss: str) -> Any:
+    """Return the loss of each error, a prediction less its label: arrays of numpy or of torch.
+
+    Squares, or the absolute error tilted to a quantile, twice its pinball loss.
+    """
+    quantile = quantile_of(loss)
+    return error * error if quantile is None else abs(error) + (1.0 - 2.0 * quantile) * error
 
 
 def weighted_quantile(values: Floats, weight: Floats | None, quantile: float = 0.5) -> float:

@@ -18,6 +18,7 @@ from tabular_automl.core.errors import DataError, OutOfTimeError
 from tabular_automl.core.parallel import run_parallel
 from tabular_automl.core.params import Params as AnyParams
 from tabular_automl.core.params import param
+from tabular_automl.core.quantiles import losses_of
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import Task
 from tabular_automl.models.base import Model, Prediction
@@ -192,9 +193,7 @@ class Neighbors(Model):
     def _loss(self, predicted: Prediction, y: npt.NDArray[Any], weight: Reals) -> float:
         if self.setting.task.is_classification:
             return float(-np.log(predicted[np.arange(len(y)), y]) @ weight)
-        error, quantile = predicted[:, 0] - y, self.setting.quantile
-        loss = error**2 if quantile is None else np.abs(error) + (1.0 - 2.0 * quantile) * error
-        return float(loss @ weight)
+        return float(losses_of(predicted[:, 0] - y, self.setting.loss) @ weight)
 
     @property
     def prior_votes(self) -> Reals:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tabular_automl.core.quantiles import quantile_of
+from tabular_automl.core.quantiles import losses_of
 from tabular_automl.models.neural_activations import ACTIVATIONS
 
 # Learning rates relative to that of the weights. Adam ignores a gradient's scale, so a parameter
@@ -256,8 +256,8 @@ def row_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:
     if loss == "log_loss":
         flat = functional.cross_entropy(output.flatten(0, 1), y.flatten(), reduction="none")
         return flat.view(y.shape)
-    error, quantile = output.squeeze(2) - y, quantile_of(loss)
-    return error.square() if quantile is None else error.abs() + (1.0 - 2.0 * quantile) * error
+    losses: Tensor = losses_of(output.squeeze(2) - y, loss)
+    return losses
 
 
 def members_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:

@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular_automl.core.quantiles import (
     kind_of_loss,
+    losses_of,
     quantile_of,
     quantiles_of_groups,
     weighted_quantile,
 )
+from tabular_automl.metrics.regression import pinball
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 4), st.floats(-1e3, 1e3), st.integers(0, 3)), min_size=1, max_size=40
@@ -52,3 +55,12 @@ def test_a_loss_tells_its_quantile():
 )
 def test_what_is_no_quantile_is_none(loss):
     assert quantile_of(loss) is None
+
+
+@pytest.mark.parametrize("as_array", [np.array, torch.tensor])
+def test_a_quantile_costs_twice_its_pinball_loss(as_array):
+    error = np.array([-2.0, 0.0, 3.0])
+    assert losses_of(as_array(error), "squared_error").tolist() == [4.0, 0.0, 9.0]
+    assert losses_of(as_array(error), "absolute_error").tolist() == [2.0, 0.0, 3.0]
+    one_by_one = [2 * pinball(0.9).raw(np.zeros(1), error[[row]]) for row in range(3)]
+    assert losses_of(as_array(error), "quantile_0.9").tolist() == pytest.approx(one_by_one)
