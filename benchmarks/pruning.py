@@ -25,7 +25,7 @@ from benchmarks.run import kept_folder, write_row
 from benchmarks.worker import keep_to_cores
 
 FIELDS = ("set", "seed", "max_error_cost", "n_models", "error", "rows_per_second", "n_test")
-COSTS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+COSTS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _N_ROUNDS = 3
 
 

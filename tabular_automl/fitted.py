@@ -109,7 +109,8 @@ class FittedPipeline:
         parts = state.children
         codec = TargetCodec.from_state(parts["codec"])
         stack = FittedStack.from_state(parts["stack"], n_threads)
-        tasks = {fitted.model.setting.task for bag in stack.bags for fitted in bag.models}
+        bags = (*stack.bags, *stack.spares)
+        tasks = {fitted.model.setting.task for bag in bags for fitted in bag.models}
         state.require(tasks <= {codec.task}, "stack", f"predict a {codec.task}")
         return cls(
             codec=codec,

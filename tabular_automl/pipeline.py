@@ -33,10 +33,12 @@ from tabular_automl.ensemble.refitting import (
     as_refitted,
     can_be_refitted,
     lightened,
+    of_one_fold,
     refit_in_time,
     seconds_to_refit,
 )
 from tabular_automl.ensemble.resuming import FitIdentity, Workbook
+from tabular_automl.ensemble.spares import find_spares
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.stacking import StackFit, fit_stack
 from tabular_automl.ensemble.weights import blend
@@ -186,10 +188,12 @@ def _as_chosen(
     pipeline, record = assemble(time_left(1.0 - _ENSEMBLE_SHARE))
     if choose is None:
         return pipeline, record
-    answering = as_refitted(pipeline.stack.bags) if refit else pipeline.stack.bags
-    stand_in = replace(pipeline, stack=replace(pipeline.stack, bags=answering))
+    stack = pipeline.stack
+    if refit:
+        stack = replace(stack, bags=as_refitted(stack.bags), spares=as_refitted(stack.spares))
+    stand_in = replace(pipeline, stack=stack)
     allowed = frozenset(choose(stand_in, record, time_left(_SAVE_SHARE + _SECOND_SHARE)))
-    if allowed < pipeline.stack.weights.keys():
+    if allowed != pipeline.stack.weights.keys():
         return assemble(time_left(_SAVE_SHARE), allowed=allowed)
     return pipeline, record
 
@@ -278,8 +282,10 @@ def _assemble(
 ) -> tuple[FittedPipeline, FitRecord]:
     """Weigh the bags, or the allowed ones, calibrate, and keep what predicts."""
     judge, rows = request.judge, request.folds.validated
-    candidates = stack_fit.candidates
-    may_stay = [i for i, c in enumerate(candidates) if allowed is None or c.bag.key in allowed]
+    candidates = (*stack_fit.candidates, *stack_fit.behind)
+    if allowed is None:
+        allowed = {candidate.bag.key for candidate in stack_fit.candidates}
+    may_stay = [i for i, c in enumerate(candidates) if c.bag.key in allowed]
     weights = np.zeros(len(candidates))
     # A decision rule is worth more than the last weights.
     share = budget.share(_SHARE_TO_WEIGH) if judge.metric.reads is Reads.LABEL else budget
@@ -287,10 +293,12 @@ def _assemble(
     oof = blend([candidate.prediction for candidate in candidates], weights)
     temperature, rule, calibrated = _calibrate(judge, oof, rows, config, budget)
     by_key = {c.bag.key: float(w) for c, w in zip(candidates, weights, strict=True)}
+    stack = FittedStack.of_needed([c.bag for c in candidates], stack_fit.feeds, by_key)
+    spares = find_spares(candidates, stack, refit=plan.refit)
     pipeline = FittedPipeline(
         codec=judge.codec,
         featurizer=featurizer,
-        stack=FittedStack.of_needed([c.bag for c in candidates], stack_fit.feeds, by_key),
+        stack=replace(stack, spares=spares),
         temperature=temperature,
         rule=rule,
     )
@@ -302,7 +310,9 @@ def _assemble(
         score=score,
         oof_rows=rows,
         oof=calibrated,
-        held_out=HeldOut.sample(judge, candidates, by_key, rows),
+        held_out=HeldOut.sample(
+            judge, candidates, {*stack.weights, *(bag.key for bag in spares)}, rows
+        ),
     )
     return pipeline, record
 
@@ -312,25 +322,33 @@ def _refitted(
 ) -> FittedStack:
     """Return the stack with one model of all rows for each bag, the heaviest bags first.
 
+    Spares have what time is left; where there is none, one fold's model is kept of them.
+
     They are fitted here, whether or not a cluster fitted the folds.
     """
     n_bags = sum(map(can_be_refitted, stack.bags))
     if n_bags and not budget.stopped:
         request.report(Note(f"Fitting {n_bags} of the ensemble's models once more, on all rows."))
     importance = stack.importance()
+    by_importance = sorted(importance, key=lambda key: -importance[key])
     refit = RefitRequest(
         samples=stack_fit.samples,
-        order=sorted(importance, key=lambda key: -importance[key]),
+        order=(*by_importance, *(bag.key for bag in stack.spares)),
         needed={
             each.bag.key: seconds_to_refit(each.fit, request.folds, request.machine)
-            for each in stack_fit.candidates
+            for each in (*stack_fit.candidates, *stack_fit.behind)
         },
         n_bytes=Machine.detect().n_bytes,
         on_error=request.on_error,
         report=request.report,
     )
-    bags = refit_in_time(stack.bags, refit, budget)
-    return replace(stack, bags=lightened(bags, importance, request.folds, request.report))
+    fitted = refit_in_time((*stack.bags, *stack.spares), refit, budget)
+    bags, spares = fitted[: len(stack.bags)], fitted[len(stack.bags) :]
+    return replace(
+        stack,
+        bags=lightened(bags, importance, request.folds, request.report),
+        spares=tuple(of_one_fold(bag, request.folds) for bag in spares),
+    )
 
 
 def _report_slower(stack: FittedStack, report: Reporter) -> None:
@@ -367,6 +385,8 @@ def _model_rows(
     stack_fit: StackFit, plan: FitPlan, weights: Mapping[str, float]
 ) -> tuple[Mapping[str, Any], ...]:
     """Return one row for each spec: those that ran, then those skipped, failed or left out."""
+    behind = {candidate.bag.key for candidate in stack_fit.behind}
+    why_behind = {skip.key: skip.reason for skip in stack_fit.skipped if skip.key in behind}
     ran = [
         {
             "model": candidate.bag.key,
@@ -376,9 +396,9 @@ def _model_rows(
             "fit_seconds": candidate.fit.fit_seconds,
             "predict_seconds": candidate.fit.predict_seconds,
             "status": "ok",
-            "reason": "",
+            "reason": why_behind.get(candidate.bag.key, ""),
         }
-        for candidate in stack_fit.candidates
+        for candidate in (*stack_fit.candidates, *stack_fit.behind)
     ]
     missed = [
         (skip.key, skip.layer, "failed" if skip.failed else "skipped", skip.reason)

@@ -408,7 +408,8 @@ class Predictor(Answers):
         ``path`` and ``overwrite`` are those of `save`.
         """
         pipeline, record = self._fitted(), self._fit_record()
-        clone = self._copy(pipeline, record.without_oof())
+        light = replace(pipeline, stack=replace(pipeline.stack, spares=()))
+        clone = self._copy(light, record.without_oof())
         clone.path = clone.save(path, overwrite=overwrite)
         return clone
 

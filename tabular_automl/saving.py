@@ -122,6 +122,9 @@ def _built_again(state: State, n_threads: int) -> Saved:
     state.require(isinstance(settings, dict), "settings", "be a mapping")
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
     held_out = state.children.get("held_out")
+    said = {} if held_out is None else held_out.meta["keys"]
+    spares = {spare.key for spare in pipeline.stack.spares}
+    state.require(spares.issubset(said), "spares", "have predictions out of fold")
     rows = recorded.array("oof_rows", np.intp, (None,), least=0)
     record = FitRecord(
         metric=_load_metric(meta["metric"], pipeline.codec),
@@ -136,12 +139,14 @@ def _built_again(state: State, n_threads: int) -> Saved:
 
 
 def saved_bytes(state: State) -> dict[str, int]:
-    """Return the saved bytes of each bag, by key, and of the rest."""
+    """Return the saved bytes of each bag and spare, by key, and of the rest."""
     stack = state.children["pipeline"].children["stack"]
     sizes = {
         described["key"]: stack.children[f"bag{position}"].n_bytes
         for position, described in enumerate(stack.meta["bags"])
     }
+    for position, key in enumerate(stack.meta["spares"]):
+        sizes[f"{key} (spare)"] = stack.children[f"spare{position}"].n_bytes
     return {**sizes, "everything else": state.n_bytes - sum(sizes.values())}
 
 

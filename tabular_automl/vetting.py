@@ -140,7 +140,7 @@ def _random_rows(pipeline: FittedPipeline, rng: np.random.Generator) -> FeatureT
 def _examine_stack(stack: FittedStack, table: FeatureTable, n_outputs: int) -> None:
     """Have each model look at its own trees before it predicts."""
     outputs: dict[str, Prediction] = {}
-    for bag in stack.bags:
+    for bag in (*stack.bags, *stack.spares):
         inputs = table if bag.layer == 1 else stack.inputs_of(bag.layer, table, outputs)
         for fitted in bag.models:
             fitted.model.vet(inputs)

@@ -1,4 +1,7 @@
-"""Smaller ensembles: what each model of an ensemble costs in time, and is worth in score."""
+"""Smaller ensembles: what each model of an ensemble costs in time, and is worth in score.
+
+A quick model that was kept beside the ensemble may take the place of all of them.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline, probe_rows
 from tabular_automl.deployment.row_reader import example_row
 from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.ensemble.calibration import Temperature
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.weights import select_weights
@@ -36,6 +40,7 @@ _NEGLIGIBLE = 1e-3  # of the error: bags worth no more than that often take most
 _ENOUGH_TO_TELL = 1_000  # rows
 _SHARE_TO_JOIN = 0.75  # of the time: what is left is for timing
 _LEAST_COST = 1e-3  # so that what costs nothing is not divided by
+_CLEARLY = 0.5  # of the time: what a spare must take at most, as times are measured once
 
 
 Asked = TypeVar("Asked")
@@ -90,7 +95,7 @@ def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> Fitt
     steps = prune(pipeline, record)
     for step in steps:
         if step.milliseconds <= max_ms:
-            return replace(pipeline, stack=_of_same_keys(pipeline.stack, step.pipeline.stack))
+            return replace(pipeline, stack=pipeline.stack.weighed(step.pipeline.stack.weights))
     fastest = min(steps, key=lambda step: step.milliseconds)
     raise InvalidOptionError(
         f"max_latency_ms must be at least {fastest.milliseconds:.2g}, what the fastest ensemble "
@@ -142,8 +147,9 @@ def keep_worthy(
 ) -> FittedPipeline:
     """Return the pipeline without bags that are not worth their time; the report tells of them.
 
-    Bag after bag goes, as in `prune`, as long as the score allows it. What each takes is known from
-    its predictions out of fold: a model that could hang or crash is not asked again.
+    Bag after bag goes, as in `prune`, as long as the score allows it; then the quickest spare of
+    which that is true takes the place of all that stay, if it is clearly quicker. What each takes
+    is known from its predictions out of fold: a model that could hang or crash is not asked again.
 
     Parameters
     ----------
@@ -170,6 +176,8 @@ def keep_worthy(
         if key is None:
             break
         current = without_bag(current, key)
+    if budget.remaining() > seconds * len(pipeline.stack.spares):
+        current = _quickest(current, record.held_out, score, cost, least)
     if current is not pipeline:
         told = [_figure(each, record.metric) for each in (score(current), whole)]
         report(Note(_about_dropped(pipeline, current, cost, told)))
@@ -208,13 +216,43 @@ def pruned(
         return pipeline, record
     kept = _weighed_anew(kept, held_out, record.metric)
     weights, said = kept.stack.weights, held_out.predictions
+    needed = {*weights, *(bag.key for bag in kept.stack.spares)}
     left = replace(
         record.without_oof(),
         score=_scorer(held_out, record.metric)(kept),
         models=tuple({**row, "weight": weights.get(row["model"], 0.0)} for row in record.models),
-        held_out=replace(held_out, predictions={key: said[key] for key in weights}),
+        held_out=replace(held_out, predictions={key: said[key] for key in needed}),
     )
     return kept, left
+
+
+def _quickest(
+    current: FittedPipeline,
+    held_out: HeldOut,
+    score: Callable[[FittedPipeline], float],
+    cost: Mapping[str, float],
+    least: float,
+) -> FittedPipeline:
+    """Return the pipeline of the quickest spare that reaches a score, if it is clearly quicker."""
+    most = _CLEARLY * _cost_of_all(current, cost)
+    for spare in sorted(current.stack.spares, key=lambda bag: cost[bag.key]):
+        alone = _of_spare(current, spare, held_out)
+        if cost[spare.key] <= most and score(alone) >= least:
+            return alone
+    return current
+
+
+def _of_spare(pipeline: FittedPipeline, spare: Bag, held_out: HeldOut) -> FittedPipeline:
+    """Return the pipeline with a spare in place of all bags, calibrated as they were."""
+    stack, temperature = pipeline.stack.answered_by(spare), pipeline.temperature
+    if temperature is not None:
+        said = held_out.predictions[spare.key]
+        temperature = Temperature.fit(said, held_out.y, held_out.weight)
+    return replace(pipeline, stack=stack, temperature=temperature)
+
+
+def _cost_of_all(pipeline: FittedPipeline, cost: Mapping[str, float]) -> float:
+    return sum(cost[bag.key] for bag in pipeline.stack.bags)
 
 
 def _weighed_anew(pipeline: FittedPipeline, held_out: HeldOut, metric: Metric) -> FittedPipeline:
@@ -224,8 +262,8 @@ def _weighed_anew(pipeline: FittedPipeline, held_out: HeldOut, metric: Metric) -
         [held_out.predictions[key] for key in keys], held_out.y, metric, held_out.weight
     )
     weights = {key: weight for key, weight in zip(keys, found.tolist(), strict=True) if weight}
-    stack = FittedStack.of_needed(pipeline.stack.bags, pipeline.stack.feeds, weights)
-    score, other = _scorer(held_out, metric), replace(pipeline, stack=stack)
+    score = _scorer(held_out, metric)
+    other = replace(pipeline, stack=pipeline.stack.weighed(weights))
     return other if score(other) > score(pipeline) else pipeline
 
 
@@ -233,11 +271,14 @@ def _about_dropped(
     before: FittedPipeline, after: FittedPipeline, cost: Mapping[str, float], told: Sequence[str]
 ) -> str:
     """Return what is left of an ensemble, in a sentence; ``told`` are its figures now and then."""
-    slow, quick = (sum(cost[bag.key] for bag in each.stack.bags) for each in (before, after))
+    slow, quick = (_cost_of_all(each, cost) for each in (before, after))
+    times = f"{slow / max(_LEAST_COST, quick):.1f} times as fast, with {told[0]} out of fold"
+    first, n_before = after.stack.bags[0].key, len(before.stack.bags)
+    if first in {bag.key for bag in before.stack.spares}:
+        return f"{first} answers for {n_before} models: {times} instead of {told[1]}."
     return (
-        f"Of {len(before.stack.bags)} models {len(after.stack.bags)} stay: they predict "
-        f"{slow / max(_LEAST_COST, quick):.1f} times as fast, with {told[0]} out of fold instead "
-        f"of {told[1]}, before the weights are chosen anew."
+        f"Of {n_before} models {len(after.stack.bags)} stay: they predict {times} instead of "
+        f"{told[1]}, before the weights are chosen anew."
     )
 
 
@@ -248,7 +289,8 @@ def _figure(score: float, metric: Metric) -> str:
 def _cost_out_of_fold(pipeline: FittedPipeline, record: FitRecord) -> dict[str, float]:
     """Return the milliseconds of each bag, all its models, for the rows validated in the fit."""
     seconds = {r["model"]: r["predict_seconds"] for r in record.models if r["status"] == "ok"}
-    return {bag.key: 1e3 * seconds[bag.key] * len(bag.models) for bag in pipeline.stack.bags}
+    bags = (*pipeline.stack.bags, *pipeline.stack.spares)
+    return {bag.key: 1e3 * seconds[bag.key] * len(bag.models) for bag in bags}
 
 
 def _score_of_base_rate(held_out: HeldOut, metric: Metric) -> float:
@@ -390,13 +432,7 @@ def without_bag(pipeline: FittedPipeline, key: str) -> FittedPipeline:
     kept = {other: weight for other, weight in pipeline.stack.weights.items() if other != key}
     total = sum(kept.values())
     weights = {other: weight / total for other, weight in kept.items()}
-    return replace(
-        pipeline, stack=FittedStack.of_needed(pipeline.stack.bags, pipeline.stack.feeds, weights)
-    )
-
-
-def _of_same_keys(stack: FittedStack, pruned: FittedStack) -> FittedStack:
-    return FittedStack.of_needed(stack.bags, stack.feeds, pruned.weights)
+    return replace(pipeline, stack=pipeline.stack.weighed(weights))
 
 
 def _cost_of_bags(pipeline: FittedPipeline, rows: Callable[[], FeatureTable]) -> dict[str, float]:

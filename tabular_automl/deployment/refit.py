@@ -54,10 +54,14 @@ def refit_pipeline(
         fed = [by_key[key] for key in keys]
         oofs = [_out_of_fold(bag, learned[bag.layer], folds) for bag in fed]
         learned[layer] = replace(samples, table=extend_table(features, fed, oofs))
-    bags = tuple(refit_bag(bag, learned[bag.layer], Budget.unlimited()) for bag in stack.bags)
+    bags, spares = (
+        tuple(refit_bag(bag, learned[bag.layer], Budget.unlimited()) for bag in some)
+        for some in (stack.bags, stack.spares)
+    )
     summary = summarize(labelled, pipeline.featurizer)
     codec = pipeline.codec.covering(labelled[label])  # prices may have risen since
-    return replace(pipeline, codec=codec, stack=replace(stack, bags=bags), summary=summary)
+    stack = replace(stack, bags=bags, spares=spares)
+    return replace(pipeline, codec=codec, stack=stack, summary=summary)
 
 
 def _out_of_fold(bag: Bag, samples: Samples, folds: Folds) -> Prediction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ class HeldOut:
         Class codes, or values in the user's units.
     weight : ndarray of shape (n_rows,) or None
     predictions : mapping of str to ndarray of shape (n_rows, n_outputs)
-        By the key of each bag of positive weight, in the user's units.
+        By the key of each bag of positive weight and each spare, in the user's units.
     """
 
     y: npt.NDArray[Any] = field(repr=False)
@@ -41,10 +41,10 @@ class HeldOut:
         cls,
         judge: Judge,
         candidates: Sequence[Candidate],
-        weights: Mapping[str, float],
+        keys: Collection[str],
         rows: npt.NDArray[np.intp],
     ) -> Self:
-        """Keep what the weighted candidates said of up to 5,000 of the validated rows.
+        """Keep what candidates of some keys said of up to 5,000 of the validated rows.
 
         Rare classes stay whole, as far as may be, with weights that make up for it.
         """
@@ -53,7 +53,7 @@ class HeldOut:
         predictions = {
             candidate.bag.key: narrowed(candidate.prediction[drawn])
             for candidate in candidates
-            if weights[candidate.bag.key] > 0
+            if candidate.bag.key in keys
         }
         return cls(y[drawn], weight, predictions)
 

@@ -22,6 +22,7 @@ from tabular_automl.core.memory import release_memory
 from tabular_automl.data.table import Samples
 from tabular_automl.ensemble.bagging import (
     SAVE_SECONDS,
+    Bag,
     BagFit,
     FoldMemory,
     fit_bag,
@@ -78,6 +79,8 @@ class Layer:
         Finished folds are told to it, and those that it recalls are not fitted again.
     candidates : list of Candidate
     skipped : list of Skipped
+    behind : dict of str to Candidate
+        By key, those skipped though they were fitted on all there is, a holdout.
     given_up : set of str
         Keys of those skipped because they are of no use.
     late : dict of str to float
@@ -103,6 +106,7 @@ class Layer:
         self.memory: FoldMemory | None = request.workbook
         self.candidates: list[Candidate] = []
         self.skipped: list[Skipped] = []
+        self.behind: dict[str, Candidate] = {}
         self.given_up: set[str] = set()
         self.late: dict[str, float] = {}
         self.overran: set[str] = set()
@@ -206,6 +210,7 @@ class Layer:
             candidate = self._judged(self._fit(spec, key, budget.share(part)))
             # What cannot be saved is of no use.
             self.seconds_to_save[key] = seconds_to_save(candidate.bag)
+            self._check_whole(candidate)
         except _HopelessError as verdict:
             self._hopeless.add(spec.family)
             self.give_up(key, str(verdict))
@@ -255,10 +260,28 @@ class Layer:
             self.bag_request(spec, key),
             budget,
             self.request.machine,
-            # In trials, what is tried must not depend on how many folds are fitted at a time.
-            self._check_first_folds if self.budget.limited else None,
+            self._check_first_folds if self._gives_up and len(self.request.folds) > 1 else None,
             self.memory,
         )
+
+    @property
+    def _gives_up(self) -> bool:
+        """Whether what is far behind goes.
+
+        In trials, what is tried must not depend on how many folds are fitted at a time.
+        """
+        return self.budget.limited
+
+    def _check_whole(self, candidate: Candidate) -> None:
+        """Give a spec up that is far behind on a holdout; its model may be quick, and is kept."""
+        if not self._gives_up or len(self.request.folds) > 1:
+            return
+        try:
+            self._check_first_folds(candidate.fit.oof, self.request.folds.validated)
+        except _HopelessError:
+            self.behind[candidate.bag.key] = candidate
+            raise
+        self.behind.pop(candidate.bag.key, None)
 
     def bag_request(self, spec: ModelSpec, key: str) -> BagRequest:
         """Return what the layer asks `fit_bag` for."""
@@ -270,21 +293,24 @@ class Layer:
     def _judged(self, fit: BagFit) -> Candidate:
         judge, rows = self.request.judge, self.request.folds.validated
         prediction = judge.decode(fit.oof)
-        found = [fitted.model.converged_after for fitted in fit.bag.models]
-        known = [learned for learned in found if learned is not None]
-        if any(fitted.model.n_drawn is not None for fitted in fit.bag.models):
-            known = []  # what few rows needed says little of all
-        if len(known) == len(found):  # what some needed says little while others went on
-            self.converged_after.append(max(known))
         return Candidate(fit, prediction, judge.score(prediction, rows))
 
     def _keep(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
+        self._note_what_was_needed(candidate.bag)
         self._watch_gain()
         self._tell_of_draw(candidate)
         best = max(c.score for c in self.candidates)
         key, seconds = candidate.bag.key, candidate.fit.fit_seconds
         self.request.report(SpecFinished(key, self.number, candidate.score, best, seconds))
+
+    def _note_what_was_needed(self, bag: Bag) -> None:
+        found = [fitted.model.converged_after for fitted in bag.models]
+        known = [learned for learned in found if learned is not None]
+        if any(fitted.model.n_drawn is not None for fitted in bag.models):
+            known = []  # what few rows needed says little of all
+        if len(known) == len(found):  # what some needed says little while others went on
+            self.converged_after.append(max(known))
 
     def _tell_of_draw(self, candidate: Candidate) -> None:
         """Tell where a model had time for some of its training rows only."""

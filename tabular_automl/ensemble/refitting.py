@@ -135,18 +135,25 @@ def lightened(
     Every model takes its time in each prediction, however little its answer counts. All that are
     lightened weigh little together.
     """
-    sizes = [len(rows) for rows in folds.train]
-    whole = [i for i, size in enumerate(sizes) if size >= _NEARLY_ALL * max(sizes)]
     heavy = [bag for bag in bags if len(bag.models) == len(folds) > 1 and _can_be_stopped(bag)]
     by_key, total = {bag.key: bag for bag in bags}, 0.0
     for bag in sorted(heavy, key=lambda bag: importance[bag.key]):
         key, total = bag.key, total + importance[bag.key]
         if total >= _LITTLE:
             break
-        chosen = middle_fold([bag.models[i] for i in whole])  # in time order, the last
-        by_key[key] = replace(bag, models=(chosen,))
+        by_key[key] = of_one_fold(bag, folds)
         report(Note(f"{key}, of weight {importance[key]:.2f}, answers with one fold's model."))
     return tuple(by_key[bag.key] for bag in bags)
+
+
+def of_one_fold(bag: Bag, folds: Folds) -> Bag:
+    """Return a bag of fold models with one of them alone, of a fold that saw nearly all rows."""
+    if len(bag.models) != len(folds):
+        return bag
+    sizes = [len(rows) for rows in folds.train]
+    whole = [i for i, size in enumerate(sizes) if size >= _NEARLY_ALL * max(sizes)]
+    chosen = middle_fold([bag.models[i] for i in whole])  # in time order, the last
+    return replace(bag, models=(chosen,))
 
 
 def seconds_beside_refits(refits: Sequence[tuple[float, float]], others: float) -> float:

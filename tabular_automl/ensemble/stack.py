@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,14 @@ class FittedStack:
         Layer to the keys of the bags whose outputs it reads besides the features.
     weights : mapping of str to float
         Weight of each bag in the ensemble; non-negative, of sum 1, only bags above zero.
+    spares : tuple of Bag
+        Quick ones of the first layer that are not asked, to answer in place of all others.
     """
 
     bags: tuple[Bag, ...] = field(repr=False)
     feeds: Mapping[int, tuple[str, ...]]
     weights: Mapping[str, float]
+    spares: tuple[Bag, ...] = field(default=(), repr=False)
 
     @classmethod
     def of_needed(
@@ -48,6 +51,15 @@ class FittedStack:
         chosen = tuple(bag for bag in bags if bag.key in needed)
         layers = {bag.layer for bag in chosen}
         return cls(chosen, {n: feeds[n] for n in feeds if n in layers}, kept)
+
+    def weighed(self, weights: Mapping[str, float]) -> FittedStack:
+        """Return the stack with other weights, without the bags that are no longer needed."""
+        return replace(self.of_needed(self.bags, self.feeds, weights), spares=self.spares)
+
+    def answered_by(self, spare: Bag) -> FittedStack:
+        """Return the stack with one of its spares in place of all bags."""
+        others = tuple(bag for bag in self.spares if bag is not spare)
+        return FittedStack((spare,), {}, {spare.key: 1.0}, others)
 
     def outputs(self, table: FeatureTable) -> dict[str, Prediction]:
         """Return what each bag predicts on the models' scale, by key."""
@@ -83,28 +95,34 @@ class FittedStack:
             "bags": [{"key": bag.key, "layer": bag.layer} for bag in self.bags],
             "feeds": {str(layer): list(keys) for layer, keys in self.feeds.items()},
             "weights": dict(self.weights),
+            "spares": [bag.key for bag in self.spares],
         }
-        children = {
-            f"bag{position}": State(
-                children={f"model{i}": fitted.state() for i, fitted in enumerate(bag.models)}
-            )
-            for position, bag in enumerate(self.bags)
-        }
-        return State(meta=meta, children=children)
+        bags = {f"bag{position}": _models_of(bag) for position, bag in enumerate(self.bags)}
+        spares = {f"spare{position}": _models_of(bag) for position, bag in enumerate(self.spares)}
+        return State(meta=meta, children={**bags, **spares})
 
     @classmethod
     def from_state(cls, state: State, n_threads: int) -> FittedStack:
         """Build the stack again."""
-        bags = []
-        for position, described in enumerate(state.meta["bags"]):
-            saved = state.children[f"bag{position}"].children
+
+        def read(name: str, key: str, layer: int) -> Bag:
+            saved = state.children[name].children
             models = tuple(
                 FittedSpec.from_state(saved[f"model{i}"], n_threads) for i in range(len(saved))
             )
-            state.require(bool(models), f"bag{position}", "hold models")
-            bags.append(Bag(str(described["key"]), int(described["layer"]), models))
+            state.require(bool(models), name, "hold models")
+            return Bag(key, layer, models)
+
+        bags = tuple(
+            read(f"bag{position}", str(described["key"]), int(described["layer"]))
+            for position, described in enumerate(state.meta["bags"])
+        )
+        spares = tuple(
+            read(f"spare{position}", str(key), 1)
+            for position, key in enumerate(state.meta.get("spares", ()))
+        )
         feeds = {int(layer): tuple(keys) for layer, keys in state.meta["feeds"].items()}
-        stack = cls(tuple(bags), feeds, dict(state.meta["weights"]))
+        stack = cls(bags, feeds, dict(state.meta["weights"]), spares)
         state.require(stack.reads_what_is_there(), "feeds", "name bags of earlier layers")
         state.require(stack.is_weighed(), "weights", "be shares of the bags, of sum 1")
         return stack
@@ -124,6 +142,10 @@ class FittedStack:
         shares = list(self.weights.values())
         known = {bag.key for bag in self.bags}.issuperset(self.weights)
         return known and all(share > 0 for share in shares) and abs(sum(shares) - 1.0) < 1e-3
+
+
+def _models_of(bag: Bag) -> State:
+    return State(children={f"model{i}": fitted.state() for i, fitted in enumerate(bag.models)})
 
 
 def stack_features(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:

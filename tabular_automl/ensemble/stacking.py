@@ -52,6 +52,8 @@ class StackFit:
         What each layer learned from.
     refit_seconds : float
         Time that is kept for models of all rows.
+    behind : tuple of Candidate
+        Those of the skipped specs that were fitted all the same, see `Layer`.
     """
 
     candidates: tuple[Candidate, ...]
@@ -59,6 +61,7 @@ class StackFit:
     feeds: Mapping[int, tuple[str, ...]]
     samples: Mapping[int, Samples]
     refit_seconds: float = 0.0
+    behind: tuple[Candidate, ...] = ()
 
 
 def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
@@ -74,6 +77,7 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
     """
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
+    behind: list[Candidate] = []
     feeds: dict[int, tuple[str, ...]] = {}
     samples = {1: request.samples}
     layer: Layer | None = None
@@ -90,11 +94,14 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
         _take_unclaimed(layer, request.workbook)
         candidates += layer.candidates
         skipped += layer.skipped
+        behind += layer.behind.values()
     if layer is None or not candidates:
         if budget.stopped:
             raise KeyboardInterrupt("nothing was finished yet")
         return StackFit((_base_rate(request),), tuple(skipped), feeds, samples)
-    found = StackFit(tuple(candidates), tuple(skipped), feeds, samples, layer.refit_seconds)
+    found = StackFit(
+        tuple(candidates), tuple(skipped), feeds, samples, layer.refit_seconds, tuple(behind)
+    )
     return _with_late_layer(found, layer) if request.late_layer else found
 
 
@@ -127,6 +134,7 @@ def _with_late_layer(found: StackFit, before: Layer) -> StackFit:
         feeds={**found.feeds, number: tuple(each.bag.key for each in inputs)},
         samples={**found.samples, number: samples},
         refit_seconds=found.refit_seconds + _late_refits(request, number, together, weights),
+        behind=found.behind,
     )
 
 

@@ -12,14 +12,17 @@ import pytest
 from tabular_automl import FitConfig, Predictor
 from tabular_automl.config import resolve_config
 from tabular_automl.core.budget import Budget
-from tabular_automl.core.errors import InvalidOptionError, NotFittedError
+from tabular_automl.core.errors import ArtifactError, InvalidOptionError, NotFittedError
 from tabular_automl.core.events import Note
 from tabular_automl.deployment import pruning
 from tabular_automl.ensemble.bagging import Bag
+from tabular_automl.ensemble.calibration import Temperature
 from tabular_automl.ensemble.held_out import HeldOut
+from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.fitted import FitRecord
 from tabular_automl.metrics.base import METRICS
 from tabular_automl.metrics.resolve import make_metric, resolve_metric
+from tabular_automl.saving import load_saved, saved_state
 
 FAMILIES = ("lightgbm", "linear", "extra_trees", "catboost")
 
@@ -174,10 +177,14 @@ class Stack:
     """Bags that were weighed, as far as dropping them needs it."""
 
     weights: dict
+    spares: tuple = ()
 
     @property
     def bags(self):
         return [Bag(key, 1, ("one model",)) for key in self.weights]
+
+    def answered_by(self, spare):
+        return Stack({spare.key: 1.0})
 
 
 @dataclass(frozen=True)
@@ -186,23 +193,27 @@ class Ensemble:
 
     stack: Stack
     scores: dict
+    temperature: None = None
 
     def without(self, key):
-        return Ensemble(Stack({k: 1.0 for k in self.stack.weights if k != key}), self.scores)
+        left = {k: 1.0 for k in self.stack.weights if k != key}
+        return replace(self, stack=replace(self.stack, weights=left))
 
 
 @pytest.fixture
 def dropped_from(monkeypatch):
     """Return what drops bags of an ensemble whose scores and milliseconds are given."""
 
-    def dropped(scores, milliseconds, share, *, base_rate=-np.inf, metric="roc_auc"):
+    def dropped(scores, milliseconds, share, *, base_rate=-np.inf, metric="roc_auc", spares=""):
         monkeypatch.setattr(pruning, "without_bag", Ensemble.without)
         monkeypatch.setattr(pruning, "_cost_out_of_fold", lambda *_: milliseconds)
         monkeypatch.setattr(pruning, "_score_of_base_rate", lambda *_: base_rate)
         monkeypatch.setattr(
             pruning, "_scorer", lambda *_: lambda p: p.scores["".join(sorted(p.stack.weights))]
         )
-        whole = Ensemble(Stack(dict.fromkeys(milliseconds, 1.0)), scores)
+        kept_beside = tuple(Bag(key, 1, ("one model",)) for key in spares)
+        asked = dict.fromkeys(milliseconds.keys() - set(spares), 1.0)
+        whole = Ensemble(Stack(asked, kept_beside), scores)
         none = np.empty(0)
         held_out = HeldOut(none, None, {})
         record = FitRecord(METRICS.get(metric), "", (), 0.0, none, none, held_out)
@@ -268,6 +279,21 @@ def test_a_loss_grows_from_its_optimum(dropped_from):
     assert kept == "b"
     assert "with root_mean_squared_error 2.03 out of fold" in notes[0]
     assert dropped_from(scores, costs, 0.01, metric=metric)[0] == "ab"
+
+
+def test_a_quick_spare_answers_for_all_where_its_error_allows_it(dropped_from):
+    scores = {"ab": 0.90, "a": 0.895, "b": 0.5, "s": 0.88, "t": 0.86}
+    costs = {"a": 10.0, "b": 10.0, "s": 4.0, "t": 1.0}
+    assert dropped_from(scores, costs, 0.1, spares="st")[0] == "a"
+    kept, notes = dropped_from(scores, costs, 0.3, spares="st")
+    assert kept == "s"
+    assert notes == [
+        "s answers for 2 models: 5.0 times as fast, with roc_auc 0.88 out of fold "
+        "instead of roc_auc 0.9."
+    ]
+    assert dropped_from(scores, costs, 0.5, spares="st")[0] == "t"
+    # Times are measured once: what seems a little quicker may not be.
+    assert dropped_from(scores, {**costs, "s": 6.0, "t": 7.0}, 0.5, spares="st")[0] == "a"
 
 
 def test_a_score_that_is_not_known_is_not_good_enough(dropped_from):
@@ -453,3 +479,64 @@ def test_deploy_keeps_what_is_worth_its_time_in_one_model_each(binary_table, tmp
     predictor.fit(binary_table, presets="deploy", config=config)
     assert {len(bag.models) for bag in predictor._fitted().stack.bags} == {1}
     assert predictor.evaluate(binary_table)["accuracy"] > 0.6
+
+
+@pytest.fixture(scope="module")
+def with_spare(predictor):
+    """Return a predictor whose ensemble is one model, another one being kept beside it."""
+    pipeline, record = predictor._fitted(), predictor._fit_record()
+    asked, spare = pipeline.stack.bags[:2]
+    stack = FittedStack((asked,), {}, {asked.key: 1.0}, (spare,))
+    rows = [
+        {**row, "weight": float(row["model"] == asked.key), "predict_seconds": seconds}
+        for row in record.models
+        for seconds in [0.001 if row["model"] == spare.key else 1.0]
+    ]
+    return predictor._copy(replace(pipeline, stack=stack), replace(record, models=tuple(rows)))
+
+
+def test_a_spare_is_saved_refitted_and_left_out_of_a_clone(with_spare, curved_table, tmp_path):
+    (spare,) = with_spare._fitted().stack.spares
+    saved = Predictor.load(with_spare.save(tmp_path / "saved"), untrusted=True, verbosity=0)
+    assert saved.predict(curved_table).equals(with_spare.predict(curved_table))
+    assert saved.disk_usage()[f"{spare.key} (spare)"] > 0
+    alone = saved.prune(100.0)
+    assert list(alone._fitted().stack.weights) == [spare.key]
+    board = alone.leaderboard().set_index("model")
+    assert board.loc[spare.key, "weight"] == 1.0
+    assert board.loc["ensemble", "score"] == pytest.approx(board.loc[spare.key, "score"], rel=1e-5)
+    assert len(alone.predict_interval(curved_table)) == len(curved_table)
+    (refitted,) = saved.refit(curved_table)._fitted().stack.spares
+    assert (refitted.key, len(refitted.models)) == (spare.key, 1)
+    clone = saved.clone_for_deployment(tmp_path / "clone")
+    assert clone._fitted().stack.spares == ()
+    assert clone.predict(curved_table).equals(with_spare.predict(curved_table))
+
+
+def test_a_spare_of_which_nothing_is_known_is_refused(with_spare):
+    state = saved_state("y", with_spare._fitted(), with_spare._fit_record())
+    (asked,) = with_spare._fitted().stack.weights
+    held_out = with_spare._fit_record().held_out
+    only = replace(held_out, predictions={asked: held_out.predictions[asked]})
+    forged = replace(state, children={**state.children, "held_out": only.state()})
+    with pytest.raises(ArtifactError, match="spares"):
+        load_saved(forged, n_threads=1)
+
+
+def test_what_takes_the_place_of_an_ensemble_is_calibrated_anew():
+    rng = np.random.default_rng(0)
+    said = rng.random(4_000)
+    y = (rng.random(4_000) < said).astype(np.int64)
+    timid = 0.5 + 0.4 * (said - 0.5)
+    held_out = HeldOut(y, None, {"s": np.column_stack([1.0 - timid, timid])})
+
+    @dataclass(frozen=True)
+    class Calibrated:
+        stack: Stack
+        temperature: Temperature
+
+    spare = Bag("s", 1, ("one model",))
+    before = Calibrated(Stack({"a": 1.0}, (spare,)), Temperature())
+    assert pruning._of_spare(before, spare, held_out).temperature.power > 1.5
+    never = replace(before, temperature=None)
+    assert pruning._of_spare(never, spare, held_out).temperature is None

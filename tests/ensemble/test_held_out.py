@@ -28,7 +28,7 @@ def test_rare_classes_stay_whole_and_keep_their_share():
     judge = Judge(METRICS.get("roc_auc"), codec, codes)
     probability = rng.random((len(y), 2))
     some = [candidate("a", probability), candidate("b", probability)]
-    kept = HeldOut.sample(judge, some, {"a": 1.0, "b": 0.0}, np.arange(len(y)))
+    kept = HeldOut.sample(judge, some, {"a"}, np.arange(len(y)))
 
     rare = kept.y == codes[labels == "rare"][0]
     assert rare.sum() == 20

@@ -87,3 +87,21 @@ def test_state_round_trip_predicts_equally():
     assert restored.feeds == {2: ("a",)}
     for key, output in stack.outputs(table()).items():
         np.testing.assert_array_equal(restored.outputs(table())[key], output)
+
+
+def test_a_spare_is_saved_and_may_answer_for_all():
+    some = FittedStack((bag("a", 1, 1),), {}, {"a": 1.0}, (bag("b", 1, 2, 4), bag("c", 1, 9)))
+    restored = FittedStack.from_state(some.state(), n_threads=1)
+    assert [spare.key for spare in restored.spares] == ["b", "c"]
+    assert set(restored.outputs(table())) == {"a"}
+    assert restored.weighed({"a": 1.0}).spares == restored.spares
+    alone = restored.answered_by(restored.spares[0])
+    np.testing.assert_allclose(alone.outputs(table())["b"], 3.0)
+    assert alone.weights == {"b": 1.0}
+    assert [spare.key for spare in alone.spares] == ["c"]
+
+
+def test_a_stack_saved_before_there_were_spares_has_none():
+    state = FittedStack((bag("a", 1, 1),), {}, {"a": 1.0}).state()
+    meta = {name: value for name, value in state.meta.items() if name != "spares"}
+    assert FittedStack.from_state(replace(state, meta=meta), n_threads=1).spares == ()

@@ -685,11 +685,16 @@ def test_a_family_that_was_far_behind_on_a_holdout_is_not_tried_again(run):
     assert "no better" in fitted.skipped[0].reason
     assert fitted.skipped[1].reason == "what was tried of the family 'poor' was far behind"
     assert not fitted.skipped[1].failed
+    # Its model is there all the same, with what it said: it may be quick.
+    (behind,) = fitted.behind
+    assert behind.bag.key == "poor"
+    assert behind.score < fitted.candidates[0].score
 
 
 def test_it_is_tried_again_where_the_first_folds_tell(run):
     fitted = run(["oracle", "poor", "poor"], budget=Budget.start(60))
     assert ["no better" in skip.reason for skip in fitted.skipped] == [True, True]
+    assert fitted.behind == ()
 
 
 @pytest.mark.parametrize(("budget", "n_variants"), [(60, 1), (80, 0)])
