@@ -346,7 +346,8 @@ class Answers(Facts):
         """Return smaller and smaller ensembles with the time of one compiled row and the score.
 
         From the full ensemble on, each row leaves out the model that loses least for the time it
-        saves. Scores are greater-is-better, of weights as they are, on out-of-fold predictions;
+        saves; the last rows are of quick models that were kept beside the ensemble, each alone.
+        Scores are greater-is-better, of weights as they are, on out-of-fold predictions;
         ``on_front`` marks the rows that no other beats in both.
         """
         from tabular_automl.deployment.pruning import latency_table

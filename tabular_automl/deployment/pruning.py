@@ -48,24 +48,27 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True)
 class Step:
-    """One ensemble on the way from all bags to a single one.
+    """One ensemble on the way from all bags to a single one, or a spare.
 
     Attributes
     ----------
     pipeline : FittedPipeline
         With fast bags.
     dropped : str
-        Key of the bag that the one before still had; empty for the first.
+        Key of the bag that the one before still had; empty for the first and for spares.
     milliseconds : float
         Median wall time of one row.
     score : float
         Out-of-fold, greater is better; NaN when the record holds no predictions of single bags.
+    spare : str
+        Key of the quick model that answers alone, which is no part of the whole; mostly empty.
     """
 
     pipeline: FittedPipeline
     dropped: str
     milliseconds: float
     score: float
+    spare: str = ""
 
 
 def latency_table(pipeline: FittedPipeline, record: FitRecord) -> pd.DataFrame:
@@ -75,6 +78,7 @@ def latency_table(pipeline: FittedPipeline, record: FitRecord) -> pd.DataFrame:
         {
             "n_models": [len(step.pipeline.stack.bags) for step in steps],
             "dropped": [step.dropped for step in steps],
+            "spare": [step.spare for step in steps],
             "milliseconds": [step.milliseconds for step in steps],
             "score": [step.score for step in steps],
         }
@@ -84,7 +88,7 @@ def latency_table(pipeline: FittedPipeline, record: FitRecord) -> pd.DataFrame:
 
 
 def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> FittedPipeline:
-    """Return the largest of the ensembles that answers one row within ``max_ms`` milliseconds.
+    """Return the first of the steps that answers one row within ``max_ms`` milliseconds.
 
     Raises
     ------
@@ -95,7 +99,8 @@ def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> Fitt
     steps = prune(pipeline, record)
     for step in steps:
         if step.milliseconds <= max_ms:
-            return replace(pipeline, stack=pipeline.stack.weighed(step.pipeline.stack.weights))
+            stack = pipeline.stack.weighed(step.pipeline.stack.weights)
+            return replace(pipeline, stack=stack, temperature=step.pipeline.temperature)
     fastest = min(steps, key=lambda step: step.milliseconds)
     raise InvalidOptionError(
         f"max_latency_ms must be at least {fastest.milliseconds:.2g}, what the fastest ensemble "
@@ -244,7 +249,7 @@ def _quickest(
 
 def _of_spare(pipeline: FittedPipeline, spare: Bag, held_out: HeldOut) -> FittedPipeline:
     """Return the pipeline with a spare in place of all bags, calibrated as they were."""
-    stack, temperature = pipeline.stack.answered_by(spare), pipeline.temperature
+    stack, temperature = pipeline.stack.weighed({spare.key: 1.0}), pipeline.temperature
     if temperature is not None:
         said = held_out.predictions[spare.key]
         temperature = Temperature.fit(said, held_out.y, held_out.weight)
@@ -337,11 +342,12 @@ def keys_within(
 
 
 def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = None) -> list[Step]:
-    """Return the ensembles from all bags down to a single one, or as far as the budget goes.
+    """Return ensembles from all bags down to a single one, and spares, as far as the budget goes.
 
     At each step the bag goes whose loss of score by millisecond saved is least; where the record
     has no predictions of single bags, the one with the least weight by millisecond. Bags that there
-    is no time to join count with what they take as they are.
+    is no time to join count with what they take as they are. Spares follow, each alone, the best
+    first.
     """
     seconds = math.inf if budget is None else _SHARE_TO_JOIN * budget.remaining()
     current = fast_pipeline(pipeline, most_seconds=seconds)
@@ -355,6 +361,11 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
             break
         current = without_bag(current, key)
         steps.append(Step(current, key, _measured(current, rows), score(current)))
+    for spare in pipeline.stack.spares:
+        if record.held_out is None or (budget is not None and budget.expired()):
+            break
+        alone = fast_pipeline(_of_spare(pipeline, spare, record.held_out), most_seconds=seconds)
+        steps.append(Step(alone, "", _measured(alone, rows), score(alone), spare.key))
     return steps
 
 

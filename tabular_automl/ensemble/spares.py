@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.candidates import Candidate
@@ -34,14 +35,19 @@ def find_spares(
     seconds = {each.bag.key: _seconds_to_answer(each, refit=refit) for each in candidates}
     together = sum(seconds[key] for key in asked)
     best_first = sorted(candidates, key=lambda each: -each.score)
-    bags = [each.bag for each in best_first if each.bag.layer == 1]
-    found: list[Bag] = []
+    bags = {each.bag.key: each.bag for each in best_first if each.bag.layer == 1}
+
+    @cache
+    def may_stay(key: str) -> bool:
+        return key in asked or _is_small(bags[key])
+
+    found: dict[str, Bag] = {}
     for factor in _TIMES_AS_QUICK:
-        quick = (bag for bag in bags if factor * seconds[bag.key] <= together)
-        best = next((bag for bag in quick if bag.key in asked or _is_small(bag)), None)
-        if best is not None and best.key not in asked and best not in found:
-            found.append(best)
-    return tuple(found)
+        quick = (key for key in bags if factor * seconds[key] <= together)
+        best = next(filter(may_stay, quick), None)
+        if best is not None and best not in asked:
+            found[best] = bags[best]
+    return tuple(found.values())
 
 
 def _is_small(bag: Bag) -> bool:

@@ -53,13 +53,10 @@ class FittedStack:
         return cls(chosen, {n: feeds[n] for n in feeds if n in layers}, kept)
 
     def weighed(self, weights: Mapping[str, float]) -> FittedStack:
-        """Return the stack with other weights, without the bags that are no longer needed."""
-        return replace(self.of_needed(self.bags, self.feeds, weights), spares=self.spares)
-
-    def answered_by(self, spare: Bag) -> FittedStack:
-        """Return the stack with one of its spares in place of all bags."""
-        others = tuple(bag for bag in self.spares if bag is not spare)
-        return FittedStack((spare,), {}, {spare.key: 1.0}, others)
+        """Return the stack with other weights of its bags and spares, without what none needs."""
+        stack = self.of_needed((*self.bags, *self.spares), self.feeds, weights)
+        asked = {bag.key for bag in stack.bags}
+        return replace(stack, spares=tuple(bag for bag in self.spares if bag.key not in asked))
 
     def outputs(self, table: FeatureTable) -> dict[str, Prediction]:
         """Return what each bag predicts on the models' scale, by key."""

@@ -183,8 +183,8 @@ class Stack:
     def bags(self):
         return [Bag(key, 1, ("one model",)) for key in self.weights]
 
-    def answered_by(self, spare):
-        return Stack({spare.key: 1.0})
+    def weighed(self, weights):
+        return Stack(weights)
 
 
 @dataclass(frozen=True)
@@ -511,6 +511,27 @@ def test_a_spare_is_saved_refitted_and_left_out_of_a_clone(with_spare, curved_ta
     clone = saved.clone_for_deployment(tmp_path / "clone")
     assert clone._fitted().stack.spares == ()
     assert clone.predict(curved_table).equals(with_spare.predict(curved_table))
+
+
+def test_a_row_may_be_answered_by_a_spare(with_spare, curved_table, monkeypatch):
+    (asked,), (spare,) = with_spare._fitted().stack.bags, with_spare._fitted().stack.spares
+
+    def measured(pipeline, rows):
+        return 0.5 if spare.key in pipeline.stack.weights else 1.0
+
+    monkeypatch.setattr(pruning, "_measured", measured)
+    report = with_spare.latency_report()
+    assert report["spare"].tolist() == ["", spare.key]
+    assert report["n_models"].tolist() == [1, 1]
+    assert report["milliseconds"].tolist() == [1.0, 0.5]
+    board = with_spare.leaderboard().set_index("model")
+    assert report["score"][1] == pytest.approx(board.loc[spare.key, "score"], rel=1e-5)
+    assert with_spare.compile(max_latency_ms=1.0).models == [asked.key]
+    compiled = with_spare.compile(max_latency_ms=0.7)
+    assert compiled.models == [spare.key]
+    row = curved_table.drop(columns="y").iloc[0].to_dict()
+    alone = with_spare.prune(100.0).predict(curved_table.iloc[:1])
+    assert compiled.predict_one(row) == pytest.approx(float(alone.iloc[0]), rel=1e-6)
 
 
 def test_a_spare_of_which_nothing_is_known_is_refused(with_spare):

@@ -95,7 +95,7 @@ def test_a_spare_is_saved_and_may_answer_for_all():
     assert [spare.key for spare in restored.spares] == ["b", "c"]
     assert set(restored.outputs(table())) == {"a"}
     assert restored.weighed({"a": 1.0}).spares == restored.spares
-    alone = restored.answered_by(restored.spares[0])
+    alone = restored.weighed({"b": 1.0})
     np.testing.assert_allclose(alone.outputs(table())["b"], 3.0)
     assert alone.weights == {"b": 1.0}
     assert [spare.key for spare in alone.spares] == ["c"]
