@@ -207,10 +207,14 @@ class Layer:
         given = budget.share(part).remaining()
         try:
             self._prepare(spec, key)
-            candidate = self._judged(self._fit(spec, key, budget.share(part)))
+            fit, hopeless = self._fit(spec, key, budget.share(part))
+            candidate = self._judged(fit)
             # What cannot be saved is of no use.
             self.seconds_to_save[key] = seconds_to_save(candidate.bag)
-            self._check_whole(candidate)
+            self.behind.pop(key, None)
+            if hopeless is not None:
+                self.behind[key] = candidate
+                raise hopeless
         except _HopelessError as verdict:
             self._hopeless.add(spec.family)
             self.give_up(key, str(verdict))
@@ -255,33 +259,33 @@ class Layer:
     def _free_for_a_fold(self) -> int:
         return self.request.machine.by_now().bytes_each(len(self.request.folds))
 
-    def _fit(self, spec: ModelSpec, key: str, budget: Budget) -> BagFit:
-        return fit_bag(
+    def _fit(
+        self, spec: ModelSpec, key: str, budget: Budget
+    ) -> tuple[BagFit, _HopelessError | None]:
+        """Return the bag, and why it is of no use where that was seen once all was fitted.
+
+        So it is on a holdout, whose only fold is the first: the model is there, and may be quick.
+        """
+        verdict: _HopelessError | None = None
+
+        def check(output: Prediction, rows: npt.NDArray[np.intp]) -> None:
+            nonlocal verdict
+            try:
+                self._check_first_folds(output, rows)
+            except _HopelessError as error:
+                if len(self.request.folds) > 1:
+                    raise
+                verdict = error
+
+        fit = fit_bag(
             self.bag_request(spec, key),
             budget,
             self.request.machine,
-            self._check_first_folds if self._gives_up and len(self.request.folds) > 1 else None,
+            # In trials, what is tried must not depend on how many folds are fitted at a time.
+            check if self.budget.limited else None,
             self.memory,
         )
-
-    @property
-    def _gives_up(self) -> bool:
-        """Whether what is far behind goes.
-
-        In trials, what is tried must not depend on how many folds are fitted at a time.
-        """
-        return self.budget.limited
-
-    def _check_whole(self, candidate: Candidate) -> None:
-        """Give a spec up that is far behind on a holdout; its model may be quick, and is kept."""
-        if not self._gives_up or len(self.request.folds) > 1:
-            return
-        try:
-            self._check_first_folds(candidate.fit.oof, self.request.folds.validated)
-        except _HopelessError:
-            self.behind[candidate.bag.key] = candidate
-            raise
-        self.behind.pop(candidate.bag.key, None)
+        return fit, verdict
 
     def bag_request(self, spec: ModelSpec, key: str) -> BagRequest:
         """Return what the layer asks `fit_bag` for."""

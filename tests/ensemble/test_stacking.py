@@ -72,6 +72,17 @@ class Poor(Oracle):
     blur = 5.0
 
 
+class PoorTogether(Poor):
+    """Trains all folds in one call."""
+
+    @classmethod
+    def fit_folds(cls, params, settings, folds, budget):
+        return [
+            cls(params, setting).fit(*fold, budget)
+            for setting, fold in zip(settings, folds, strict=True)
+        ]
+
+
 class Different(Oracle):
     """Worse than the oracle, and wrong elsewhere: a mix of both is better than either."""
 
@@ -272,7 +283,8 @@ class Stacker(Oracle):
 
 FAMILIES = {
     "stacker": Stacker,
-    "not_saved": NotSaved, "oracle": Oracle, "poor": Poor, "broken": Broken, "late": Late,
+    "not_saved": NotSaved, "oracle": Oracle, "poor": Poor,
+    "poor_together": PoorTogether, "broken": Broken, "late": Late,
     "absent": NotInstalled,
     "different": Different, "distant": Distant, "hungry": Hungry, "slow": Slow,
     "slow_poor": SlowPoor, "used_up": UsedUp, "used_up_later": UsedUpLater,
@@ -689,6 +701,14 @@ def test_a_family_that_was_far_behind_on_a_holdout_is_not_tried_again(run):
     (behind,) = fitted.behind
     assert behind.bag.key == "poor"
     assert behind.score < fitted.candidates[0].score
+
+
+def test_what_trains_its_folds_together_is_weighed_whatever_a_holdout_shows(run):
+    # It may only have had too little time so far, and it was not cheaper to fit a part of it.
+    specs = ["oracle", "poor_together"]
+    fitted = run(specs, holdout_fraction=0.5, budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == specs
+    assert fitted.behind == ()
 
 
 def test_it_is_tried_again_where_the_first_folds_tell(run):
