@@ -80,7 +80,7 @@ class Layer:
     candidates : list of Candidate
     skipped : list of Skipped
     behind : dict of str to Candidate
-        By key, those skipped though they were fitted on all there is, a holdout.
+        By key, quick ones that were skipped though they were fitted on all there is, a holdout.
     given_up : set of str
         Keys of those skipped because they are of no use.
     late : dict of str to float
@@ -208,13 +208,13 @@ class Layer:
         try:
             self._prepare(spec, key)
             fit, hopeless = self._fit(spec, key, budget.share(part))
+            self.behind.pop(key, None)
+            if hopeless is not None:
+                self._keep_if_quick(fit)
+                raise hopeless
             candidate = self._judged(fit)
             # What cannot be saved is of no use.
             self.seconds_to_save[key] = seconds_to_save(candidate.bag)
-            self.behind.pop(key, None)
-            if hopeless is not None:
-                self.behind[key] = candidate
-                raise hopeless
         except _HopelessError as verdict:
             self._hopeless.add(spec.family)
             self.give_up(key, str(verdict))
@@ -307,6 +307,14 @@ class Layer:
         best = max(c.score for c in self.candidates)
         key, seconds = candidate.bag.key, candidate.fit.fit_seconds
         self.request.report(SpecFinished(key, self.number, candidate.score, best, seconds))
+
+    def _keep_if_quick(self, fit: BagFit) -> None:
+        """Keep what is of no use to the ensemble where it is quicker than all that is.
+
+        Others would take memory, such as forests.
+        """
+        if all(fit.predict_seconds < each.fit.predict_seconds for each in self.candidates):
+            self.behind[fit.bag.key] = self._judged(fit)
 
     def _note_what_was_needed(self, bag: Bag) -> None:
         found = [fitted.model.converged_after for fitted in bag.models]

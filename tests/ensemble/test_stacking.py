@@ -15,7 +15,7 @@ from tabular_automl.core.params import Params, param
 from tabular_automl.data.folds import make_folds
 from tabular_automl.data.table import FeatureTable, Samples
 from tabular_automl.data.task import TargetCodec, infer_task
-from tabular_automl.ensemble import resuming
+from tabular_automl.ensemble import layer, resuming
 from tabular_automl.ensemble.candidates import (
     Candidate,
     PlannedSpec,
@@ -697,10 +697,21 @@ def test_a_family_that_was_far_behind_on_a_holdout_is_not_tried_again(run):
     assert "no better" in fitted.skipped[0].reason
     assert fitted.skipped[1].reason == "what was tried of the family 'poor' was far behind"
     assert not fitted.skipped[1].failed
-    # Its model is there all the same, with what it said: it may be quick.
-    (behind,) = fitted.behind
-    assert behind.bag.key == "poor"
-    assert behind.score < fitted.candidates[0].score
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 100.0])
+def test_what_is_far_behind_on_a_holdout_is_kept_where_it_is_quick(run, monkeypatch, seconds):
+    fit_bag = layer.fit_bag
+
+    def timed(request, *arguments):
+        fit = fit_bag(request, *arguments)
+        return replace(fit, predict_seconds=seconds if request.key == "poor" else 1.0)
+
+    monkeypatch.setattr(layer, "fit_bag", timed)
+    fitted = run(["oracle", "poor"], holdout_fraction=0.5, budget=Budget.start(60))
+    assert [c.bag.key for c in fitted.candidates] == ["oracle"]
+    assert [c.bag.key for c in fitted.behind] == (["poor"] if seconds < 1.0 else [])
+    assert all(c.score < fitted.candidates[0].score for c in fitted.behind)
 
 
 def test_what_trains_its_folds_together_is_weighed_whatever_a_holdout_shows(run):
