@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tabular_automl.config import FitConfig
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.clusters import connected
-from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter
+from tabular_automl.core.events import EnsembleFinished, FitStarted, Note, Reporter, silent
 from tabular_automl.core.parallel import Machine
 from tabular_automl.data.column_names import name_to_json
 from tabular_automl.data.folds import Folds, check_weights, group_codes
@@ -24,6 +24,7 @@ from tabular_automl.encoders.base import ENCODERS
 from tabular_automl.encoders.featurizer import Featurizer
 from tabular_automl.encoders.inference import infer_schema
 from tabular_automl.encoders.summary import summarize
+from tabular_automl.ensemble.bagging import seconds_to_save
 from tabular_automl.ensemble.calibration import DecisionRule, Temperature
 from tabular_automl.ensemble.candidates import StackRequest, ensemble_weights
 from tabular_automl.ensemble.held_out import HeldOut
@@ -333,7 +334,7 @@ def _refitted(
     by_importance = sorted(importance, key=lambda key: -importance[key])
     refit = RefitRequest(
         samples=stack_fit.samples,
-        order=(*by_importance, *(bag.key for bag in stack.spares)),
+        order=by_importance,
         needed={
             each.bag.key: seconds_to_refit(each.fit, request.folds, request.machine)
             for each in (*stack_fit.candidates, *stack_fit.behind)
@@ -342,13 +343,16 @@ def _refitted(
         on_error=request.on_error,
         report=request.report,
     )
-    fitted = refit_in_time((*stack.bags, *stack.spares), refit, budget)
-    bags, spares = fitted[: len(stack.bags)], fitted[len(stack.bags) :]
-    return replace(
-        stack,
-        bags=lightened(bags, importance, request.folds, request.report),
-        spares=tuple(of_one_fold(bag, request.folds) for bag in spares),
-    )
+    bags = refit_in_time(stack.bags, refit, budget)
+    bags = lightened(bags, importance, request.folds, request.report)
+    if budget.limited:  # the fold models that stay are to be saved in time
+        saving = sum(seconds_to_save(bag) for bag in bags if len(bag.models) > 1)
+        budget = budget.within(budget.remaining() - saving)
+    keys = [bag.key for bag in stack.spares]
+    of_spares = replace(refit, order=keys, on_error="skip", report=silent)
+    spares = refit_in_time(stack.spares, of_spares, budget)
+    spares = tuple(of_one_fold(bag, request.folds) for bag in spares)
+    return replace(stack, bags=bags, spares=spares)
 
 
 def _report_slower(stack: FittedStack, report: Reporter) -> None:

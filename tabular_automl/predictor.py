@@ -335,7 +335,8 @@ class Predictor(Answers):
         that is clearly quicker. With a larger ``max_error_cost`` that is often tens of times as
         quick as the ensemble. The saved predictor stays as it is; `save` takes another
         path, or the same with ``overwrite=True``. The preset "deploy" drops models as part of a
-        fit, where calibration and thresholds are chosen after that; here they stay. The score of
+        fit, where calibration and thresholds are chosen after that; here they stay, but for the
+        calibration of a quick model that answers alone. The score of
         what is left is that of up to 5,000 rows; there are no `oof_predictions` any more.
 
         Parameters

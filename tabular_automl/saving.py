@@ -122,9 +122,10 @@ def _built_again(state: State, n_threads: int) -> Saved:
     state.require(isinstance(settings, dict), "settings", "be a mapping")
     pipeline = FittedPipeline.from_state(state.children["pipeline"], n_threads)
     held_out = state.children.get("held_out")
-    said = {} if held_out is None else held_out.meta["keys"]
+    said = [] if held_out is None else held_out.meta["keys"]
+    timed = {row["model"] for row in meta["models"] if row["status"] == "ok"}
     spares = {spare.key for spare in pipeline.stack.spares}
-    state.require(spares.issubset(said), "spares", "have predictions out of fold")
+    state.require(spares <= timed & set(said), "spares", "have predictions out of fold, and times")
     rows = recorded.array("oof_rows", np.intp, (None,), least=0)
     record = FitRecord(
         metric=_load_metric(meta["metric"], pipeline.codec),

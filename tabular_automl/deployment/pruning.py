@@ -248,7 +248,7 @@ def _quickest(
 
 
 def _of_spare(pipeline: FittedPipeline, spare: Bag, held_out: HeldOut) -> FittedPipeline:
-    """Return the pipeline with a spare in place of all bags, calibrated as they were."""
+    """Return the pipeline with a spare in place of all bags, calibrated anew if they were."""
     stack, temperature = pipeline.stack.weighed({spare.key: 1.0}), pipeline.temperature
     if temperature is not None:
         said = held_out.predictions[spare.key]
@@ -364,6 +364,7 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
     for spare in pipeline.stack.spares:
         if record.held_out is None or (budget is not None and budget.expired()):
             break
+        seconds = math.inf if budget is None else _SHARE_TO_JOIN * budget.remaining()
         alone = fast_pipeline(_of_spare(pipeline, spare, record.held_out), most_seconds=seconds)
         steps.append(Step(alone, "", _measured(alone, rows), score(alone), spare.key))
     return steps

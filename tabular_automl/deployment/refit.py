@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from tabular_automl.core.budget import Budget
+from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.folds import Folds, check_weights, make_folds
 from tabular_automl.data.schema import Kind
 from tabular_automl.data.table import Samples
@@ -54,14 +56,21 @@ def refit_pipeline(
         fed = [by_key[key] for key in keys]
         oofs = [_out_of_fold(bag, learned[bag.layer], folds) for bag in fed]
         learned[layer] = replace(samples, table=extend_table(features, fed, oofs))
-    bags, spares = (
-        tuple(refit_bag(bag, learned[bag.layer], Budget.unlimited()) for bag in some)
-        for some in (stack.bags, stack.spares)
-    )
+    bags = tuple(refit_bag(bag, learned[bag.layer], Budget.unlimited()) for bag in stack.bags)
+    spares = _refitted_spares(stack.spares, samples)
     summary = summarize(labelled, pipeline.featurizer)
     codec = pipeline.codec.covering(labelled[label])  # prices may have risen since
     stack = replace(stack, bags=bags, spares=spares)
     return replace(pipeline, codec=codec, stack=stack, summary=summary)
+
+
+def _refitted_spares(spares: Sequence[Bag], samples: Samples) -> tuple[Bag, ...]:
+    """Return those spares that can be fitted: what answers nothing is not to end a refit."""
+    found = []
+    for bag in spares:
+        with suppress(PLUG_IN_ERRORS):
+            found.append(refit_bag(bag, samples, Budget.unlimited()))
+    return tuple(found)
 
 
 def _out_of_fold(bag: Bag, samples: Samples, folds: Folds) -> Prediction:

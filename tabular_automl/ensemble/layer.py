@@ -314,6 +314,7 @@ class Layer:
         Others would take memory, such as forests.
         """
         if all(fit.predict_seconds < each.fit.predict_seconds for each in self.candidates):
+            seconds_to_save(fit.bag)  # what cannot be saved fails here, and not in the end
             self.behind[fit.bag.key] = self._judged(fit)
 
     def _note_what_was_needed(self, bag: Bag) -> None:

@@ -120,6 +120,8 @@ class FittedStack:
         )
         feeds = {int(layer): tuple(keys) for layer, keys in state.meta["feeds"].items()}
         stack = cls(bags, feeds, dict(state.meta["weights"]), spares)
+        keys = [bag.key for bag in (*bags, *spares)]
+        state.require(len(set(keys)) == len(keys), "spares", "have names of their own")
         state.require(stack.reads_what_is_there(), "feeds", "name bags of earlier layers")
         state.require(stack.is_weighed(), "weights", "be shares of the bags, of sum 1")
         return stack

@@ -94,7 +94,7 @@ def fit_stack(request: StackRequest, budget: Budget) -> StackFit:
         _take_unclaimed(layer, request.workbook)
         candidates += layer.candidates
         skipped += layer.skipped
-        behind += layer.behind.values()
+        behind += layer.behind.values() if number == 1 else ()
     if layer is None or not candidates:
         if budget.stopped:
             raise KeyboardInterrupt("nothing was finished yet")

@@ -14,7 +14,7 @@ from tabular_automl.config import resolve_config
 from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import ArtifactError, InvalidOptionError, NotFittedError
 from tabular_automl.core.events import Note
-from tabular_automl.deployment import pruning
+from tabular_automl.deployment import pruning, refit
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.calibration import Temperature
 from tabular_automl.ensemble.held_out import HeldOut
@@ -561,3 +561,26 @@ def test_what_takes_the_place_of_an_ensemble_is_calibrated_anew():
     assert pruning._of_spare(before, spare, held_out).temperature.power > 1.5
     never = replace(before, temperature=None)
     assert pruning._of_spare(never, spare, held_out).temperature is None
+
+
+def test_a_spare_that_cannot_be_refitted_does_not_end_the_refit(
+    with_spare, curved_table, monkeypatch
+):
+    (spare,) = with_spare._fitted().stack.spares
+    refit_bag = refit.refit_bag
+
+    def refit_all_but_the_spare(bag, samples, budget):
+        if bag.key == spare.key:
+            raise MemoryError
+        return refit_bag(bag, samples, budget)
+
+    monkeypatch.setattr(refit, "refit_bag", refit_all_but_the_spare)
+    assert with_spare.refit(curved_table)._fitted().stack.spares == ()
+
+
+def test_a_spare_of_which_no_time_is_known_is_refused(with_spare):
+    state = saved_state("y", with_spare._fitted(), with_spare._fit_record())
+    (spare,) = with_spare._fitted().stack.spares
+    rows = [row for row in state.meta["models"] if row["model"] != spare.key]
+    with pytest.raises(ArtifactError, match="and times"):
+        load_saved(replace(state, meta={**state.meta, "models": rows}), n_threads=1)

@@ -105,3 +105,11 @@ def test_a_stack_saved_before_there_were_spares_has_none():
     state = FittedStack((bag("a", 1, 1),), {}, {"a": 1.0}).state()
     meta = {name: value for name, value in state.meta.items() if name != "spares"}
     assert FittedStack.from_state(replace(state, meta=meta), n_threads=1).spares == ()
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_a_spare_needs_a_name_of_its_own(key):
+    spares = (bag("b", 1, 2), bag(key, 1, 3))
+    state = FittedStack((bag("a", 1, 1),), {}, {"a": 1.0}, spares).state()
+    with pytest.raises(ArtifactError, match="names of their own"):
+        FittedStack.from_state(state, n_threads=1)

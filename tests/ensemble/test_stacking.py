@@ -699,6 +699,23 @@ def test_a_family_that_was_far_behind_on_a_holdout_is_not_tried_again(run):
     assert not fitted.skipped[1].failed
 
 
+def test_what_is_far_behind_and_quick_and_cannot_be_saved_is_a_failure(run, monkeypatch):
+    fit_bag = layer.fit_bag
+
+    def timed(request, *arguments):
+        fit = fit_bag(request, *arguments)
+        return replace(fit, predict_seconds=0.0 if request.key == "poor" else 1.0)
+
+    def fail(model):
+        raise RuntimeError("no way to write it")
+
+    monkeypatch.setattr(layer, "fit_bag", timed)
+    monkeypatch.setattr(Poor, "state", fail)
+    fitted = run(["oracle", "poor"], holdout_fraction=0.5, budget=Budget.start(60))
+    assert fitted.behind == ()
+    assert reasons(fitted) == {"poor": (True, "RuntimeError: no way to write it")}
+
+
 @pytest.mark.parametrize("seconds", [1e-9, 100.0])
 def test_what_is_far_behind_on_a_holdout_is_kept_where_it_is_quick(run, monkeypatch, seconds):
     fit_bag = layer.fit_bag
