@@ -113,8 +113,9 @@ class FitConfig:
         Specs of the user's own, tried first.
     max_specs : int or None
         Budget in trials: fit this many specs of the first layer and do not look at the clock unless
-        there is a time limit too. On one machine the same seed then gives the same predictor, bit
-        for bit, unless ``max_latency_ms`` or ``max_error_cost`` is set.
+        there is a time limit too. On one machine the same seed then gives the same predictions,
+        bit for bit, unless ``max_latency_ms`` or ``max_error_cost`` is set; which quick models are
+        kept beside the ensemble, for `Predictor.prune`, depends on times.
     max_rows : int or None
         Make features of so many rows at most, drawn at random, of a rare class more than of others,
         which weights make up for. None: of as many as there is time and memory for, and of all in
@@ -128,7 +129,8 @@ class FitConfig:
         milliseconds, and weigh the others anew. Measured on this machine, so that a second fit may
         drop others; where no ensemble is as fast, the fastest found is taken and a note says so.
     max_error_cost : float or None
-        Drop models that are not worth the time they take to predict, as long as the ensemble's
+        Drop models that are not worth the time they take to predict, or let a quick one answer
+        that the ensemble does not ask, as long as the ensemble's
         out-of-fold error (its distance from the metric's optimum, or from the base rate's where it
         is nearer to that) grows by no more than this share, such as 0.01 for one percent, and weigh
         the others anew. The error is that of up to 5,000 rows, before that. Times are those of the

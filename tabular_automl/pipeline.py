@@ -323,9 +323,8 @@ def _refitted(
 ) -> FittedStack:
     """Return the stack with one model of all rows for each bag, the heaviest bags first.
 
-    Spares have what time is left; where there is none, one fold's model is kept of them.
-
-    They are fitted here, whether or not a cluster fitted the folds.
+    Spares have what time is left; where there is none, one fold's model is kept of them. All are
+    fitted here, whether or not a cluster fitted the folds.
     """
     n_bags = sum(map(can_be_refitted, stack.bags))
     if n_bags and not budget.stopped:

@@ -333,11 +333,13 @@ class Predictor(Answers):
         least; the others are weighed anew. A fit also keeps the best of its quick models, though
         the ensemble does not ask them: one of these answers alone where its error is low enough and
         that is clearly quicker. With a larger ``max_error_cost`` that is often tens of times as
-        quick as the ensemble. The saved predictor stays as it is; `save` takes another
-        path, or the same with ``overwrite=True``. The preset "deploy" drops models as part of a
-        fit, where calibration and thresholds are chosen after that; here they stay, but for the
-        calibration of a quick model that answers alone. The score of
-        what is left is that of up to 5,000 rows; there are no `oof_predictions` any more.
+        quick as the ensemble.
+
+        The saved predictor stays as it is; `save` takes another path, or the same with
+        ``overwrite=True``. The preset "deploy" does this as part of a fit, where calibration and
+        thresholds are chosen after that; here they stay, but for the calibration of a quick model
+        that answers alone. The score of what is left is that of up to 5,000 rows; there are no
+        `oof_predictions` any more.
 
         Parameters
         ----------

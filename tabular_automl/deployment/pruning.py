@@ -24,8 +24,8 @@ from tabular_automl.core.registry import PLUG_IN_ERRORS
 from tabular_automl.data.table import FeatureTable
 from tabular_automl.deployment.compiled import CompiledPredictor, fast_pipeline, probe_rows
 from tabular_automl.deployment.row_reader import example_row
+from tabular_automl.deployment.spare_answers import answered_by, quickest_answer
 from tabular_automl.ensemble.bagging import Bag
-from tabular_automl.ensemble.calibration import Temperature
 from tabular_automl.ensemble.held_out import HeldOut
 from tabular_automl.ensemble.stack import FittedStack
 from tabular_automl.ensemble.weights import select_weights
@@ -40,7 +40,6 @@ _NEGLIGIBLE = 1e-3  # of the error: bags worth no more than that often take most
 _ENOUGH_TO_TELL = 1_000  # rows
 _SHARE_TO_JOIN = 0.75  # of the time: what is left is for timing
 _LEAST_COST = 1e-3  # so that what costs nothing is not divided by
-_CLEARLY = 0.5  # of the time: what a spare must take at most, as times are measured once
 
 
 Asked = TypeVar("Asked")
@@ -88,7 +87,7 @@ def latency_table(pipeline: FittedPipeline, record: FitRecord) -> pd.DataFrame:
 
 
 def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> FittedPipeline:
-    """Return the first of the steps that answers one row within ``max_ms`` milliseconds.
+    """Return the largest ensemble that answers one row within ``max_ms`` ms, or a better spare.
 
     Raises
     ------
@@ -97,10 +96,10 @@ def prune_to(pipeline: FittedPipeline, record: FitRecord, max_ms: float) -> Fitt
     """
     check_milliseconds("max_latency_ms", max_ms)
     steps = prune(pipeline, record)
-    for step in steps:
-        if step.milliseconds <= max_ms:
-            stack = pipeline.stack.weighed(step.pipeline.stack.weights)
-            return replace(pipeline, stack=stack, temperature=step.pipeline.temperature)
+    step = _best_within(steps, max_ms)
+    if step is not None:
+        stack = pipeline.stack.weighed(step.pipeline.stack.weights)
+        return replace(pipeline, stack=stack, temperature=step.pipeline.temperature)
     fastest = min(steps, key=lambda step: step.milliseconds)
     raise InvalidOptionError(
         f"max_latency_ms must be at least {fastest.milliseconds:.2g}, what the fastest ensemble "
@@ -182,7 +181,7 @@ def keep_worthy(
             break
         current = without_bag(current, key)
     if budget.remaining() > seconds * len(pipeline.stack.spares):
-        current = _quickest(current, record.held_out, score, cost, least)
+        current = quickest_answer(current, record.held_out, score, cost, least)
     if current is not pipeline:
         told = [_figure(each, record.metric) for each in (score(current), whole)]
         report(Note(_about_dropped(pipeline, current, cost, told)))
@@ -229,31 +228,6 @@ def pruned(
         held_out=replace(held_out, predictions={key: said[key] for key in needed}),
     )
     return kept, left
-
-
-def _quickest(
-    current: FittedPipeline,
-    held_out: HeldOut,
-    score: Callable[[FittedPipeline], float],
-    cost: Mapping[str, float],
-    least: float,
-) -> FittedPipeline:
-    """Return the pipeline of the quickest spare that reaches a score, if it is clearly quicker."""
-    most = _CLEARLY * _cost_of_all(current, cost)
-    for spare in sorted(current.stack.spares, key=lambda bag: cost[bag.key]):
-        alone = _of_spare(current, spare, held_out)
-        if cost[spare.key] <= most and score(alone) >= least:
-            return alone
-    return current
-
-
-def _of_spare(pipeline: FittedPipeline, spare: Bag, held_out: HeldOut) -> FittedPipeline:
-    """Return the pipeline with a spare in place of all bags, calibrated anew if they were."""
-    stack, temperature = pipeline.stack.weighed({spare.key: 1.0}), pipeline.temperature
-    if temperature is not None:
-        said = held_out.predictions[spare.key]
-        temperature = Temperature.fit(said, held_out.y, held_out.weight)
-    return replace(pipeline, stack=stack, temperature=temperature)
 
 
 def _cost_of_all(pipeline: FittedPipeline, cost: Mapping[str, float]) -> float:
@@ -330,7 +304,7 @@ def keys_within(
     """
     steps = prune(pipeline, record, budget)
     fastest = min(steps, key=lambda step: step.milliseconds)
-    chosen = next((step for step in steps if step.milliseconds <= max_ms), fastest)
+    chosen = _best_within(steps, max_ms) or fastest
     if chosen.milliseconds > max_ms:
         report(
             Note(
@@ -365,9 +339,18 @@ def prune(pipeline: FittedPipeline, record: FitRecord, budget: Budget | None = N
         if record.held_out is None or (budget is not None and budget.expired()):
             break
         seconds = math.inf if budget is None else _SHARE_TO_JOIN * budget.remaining()
-        alone = fast_pipeline(_of_spare(pipeline, spare, record.held_out), most_seconds=seconds)
+        alone = fast_pipeline(answered_by(spare, pipeline, record.held_out), most_seconds=seconds)
         steps.append(Step(alone, "", _measured(alone, rows), score(alone), spare.key))
     return steps
+
+
+def _best_within(steps: Sequence[Step], max_ms: float) -> Step | None:
+    """Return the largest ensemble that is fast enough, or a spare that is so and scores more."""
+    quick = [step for step in steps if step.milliseconds <= max_ms]
+    if not quick:
+        return None
+    # An unknown score is below none: then it is the ensemble.
+    return max((quick[0], *(step for step in quick if step.spare)), key=lambda step: step.score)
 
 
 def _least_worth(

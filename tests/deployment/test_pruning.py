@@ -15,6 +15,7 @@ from tabular_automl.core.budget import Budget
 from tabular_automl.core.errors import ArtifactError, InvalidOptionError, NotFittedError
 from tabular_automl.core.events import Note
 from tabular_automl.deployment import pruning, refit
+from tabular_automl.deployment.spare_answers import answered_by
 from tabular_automl.ensemble.bagging import Bag
 from tabular_automl.ensemble.calibration import Temperature
 from tabular_automl.ensemble.held_out import HeldOut
@@ -558,9 +559,9 @@ def test_what_takes_the_place_of_an_ensemble_is_calibrated_anew():
 
     spare = Bag("s", 1, ("one model",))
     before = Calibrated(Stack({"a": 1.0}, (spare,)), Temperature())
-    assert pruning._of_spare(before, spare, held_out).temperature.power > 1.5
+    assert answered_by(spare, before, held_out).temperature.power > 1.5
     never = replace(before, temperature=None)
-    assert pruning._of_spare(never, spare, held_out).temperature is None
+    assert answered_by(spare, never, held_out).temperature is None
 
 
 def test_a_spare_that_cannot_be_refitted_does_not_end_the_refit(
@@ -584,3 +585,16 @@ def test_a_spare_of_which_no_time_is_known_is_refused(with_spare):
     rows = [row for row in state.meta["models"] if row["model"] != spare.key]
     with pytest.raises(ArtifactError, match="and times"):
         load_saved(replace(state, meta={**state.meta, "models": rows}), n_threads=1)
+
+
+def test_a_spare_that_is_quick_enough_and_better_is_taken(with_spare):
+    pipeline = with_spare._fitted()
+    whole = pruning.Step(pipeline, "", 3.0, 0.9)
+    one = pruning.Step(pipeline, "a", 1.0, 0.7)
+    better = pruning.Step(pipeline, "", 0.5, 0.8, "s")
+    worse = pruning.Step(pipeline, "", 0.2, 0.6, "t")
+    steps = [whole, one, better, worse]
+    found = [pruning._best_within(steps, limit) for limit in (5.0, 2.0, 0.4, 0.1)]
+    assert found == [whole, better, worse, None]
+    unknown = replace(one, score=float("nan"))
+    assert pruning._best_within([unknown, better], 2.0) is unknown
